@@ -1,0 +1,210 @@
+"""The block: what one commit of one origin wrote, encoded once and passed on byte for byte.
+
+Version 1::
+
+    0x01 | msgpack [origin, first_seq, count, hlc, wall_ms, deps, ops, requests] | chain, 16 bytes
+
+- ``ops[i]`` has dot ``(origin, first_seq + i)`` and tick ``hlc + i``. An operation is
+  ``[type, key, ...]`` (see the type's module) or 0, which changed nothing but has a dot. An empty
+  list stands for ``count`` times 0 (a *void* block: sequence numbers given up).
+- ``deps`` = flat ``[origin, seq, ...]``, sorted: all its origin had applied of the others when it
+  wrote the block. A replica applies a block only when it has those: no effect before its cause.
+- ``requests`` = ``[[request id, first index, count], ...]``: retries are recognised wherever the
+  block has arrived.
+- ``chain`` = BLAKE2b over the chain of the origin's previous block, the chains at its deps in
+  order, and the bytes before it. Two histories under one origin id can therefore not both fit,
+  at any replica, not even when they differ only in what they had received.
+
+Blocks are immutable and applied whole, so a batch inside one block is atomic everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import msgpack
+
+from kvnode.core.dots import Dot, Vector
+from kvnode.core.errors import BlockError
+from kvnode.core.hlc import HLC_MAX
+from kvnode.core.types import TYPES, State
+
+VERSION = b"\x01"
+CHAIN_BYTES = 16
+GENESIS = bytes(CHAIN_BYTES)
+"""The chain value before an origin's first block."""
+SEQ_MAX = 2**63 - 1
+ORIGIN_MAX = 2**64 - 1
+
+Op = list[Any] | int
+RequestSpan = tuple[bytes, int, int]
+"""(request id, index of its first operation in the block, operations)."""
+Delta = tuple[bytes, int, State] | None
+"""(key, type, small state) of one operation, None for one that changed nothing."""
+
+
+@dataclass(slots=True)
+class Block:
+    """A decoded block; ``raw`` are the bytes that travel and are stored."""
+
+    origin: int
+    first_seq: int
+    count: int
+    hlc: int
+    wall_ms: int
+    deps: Vector
+    ops: list[Op]
+    requests: list[RequestSpan]
+    chain: bytes
+    raw: bytes
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of its last operation."""
+        return self.first_seq + self.count - 1
+
+    @property
+    def end(self) -> Dot:
+        """Dot of its last operation."""
+        return (self.origin, self.last_seq)
+
+    @property
+    def body(self) -> bytes:
+        """The bytes the chain value covers."""
+        return self.raw[:-CHAIN_BYTES]
+
+    def deltas(self) -> list[Delta]:
+        """The small state of every operation, in order.
+
+        Raises:
+            BlockError: an operation is not well formed. Call it before the block is logged.
+        """
+        origin, seq, hlc = self.origin, self.first_seq, self.hlc
+        out: list[Delta] = []
+        for op in self.ops:
+            if type(op) is list:
+                if len(op) < 3 or type(op[1]) is not bytes or not op[1]:
+                    raise BlockError(f"operation of unknown form at {origin:016x}:{seq}")
+                kind = TYPES.get(op[0]) if type(op[0]) is int else None
+                if kind is None:
+                    raise BlockError(f"operation of unknown type at {origin:016x}:{seq}")
+                out.append((op[1], op[0], kind.delta(op, origin, seq, hlc)))
+            elif op == 0:
+                out.append(None)
+            else:
+                raise BlockError(f"operation of unknown form at {origin:016x}:{seq}")
+            seq += 1
+            hlc += 1
+        return out
+
+
+def chain_value(previous: bytes, deps: Iterable[bytes], body: bytes) -> bytes:
+    """The chain value of a block, from its predecessor's, its deps' and its own bytes."""
+    digest = blake2b(previous, digest_size=CHAIN_BYTES)
+    for chain in deps:
+        digest.update(chain)
+    digest.update(body)
+    return digest.digest()
+
+
+def encode_block(
+    *,
+    origin: int,
+    first_seq: int,
+    hlc: int,
+    wall_ms: int,
+    deps: Vector,
+    ops: list[Op],
+    requests: Sequence[RequestSpan],
+    previous: bytes,
+    dep_chains: Sequence[bytes],
+    count: int | None = None,
+) -> Block:
+    """A new block of its origin. ``dep_chains`` are in the order of ``sorted(deps)``."""
+    size = len(ops) if count is None else count
+    flat = [number for dot in sorted(deps.items()) for number in dot]
+    body = VERSION + msgpack.packb(
+        [origin, first_seq, size, hlc, wall_ms, flat, ops, [list(span) for span in requests]]
+    )
+    chain = chain_value(previous, dep_chains, body)
+    return Block(
+        origin, first_seq, size, hlc, wall_ms, deps, ops, list(requests), chain, body + chain
+    )
+
+
+def decode_block(raw: bytes) -> Block:
+    """The block in these bytes, operations not yet looked into (see ``Block.deltas``).
+
+    Raises:
+        BlockError: not a version 1 block, or a number in it is out of range.
+    """
+    if len(raw) < 1 + CHAIN_BYTES or raw[:1] != VERSION:
+        raise BlockError("block of an unknown version")
+    try:
+        fields = msgpack.unpackb(raw[1:-CHAIN_BYTES])
+    except Exception as error:  # msgpack raises many types on bytes from outside
+        raise BlockError(f"block is not msgpack: {error}") from error
+    match fields:
+        case [
+            int(origin),
+            int(first),
+            int(count),
+            int(hlc),
+            int(wall_ms),
+            list(deps),
+            list(ops),
+            list(requests),
+        ]:
+            pass
+        case _:
+            raise BlockError("block of unknown form")
+    if not (
+        0 < origin <= ORIGIN_MAX
+        and first > 0
+        and count > 0
+        and first + count - 1 <= SEQ_MAX
+        and hlc > 0
+        and hlc + count <= HLC_MAX
+        and 0 <= wall_ms <= HLC_MAX
+        and len(ops) in (0, count)
+    ):
+        raise BlockError("block with numbers out of range")
+    return Block(
+        origin,
+        first,
+        count,
+        hlc,
+        wall_ms,
+        _vector(deps, origin),
+        ops,
+        _spans(requests, count),
+        raw[-CHAIN_BYTES:],
+        raw,
+    )
+
+
+def _vector(flat: list[Any], own: int) -> Vector:
+    if len(flat) % 2 or not all(type(number) is int and number > 0 for number in flat):
+        raise BlockError("deps of unknown form")
+    numbers = iter(flat)
+    pairs = list(zip(numbers, numbers, strict=True))
+    vector = dict(pairs)
+    if list(vector) != sorted(vector) or len(vector) != len(pairs) or own in vector:
+        raise BlockError("deps not sorted, or of the block's own origin")
+    return vector
+
+
+def _spans(raw: list[Any], count: int) -> list[RequestSpan]:
+    spans: list[RequestSpan] = []
+    for span in raw:
+        match span:
+            case [bytes(request_id), int(first), int(size)] if (
+                len(request_id) == 16 and first >= 0 and size > 0 and first + size <= count
+            ):
+                spans.append((request_id, first, size))
+            case _:
+                raise BlockError("request of unknown form")
+    return spans

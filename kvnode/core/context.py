@@ -1,0 +1,97 @@
+"""Causal contexts: what one reader saw of one key, as an opaque token.
+
+A context names exactly what was shown: the dots of the siblings, the stamp of the register, the
+totals of the counter slots. Not the replica's version vector: that would name writes the reader
+has not been shown, and a put with it would remove them unseen.
+
+Token: ``version byte | msgpack [[type, seen], ...] | 8-byte keyed BLAKE2b over key and payload``.
+The key of the hash is the cluster's secret, so a token of another key or cluster, a truncated or
+an invented one is refused, and every node of the cluster accepts every other node's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import Any
+
+import msgpack
+
+from kvnode.core.dots import Dot
+from kvnode.core.entry import Entry, visible_types
+from kvnode.core.errors import Reason, Refused
+from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS, TYPES
+from kvnode.core.types.lww import Stamp
+from kvnode.core.types.slots import Totals
+
+VERSION = b"\x01"
+MAC_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a reader saw of a key; nothing at all if the key was absent."""
+
+    siblings: frozenset[Dot] = frozenset()
+    register: Stamp | None = None
+    counters: dict[int, Totals] = field(default_factory=dict)
+    types: tuple[int, ...] = ()
+
+
+def entry_token(key: bytes, entry: Entry, secret: bytes) -> bytes:
+    """The token of everything visible in ``entry``."""
+    seen = [[kind, TYPES[kind].context(entry[kind])] for kind in visible_types(entry)]
+    return _seal(key, seen, secret)
+
+
+def cell_token(key: bytes, kind: int, seen: list[int], secret: bytes) -> bytes:
+    """The token of one type's ``seen`` (as its ``context`` gives it)."""
+    return _seal(key, [[kind, seen]], secret)
+
+
+def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Context:
+    """What the token says was seen of ``key``.
+
+    Raises:
+        Refused: BAD_CONTEXT if it was not made by this cluster for this key.
+    """
+    payload, mac = token[:-MAC_BYTES], token[-MAC_BYTES:]
+    if (
+        len(token) > bytes_max
+        or payload[:1] != VERSION
+        or not compare_digest(mac, _mac(key, payload, secret))
+    ):
+        raise Refused(
+            Reason.BAD_CONTEXT,
+            f"the context was not made by this cluster for the key {key!r}: "
+            "pass the one that get returned for this key, unchanged",
+        )
+    siblings: frozenset[Dot] = frozenset()
+    register: Stamp | None = None
+    counters: dict[int, Totals] = {}
+    types = []
+    for kind, seen in msgpack.unpackb(payload[1:]):
+        types.append(kind)
+        numbers = iter(seen)
+        if kind == SIBLINGS:
+            siblings = frozenset(zip(numbers, numbers, strict=True))
+        elif kind == LWW_REGISTER:
+            register = (seen[0], seen[1], seen[2])
+        else:
+            assert kind in COUNTERS, f"a sealed context names type {kind}"
+            counters[kind] = {
+                (o, b): (inc, dec)
+                for o, b, inc, dec in zip(numbers, numbers, numbers, numbers, strict=True)
+            }
+    return Context(siblings, register, counters, tuple(types))
+
+
+def _seal(key: bytes, seen: list[list[Any]], secret: bytes) -> bytes:
+    payload: bytes = VERSION + msgpack.packb(seen)
+    return payload + _mac(key, payload, secret)
+
+
+def _mac(key: bytes, payload: bytes, secret: bytes) -> bytes:
+    sized = len(key).to_bytes(4, "big") + key + payload
+    return blake2b(sized, digest_size=MAC_BYTES, key=secret, person=b"kvnode.context").digest()

@@ -1,0 +1,98 @@
+"""Everything kept under one key: ``{type: state}``, almost always of one type.
+
+One record per key, whatever its types, so that one look-up tells a write all it must know and
+the store's order is the keys' order. Entries are never changed in place.
+
+Stored form, version 1: ``0x01 | crc32 of the rest, big-endian | msgpack [type, state, ...]`` with
+types ascending: equal entries have equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+from zlib import crc32
+
+import msgpack
+
+from kvnode.core.dots import Dot
+from kvnode.core.errors import StateError
+from kvnode.core.types import SIBLINGS, TYPES, State
+
+Entry = dict[int, State]
+
+NOTHING: Entry = {}
+VERSION = 1
+_MERGE = {kind: module.merge for kind, module in TYPES.items()}
+_EMPTY = {kind: module.EMPTY for kind, module in TYPES.items()}
+
+
+def visible_types(entry: Entry) -> list[int]:
+    """The types that show a reader something, ascending."""
+    return [kind for kind in sorted(entry) if TYPES[kind].visible(entry[kind])]
+
+
+def in_conflict(entry: Entry) -> bool:
+    """Whether a reader sees more than one value: several siblings, or several types."""
+    if not entry or (len(entry) == 1 and SIBLINGS not in entry):
+        return False
+    types = visible_types(entry)
+    return len(types) > 1 or (types == [SIBLINGS] and len(entry[SIBLINGS][0]) > 1)
+
+
+def merge_delta(entry: Entry, kind: int, delta: State, seen: Container[Dot], dot: Dot) -> Entry:
+    """``entry`` with one operation merged in.
+
+    Args:
+        seen: what the replica had received before this operation.
+        dot: the operation's own.
+    """
+    state = _MERGE[kind](entry.get(kind, _EMPTY[kind]), delta, seen, (dot,))
+    return _with(entry, kind, state)
+
+
+def merge_entries(a: Entry, b: Entry, seen_a: Container[Dot], seen_b: Container[Dot]) -> Entry:
+    """Join of two replicas' entries for one key."""
+    out: Entry = {}
+    for kind in a.keys() | b.keys():
+        state = _MERGE[kind](a.get(kind, _EMPTY[kind]), b.get(kind, _EMPTY[kind]), seen_a, seen_b)
+        out = _with(out, kind, state)
+    return out
+
+
+def _with(entry: Entry, kind: int, state: State) -> Entry:
+    if state == _EMPTY[kind]:
+        return {other: entry[other] for other in entry if other != kind} if entry else entry
+    if not entry or (len(entry) == 1 and kind in entry):
+        return {kind: state}
+    return {**entry, kind: state}
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The stored form."""
+    flat: list[Any] = []
+    for kind in sorted(entry):
+        flat += (kind, TYPES[kind].encode(entry[kind]))
+    packed: bytes = msgpack.packb(flat)
+    return b"\x01" + crc32(packed).to_bytes(4, "big") + packed
+
+
+def decode_entry(raw: bytes) -> Entry:
+    """The inverse of ``encode_entry``; raises ``StateError`` on any damage."""
+    if len(raw) < 6 or raw[0] != VERSION:
+        raise StateError("entry of an unknown version")
+    packed = raw[5:]
+    if crc32(packed).to_bytes(4, "big") != raw[1:5]:
+        raise StateError("entry fails its checksum")
+    try:
+        flat = msgpack.unpackb(packed)
+    except Exception as error:
+        raise StateError(f"entry is not msgpack: {error}") from error
+    if type(flat) is not list or len(flat) % 2:
+        raise StateError("entry of unknown form")
+    entry: Entry = {}
+    for i in range(0, len(flat), 2):
+        if flat[i] not in TYPES:
+            raise StateError(f"entry of unknown type {flat[i]!r}")
+        entry[flat[i]] = TYPES[flat[i]].decode(flat[i + 1])
+    return entry

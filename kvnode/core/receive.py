@@ -1,0 +1,133 @@
+"""What to do with a block from elsewhere: the causal receive rule.
+
+====================================  =========================================================
+the block                             verdict
+====================================  =========================================================
+ends at or below what is here         SEEN (its chain value must be the one on record)
+starts inside what is here            FORK: blocks are immutable and applied whole
+fits, and all it depends on is here   APPLIED, if its chain value proves that its predecessor
+                                      and its dependencies are the very ones applied here;
+                                      else FORK
+a gap before it, or something it      HELD until the missing comes, in a bounded buffer;
+depends on is missing                 DROPPED when that is full (repair brings it again)
+own origin, above what is here        AHEAD: somebody wrote under this identity and this
+                                      replica does not know it (an old copy of the directory
+                                      was put back, or there are two copies)
+====================================  =========================================================
+
+After a FORK nothing of that origin is taken any more. Repair sends blocks in the sender's arrival
+order, which is a causal order, so repair never waits in the buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from kvnode.core.block import GENESIS, Block, chain_value
+from kvnode.core.dots import Dot, Vector, covers
+
+
+class Verdict(Enum):
+    """See the table above; MALFORMED: an operation in it is not well formed."""
+
+    SEEN = "seen"
+    APPLIED = "applied"
+    HELD = "held"
+    DROPPED = "dropped"
+    FORK = "fork"
+    AHEAD = "ahead"
+    MALFORMED = "malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on one block and, for FORK, AHEAD and MALFORMED, why."""
+
+    verdict: Verdict
+    block: Block
+    reason: str = ""
+
+
+class HoldBuffer:
+    """Blocks that wait for others: soft state, bounded in bytes; dropping one loses nothing."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.bytes_held = 0
+        self._blocks: dict[Dot, Block] = {}
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def hold(self, block: Block) -> bool:
+        """Keep it; False if there is no room."""
+        key = (block.origin, block.first_seq)
+        if key in self._blocks:
+            return True
+        if self.bytes_held + len(block.raw) > self.bytes_max:
+            return False
+        self._blocks[key] = block
+        self.bytes_held += len(block.raw)
+        return True
+
+    def take_ready(self, vector: Vector) -> list[Block]:
+        """Blocks that ``vector`` lets in now or has made useless; they leave the buffer."""
+        ready = [
+            block
+            for block in self._blocks.values()
+            if block.first_seq <= vector.get(block.origin, 0) + 1 and covers(vector, block.deps)
+        ]
+        for block in ready:
+            del self._blocks[(block.origin, block.first_seq)]
+            self.bytes_held -= len(block.raw)
+        return ready
+
+
+def judge(
+    block: Block,
+    *,
+    own_origin: int,
+    vector: Vector,
+    chain_at: Callable[[Dot], bytes | None],
+) -> Judgement:
+    """The verdict on ``block`` for a replica that has ``vector``; HELD stands for any wait.
+
+    Args:
+        chain_at: the chain value on record for the block that ends at a dot, None if none does.
+    """
+    have = vector.get(block.origin, 0)
+    if block.last_seq <= have:
+        if chain_at(block.end) == block.chain:
+            return Judgement(Verdict.SEEN, block)
+        return _fork(block, "another history is on record")
+    if block.origin == own_origin:
+        return Judgement(
+            Verdict.AHEAD,
+            block,
+            f"a peer has {block.origin:016x}:{block.last_seq} of this node's own origin, "
+            f"which itself has only up to {have}",
+        )
+    if block.first_seq <= have:
+        return _fork(block, f"it overlaps with {block.origin:016x}:{have}, which is on record")
+    if block.first_seq > have + 1 or not covers(vector, block.deps):
+        return Judgement(Verdict.HELD, block)
+    previous = chain_at((block.origin, have)) if have else GENESIS
+    assert previous is not None, f"no chain value for {block.origin:016x}:{have}"
+    dep_chains = []
+    for dot in sorted(block.deps.items()):
+        chain = chain_at(dot)
+        if chain is None:
+            return _fork(block, f"it depends on {dot[0]:016x}:{dot[1]}, where no block ends here")
+        dep_chains.append(chain)
+    if chain_value(previous, dep_chains, block.body) != block.chain:
+        return _fork(block, "its chain value does not follow from what is on record here")
+    return Judgement(Verdict.APPLIED, block)
+
+
+def _fork(block: Block, why: str) -> Judgement:
+    first, last = block.first_seq, block.last_seq
+    return Judgement(
+        Verdict.FORK, block, f"block {block.origin:016x}:{first}-{last} does not fit: {why}"
+    )

@@ -1,0 +1,289 @@
+"""One replica: durable state, and rounds that carry it from one commit to the next.
+
+A *round* is one group commit, in three steps that the caller separates by I/O:
+
+1. ``plan``   turns the waiting client requests into one own block and judges the waiting blocks
+              from elsewhere. Result: records to log, in order. Nothing is changed yet.
+2. ``absorb`` merges the received blocks' operations into the round's overlay. It may run while
+              the records are on their way to disk.
+3. ``commit`` makes it all visible at once. To be called only when the records are durable.
+
+The own block comes first in a round: it depends on what was applied before, not on what the same
+round receives. If logging fails the round is thrown away and the replica is as before.
+
+``Durable`` is what survives a crash: a checkpoint of it plus the log behind it (``replay``). All
+else here is soft. Invariants (checked by ``check_invariants``): (1) the vector's own component is
+the last own block's last seq; (2) every origin in the vector has a chain value, and no other;
+(3) the clock is at or after the tick of every applied operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from kvnode.core.block import GENESIS, Block, Delta, encode_block
+from kvnode.core.dots import Covered, Dot, Vector
+from kvnode.core.entry import NOTHING, Entry, merge_delta
+from kvnode.core.errors import BlockError, Reason, Refused
+from kvnode.core.hlc import tick
+from kvnode.core.operations import Increment, Operation
+from kvnode.core.receive import HoldBuffer, Judgement, Verdict, judge
+from kvnode.core.requests import RequestWindow
+from kvnode.core.writer import Accepted, BlockWriter
+
+Read = Callable[[bytes], Entry]
+ChainAt = Callable[[Dot], bytes | None]
+
+
+@dataclass(slots=True)
+class Durable:
+    """What a checkpoint must carry because replaying the log behind it cannot rebuild it."""
+
+    requests: RequestWindow
+    vector: Vector = field(default_factory=dict)
+    chains: dict[int, bytes] = field(default_factory=dict)
+    """origin -> chain value at ``vector[origin]``."""
+    hlc: int = 0
+    forks: dict[int, str] = field(default_factory=dict)
+    """origin -> why nothing of it is taken any more."""
+    fence: str = ""
+    """If set, why this replica must not write under its origin any more."""
+
+
+@dataclass(slots=True)
+class Request:
+    """One client's operations, to be accepted all or none."""
+
+    operations: Sequence[Operation]
+    request_id: bytes = b""
+
+
+@dataclass(slots=True)
+class Round:
+    """What one group commit does; see the module."""
+
+    outcomes: list[Accepted | Refused]
+    """One per request."""
+    own: Block | None
+    judgements: list[Judgement]
+    """One per block that came or was held; blocks still waiting have HELD or DROPPED."""
+    records: list[Block]
+    """To be logged, in this order."""
+    overlay: dict[bytes, Entry]
+    after: Durable
+    received: list[tuple[Block, list[Delta]]]
+    """Blocks from elsewhere among the records, not yet in the overlay."""
+
+
+class Replica:
+    """The state machine of one node. Single-threaded; every call returns at once."""
+
+    def __init__(
+        self,
+        origin: int,
+        durable: Durable,
+        *,
+        read: Read,
+        chain_at: ChainAt,
+        hold_bytes_max: int,
+        siblings_max: int,
+    ) -> None:
+        """Take up the state.
+
+        Args:
+            origin: the id this replica writes under.
+            read: a key's entry as of the last committed round.
+            chain_at: chain value of the logged block that ends at a dot, if there is one.
+        """
+        self.origin = origin
+        self.durable = durable
+        self.held = HoldBuffer(hold_bytes_max)
+        self._read = read
+        self._chain_at = chain_at
+        self._siblings_max = siblings_max
+
+    def plan(
+        self,
+        requests: Sequence[Request],
+        incoming: Iterable[Block],
+        wall_ms: int,
+        lww_refusal: str = "",
+    ) -> Round:
+        """The next round. ``wall_ms`` is Unix time; ``lww_refusal`` see ``BlockWriter``."""
+        now = self.durable
+        after = Durable(
+            now.requests, dict(now.vector), dict(now.chains), now.hlc, dict(now.forks), now.fence
+        )
+        round_ = Round([], None, [], [], {}, after, [])
+        if requests:
+            self._write(round_, requests, wall_ms, lww_refusal)
+        self._receive(round_, incoming)
+        return round_
+
+    def absorb(self, round_: Round) -> None:
+        """Merge the received blocks into the round's overlay, operation by operation."""
+        overlay, read = round_.overlay, self._read
+        vector = dict(self.durable.vector)
+        if round_.own:
+            vector[self.origin] = round_.own.last_seq
+        seen = Covered(vector)
+        for block, deltas in round_.received:
+            origin, seq = block.origin, block.first_seq
+            for delta in deltas:
+                if delta is not None:
+                    key, kind, state = delta
+                    entry = overlay.get(key)
+                    if entry is None:
+                        entry = read(key)
+                    overlay[key] = merge_delta(entry, kind, state, seen, (origin, seq))
+                vector[origin] = seq
+                seq += 1
+            vector[origin] = block.last_seq
+        round_.received = []
+
+    def commit(self, round_: Round) -> dict[bytes, Entry]:
+        """Adopt a logged and absorbed round; returns the entries it changed."""
+        assert not round_.received, "commit before absorb"
+        requests = self.durable.requests
+        for block in round_.records:
+            for request_id, first, count in block.requests:
+                requests.add(request_id, block.origin, block.first_seq + first, count)
+        round_.after.fence = round_.after.fence or self.durable.fence  # set during the round
+        self.durable = round_.after
+        return round_.overlay
+
+    def replay(self, block: Block) -> dict[bytes, Entry]:
+        """Apply one block of the own log after a restart; returns the entries it changed."""
+        after = self.durable
+        round_ = Round([], None, [], [block], {}, after, [(block, block.deltas())])
+        self.absorb(round_)
+        _advance(after, block)
+        return self.commit(round_)
+
+    def check_invariants(self) -> None:
+        """Assert the invariants of the module's opening comment."""
+        durable = self.durable
+        assert durable.vector.keys() == durable.chains.keys(), "invariant 2"
+        assert all(seq > 0 for seq in durable.vector.values()), "invariant 2"
+        assert self._chain_at is not None
+        for origin, seq in durable.vector.items():
+            logged = self._chain_at((origin, seq))
+            assert logged is None or logged == durable.chains[origin], "invariant 1"
+
+    def _write(
+        self, round_: Round, requests: Sequence[Request], wall_ms: int, lww_refusal: str
+    ) -> None:
+        if self.durable.fence:
+            refusal = Refused(Reason.NODE_FENCED, self.durable.fence)
+            round_.outcomes.extend(refusal for _ in requests)
+            return
+        after = round_.after
+        before = dict(after.vector)
+        hlc = tick(max(after.hlc, _latest_seen(requests)), wall_ms)
+        writer = BlockWriter(
+            origin=self.origin,
+            hlc=hlc,
+            vector=after.vector,
+            overlay=round_.overlay,
+            read=self._read,
+            requests=after.requests,
+            siblings_max=self._siblings_max,
+            lww_refusal=lww_refusal,
+        )
+        for request in requests:
+            try:
+                round_.outcomes.append(writer.add(request.operations, request.request_id))
+            except Refused as refusal:
+                round_.outcomes.append(refusal)
+        if not writer.ops:
+            after.vector = before
+            round_.overlay.clear()
+            return
+        before.pop(self.origin, None)
+        round_.own = encode_block(
+            origin=self.origin,
+            first_seq=writer.first_seq,
+            hlc=hlc,
+            wall_ms=wall_ms,
+            deps=before,
+            ops=writer.ops,
+            requests=writer.spans,
+            previous=after.chains.get(self.origin, GENESIS),
+            dep_chains=[after.chains[origin] for origin in sorted(before)],
+        )
+        round_.records.append(round_.own)
+        _advance(after, round_.own)
+
+    def _receive(self, round_: Round, incoming: Iterable[Block]) -> None:
+        fresh: dict[Dot, bytes] = {}
+        if round_.own:
+            fresh[round_.own.end] = round_.own.chain
+
+        def chain_at(dot: Dot) -> bytes | None:
+            chain = fresh.get(dot)
+            if chain is None and self.durable.vector.get(dot[0]) == dot[1]:
+                chain = self.durable.chains[dot[0]]
+            return chain or self._chain_at(dot)
+
+        after = round_.after
+        waiting = list(incoming)
+        while waiting:
+            applied = False
+            for block in waiting:
+                judgement = self._judge(round_, block, chain_at)
+                round_.judgements.append(judgement)
+                if judgement.verdict is Verdict.APPLIED:
+                    fresh[block.end] = block.chain
+                    _advance(after, block)
+                    applied = True
+            waiting = self.held.take_ready(after.vector) if applied and len(self.held) else []
+
+    def _judge(self, round_: Round, block: Block, chain_at: ChainAt) -> Judgement:
+        after = round_.after
+        if block.origin in after.forks:
+            return Judgement(Verdict.FORK, block, after.forks[block.origin])
+        judgement = judge(block, own_origin=self.origin, vector=after.vector, chain_at=chain_at)
+        match judgement.verdict:
+            case Verdict.FORK:
+                after.forks[block.origin] = judgement.reason
+                if block.origin == self.origin:
+                    after.fence = after.fence or judgement.reason
+            case Verdict.AHEAD:
+                after.fence = after.fence or judgement.reason
+            case Verdict.HELD:
+                if not self.held.hold(block):
+                    return Judgement(Verdict.DROPPED, block)
+            case Verdict.APPLIED:
+                try:
+                    deltas = block.deltas()
+                except BlockError as error:
+                    return Judgement(Verdict.MALFORMED, block, str(error))
+                round_.records.append(block)
+                round_.received.append((block, deltas))
+            case _:
+                pass
+        return judgement
+
+
+def _advance(durable: Durable, block: Block) -> None:
+    durable.vector[block.origin] = block.last_seq
+    durable.chains[block.origin] = block.chain
+    durable.hlc = max(durable.hlc, block.hlc + block.count - 1)
+
+
+def _latest_seen(requests: Sequence[Request]) -> int:
+    """The latest register stamp in the requests' contexts: their writes must come after it."""
+    latest = 0
+    for request in requests:
+        for operation in request.operations:
+            if not isinstance(operation, Increment) and operation.context is not None:
+                register = operation.context.register
+                if register is not None and register[0] > latest:
+                    latest = register[0]
+    return latest
+
+
+def empty_entry(_: bytes) -> Entry:
+    """The entry of every key of a new replica."""
+    return NOTHING

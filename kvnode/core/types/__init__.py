@@ -1,0 +1,58 @@
+"""The registry of data types: one module per type, one table for all.
+
+A *state* is an immutable value (plain tuples and dicts, never changed in place), so a checkpoint
+can encode it while the next commit replaces it. A type module gives
+
+==================================  ===============================================================
+``ID``, ``NAME``                    number in log and state (never changes); name for people
+``EMPTY``                           the state before any write
+``delta(op, origin, seq, hlc)``     the small state that one logged operation stands for; raises
+                                    ``BlockError`` if ``op`` is not well formed
+``merge(a, b, seen_a, seen_b)``     join of two states; ``seen`` is what each side's holder has
+                                    received, for types that delete without tombstones
+``visible(state)``                  whether a reader sees anything
+``context(state)``                  what a reader saw, in plain msgpack values
+``encode(state)``, ``decode(raw)``  canonical plain msgpack values and back
+==================================  ===============================================================
+
+and mutators that return a logged operation ``[ID, key, ...]``. There is one merge for deltas,
+for states, and for a node's own writes. A new type is a new module and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any, Protocol
+
+from kvnode.core.dots import Dot
+from kvnode.core.types import gcounter, lww, pncounter, siblings
+
+G_COUNTER = gcounter.ID
+PN_COUNTER = pncounter.ID
+LWW_REGISTER = lww.ID
+SIBLINGS = siblings.ID
+COUNTERS = (G_COUNTER, PN_COUNTER)
+
+State = Any
+"""Of the type in question; each module names its own."""
+
+
+class DataType(Protocol):
+    """What a type module gives (see above)."""
+
+    ID: int
+    NAME: str
+    EMPTY: Any
+
+    def delta(self, op: list[Any], origin: int, seq: int, hlc: int) -> State: ...
+    def merge(
+        self, a: State, b: State, seen_a: Container[Dot], seen_b: Container[Dot]
+    ) -> State: ...
+    def visible(self, state: State) -> bool: ...
+    def context(self, state: State) -> Any: ...
+    def encode(self, state: State) -> Any: ...
+    def decode(self, raw: Any) -> State: ...
+
+
+TYPES: dict[int, DataType] = {module.ID: module for module in (gcounter, pncounter, lww, siblings)}
+NAMES: dict[int, str] = {number: kind.NAME for number, kind in TYPES.items()}

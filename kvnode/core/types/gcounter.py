@@ -1,0 +1,62 @@
+"""G-Counter: a sum that only grows; a deletion takes away what its deleter had seen.
+
+Built on counter slots (``slots.py``), whose decrement half stays 0 here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvnode.core.errors import BlockError, Reason, Refused
+from kvnode.core.types import slots
+from kvnode.core.types.slots import (
+    EMPTY,
+    Slots,
+    Totals,
+    context,
+    decode,
+    encode,
+    merge,
+    value,
+    visible,
+)
+
+__all__ = [
+    "EMPTY",
+    "ID",
+    "NAME",
+    "context",
+    "decode",
+    "delta",
+    "encode",
+    "increment",
+    "merge",
+    "remove",
+    "value",
+    "visible",
+]
+
+ID = 1
+NAME = "G_COUNTER"
+
+
+def increment(state: Slots, key: bytes, amount: int, origin: int, seq: int) -> list[Any]:
+    """The logged operation that adds ``amount``."""
+    if amount < 0:
+        raise Refused(
+            Reason.BAD_AMOUNT, f"{key!r} is a G-Counter, which only grows: {amount} is not possible"
+        )
+    return slots.increment(ID, state, key, amount, origin, seq)
+
+
+def remove(state: Slots, key: bytes, seen: Totals | None) -> list[Any] | None:
+    """The logged operation that deletes what was ``seen``, or None if that is nothing."""
+    return slots.remove(ID, state, key, seen)
+
+
+def delta(op: list[Any], origin: int, seq: int, hlc: int) -> Slots:
+    """The small state of a logged operation."""
+    small = slots.delta(op, origin, seq, hlc)
+    if any(slot[1] or slot[3] for slot in small.values()):
+        raise BlockError("a G-Counter operation that takes away")
+    return small

@@ -1,0 +1,248 @@
+"""From client operations to one block: the only place where dots are assigned.
+
+Requests are added one after the other; each sees what those before it did. A request that is
+refused leaves no trace: its operations are taken out of the block again, and the others' dots
+stay without holes. There is no ``await`` and no I/O between reading an entry and giving the
+operation its dot, so two requests can never work from one state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kvnode.core.block import Op, RequestSpan
+from kvnode.core.context import Context
+from kvnode.core.dots import Covered, Vector
+from kvnode.core.entry import Entry, merge_delta, visible_types
+from kvnode.core.errors import Reason, Refused, StateError
+from kvnode.core.operations import Delete, Increment, Operation, Put
+from kvnode.core.requests import RequestWindow
+from kvnode.core.types import (
+    COUNTERS,
+    G_COUNTER,
+    LWW_REGISTER,
+    NAMES,
+    PN_COUNTER,
+    SIBLINGS,
+    TYPES,
+    gcounter,
+    lww,
+    pncounter,
+    siblings,
+)
+
+
+@dataclass(slots=True)
+class Accepted:
+    """What became of a request: operation i has dot ``(origin, first_seq + i)``."""
+
+    origin: int
+    first_seq: int
+    hlc: int
+    """Tick of the first operation; 0 when ``repeated``."""
+    counters: list[int | None]
+    """Of each operation, the sum after it if it was an increment; empty when ``repeated``."""
+    repeated: bool = False
+
+
+class BlockWriter:
+    """Builds the operations of one block; the caller encodes and logs it."""
+
+    def __init__(
+        self,
+        *,
+        origin: int,
+        hlc: int,
+        vector: Vector,
+        overlay: dict[bytes, Entry],
+        read: Callable[[bytes], Entry],
+        requests: RequestWindow,
+        siblings_max: int,
+        lww_refusal: str = "",
+    ) -> None:
+        """Start a block.
+
+        Args:
+            hlc: tick of the first operation.
+            vector: what the replica has; its own component advances with every operation.
+            overlay: receives the new entries, key by key.
+            read: the entry of a key as of before this block.
+            requests: the request ids known so far.
+            lww_refusal: if set, why registers cannot be written now.
+        """
+        self.first_seq = vector.get(origin, 0) + 1
+        self.ops: list[Op] = []
+        self.spans: list[RequestSpan] = []
+        self._origin = origin
+        self._hlc = hlc
+        self._vector = vector
+        self._seen = Covered(vector)
+        self._overlay = overlay
+        self._read = read
+        self._requests = requests
+        self._here: dict[bytes, Accepted] = {}
+        self._siblings_max = siblings_max
+        self._lww_refusal = lww_refusal
+
+    def add(self, operations: Sequence[Operation], request_id: bytes) -> Accepted:
+        """Add a request's operations, all or none.
+
+        Raises:
+            Refused: TYPE_CONFLICT, COUNTER_OVERFLOW, BAD_AMOUNT, BAD_REQUEST, CLOCK_OFF or
+                TOO_MANY_SIBLINGS; nothing was added.
+        """
+        if request_id:
+            known = self._repeated(request_id)
+            if known:
+                return known
+        start = len(self.ops)
+        undo: dict[bytes, Entry | None] = {}
+        accepted = Accepted(self._origin, self.first_seq + start, self._hlc + start, [])
+        try:
+            for operation in operations:
+                accepted.counters.append(self._add(operation, undo))
+        except Refused:
+            del self.ops[start:]
+            self._vector[self._origin] = self.first_seq + start - 1
+            for key, entry in undo.items():
+                if entry is None:
+                    del self._overlay[key]
+                else:
+                    self._overlay[key] = entry
+            raise
+        if request_id:
+            self.spans.append((request_id, start, len(operations)))
+            self._here[request_id] = accepted
+        return accepted
+
+    def _repeated(self, request_id: bytes) -> Accepted | None:
+        here = self._here.get(request_id)
+        if here:
+            return Accepted(here.origin, here.first_seq, 0, [], repeated=True)
+        known = self._requests.get(request_id)
+        if known:
+            return Accepted(known.origin, known.first_seq, 0, [], repeated=True)
+        return None
+
+    def _add(self, operation: Operation, undo: dict[bytes, Entry | None]) -> int | None:
+        key = operation.key
+        entry = self._overlay.get(key)
+        if key not in undo:
+            undo[key] = entry
+            if entry is None:
+                try:
+                    entry = self._overlay[key] = self._read(key)
+                except StateError as damage:
+                    del undo[key]
+                    raise Refused(Reason.STATE_DAMAGED, f"{key!r}: {damage}") from damage
+        assert entry is not None
+        seq, hlc = self.first_seq + len(self.ops), self._hlc + len(self.ops)
+        op: list[Any] | None
+        kind: int
+        if type(operation) is Increment:
+            kind = _counter_type(operation, entry)
+            state = entry.get(kind, TYPES[kind].EMPTY)
+            mutate = gcounter.increment if kind == G_COUNTER else pncounter.increment
+            op = mutate(state, key, operation.amount, self._origin, seq)
+        elif type(operation) is Put:
+            kind = operation.type
+            op = self._put(operation, entry)
+        else:
+            assert type(operation) is Delete
+            kind, op = self._delete(operation, entry)
+        self.ops.append(0 if op is None else op)
+        if op is not None:
+            delta = TYPES[kind].delta(op, self._origin, seq, hlc)
+            entry = merge_delta(entry, kind, delta, self._seen, (self._origin, seq))
+            self._overlay[key] = entry
+        self._vector[self._origin] = seq
+        if type(operation) is Increment:
+            return pncounter.value(entry[kind])
+        return None
+
+    def _put(self, put: Put, entry: Entry) -> list[Any]:
+        if entry:
+            _check_type(put.key, put.type, entry)
+        if put.type == LWW_REGISTER:
+            if self._lww_refusal:
+                raise Refused(Reason.CLOCK_OFF, self._lww_refusal)
+            return lww.assign(put.key, put.value)
+        state = entry.get(SIBLINGS, siblings.EMPTY)
+        replaced = self._replaced(state, put.context, blind=put.blind)
+        left = len(state[0]) - sum(dot in state[0] for dot in replaced)
+        if left >= self._siblings_max:
+            raise Refused(
+                Reason.TOO_MANY_SIBLINGS,
+                f"the key {put.key!r} has {left} unresolved siblings, the limit is "
+                f"{self._siblings_max}: read it and put one value with its context",
+                limit=str(self._siblings_max),
+            )
+        return siblings.write(put.key, put.value, replaced)
+
+    def _replaced(
+        self, state: siblings.Siblings, context: Context | None, *, blind: bool = False
+    ) -> list[tuple[int, int]]:
+        if blind:
+            return []
+        if context is None:
+            return list(state[0])
+        return siblings.replaced(state, context.siblings, self._seen)
+
+    def _delete(self, delete: Delete, entry: Entry) -> tuple[int, list[Any] | None]:
+        context = delete.context
+        shown = visible_types(entry) if context is None else list(context.types)
+        if delete.type:
+            shown = [delete.type]
+        if len(shown) > 1:
+            raise Refused(
+                Reason.TYPE_CONFLICT,
+                f"the key {delete.key!r} is {' and '.join(NAMES[t] for t in shown)}: "
+                "say which type to delete",
+                types=",".join(NAMES[t] for t in shown),
+            )
+        if not shown:
+            return 0, None
+        kind = shown[0]
+        state = entry.get(kind, TYPES[kind].EMPTY)
+        if kind in COUNTERS:
+            totals = None if context is None else context.counters.get(kind, {})
+            remove = gcounter.remove if kind == G_COUNTER else pncounter.remove
+            return kind, remove(state, delete.key, totals)
+        if kind == LWW_REGISTER:
+            if self._lww_refusal:
+                raise Refused(Reason.CLOCK_OFF, self._lww_refusal)
+            stamp = None if context is None else (context.register or (0, 0, 0))
+            return kind, lww.remove(state, delete.key, stamp)
+        replaced = self._replaced(state, context)
+        return kind, siblings.write(delete.key, None, replaced) if replaced else None
+
+
+def _check_type(key: bytes, kind: int, entry: Entry) -> None:
+    shown = visible_types(entry)
+    if shown and kind not in shown:
+        raise Refused(
+            Reason.TYPE_CONFLICT,
+            f"the key {key!r} holds {NAMES[shown[0]]}, not {NAMES[kind]}: "
+            "delete it first, or use another key",
+            types=",".join(NAMES[t] for t in shown),
+        )
+
+
+def _counter_type(increment: Increment, entry: Entry) -> int:
+    if not entry:
+        return increment.type or PN_COUNTER
+    if increment.type:
+        _check_type(increment.key, increment.type, entry)
+        return increment.type
+    shown = [kind for kind in visible_types(entry) if kind in COUNTERS]
+    if len(shown) > 1:
+        raise Refused(
+            Reason.TYPE_CONFLICT,
+            f"the key {increment.key!r} is both a G_COUNTER and a PN_COUNTER: say which",
+            types=",".join(NAMES[t] for t in shown),
+        )
+    kind = shown[0] if shown else PN_COUNTER
+    _check_type(increment.key, kind, entry)
+    return kind

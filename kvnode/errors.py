@@ -1,0 +1,131 @@
+"""What can go wrong, for users of the client and for the gRPC edge.
+
+::
+
+    KvnodeError
+     +-- RequestRefused            nothing was changed; ``.reason`` says why
+     |    +-- InvalidArgument      the request itself is wrong
+     |    +-- KeyNotFound
+     |    +-- FailedPrecondition   the state or the node does not allow it now
+     |    +-- ResourceExhausted    too much; retry after ``.retry_after_s``
+     |    +-- DataDamaged          what is stored under the key fails its checksum
+     |    +-- NodeUnavailable      stopping, or (client side) no endpoint can be reached
+     +-- OutcomeUnknown            a write was sent and no reply came; it may have happened
+     +-- DeadlineExceeded          a read was not answered in time
+     +-- NodeFailure               the node broke a rule of the protocol (a bug, or not a kvnode)
+
+``CODES`` is the one table from reason to gRPC status code; the exception follows from the code.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grpc import StatusCode
+
+from kvnode.core.errors import Reason
+
+DOMAIN: Final = "kvnode"
+"""``google.rpc.ErrorInfo.domain`` of every error that kvnode itself raises."""
+
+CODES: Final[dict[Reason, StatusCode]] = {
+    Reason.BAD_KEY: StatusCode.INVALID_ARGUMENT,
+    Reason.BAD_VALUE: StatusCode.INVALID_ARGUMENT,
+    Reason.BAD_AMOUNT: StatusCode.INVALID_ARGUMENT,
+    Reason.BAD_CONTEXT: StatusCode.INVALID_ARGUMENT,
+    Reason.BAD_REQUEST: StatusCode.INVALID_ARGUMENT,
+    Reason.BATCH_TOO_LARGE: StatusCode.INVALID_ARGUMENT,
+    Reason.MALFORMED_MESSAGE: StatusCode.INVALID_ARGUMENT,
+    Reason.UNKNOWN_FIELD: StatusCode.INVALID_ARGUMENT,
+    Reason.KEY_NOT_FOUND: StatusCode.NOT_FOUND,
+    Reason.TYPE_CONFLICT: StatusCode.FAILED_PRECONDITION,
+    Reason.COUNTER_OVERFLOW: StatusCode.FAILED_PRECONDITION,
+    Reason.CLOCK_OFF: StatusCode.FAILED_PRECONDITION,
+    Reason.NODE_FENCED: StatusCode.FAILED_PRECONDITION,
+    Reason.WRONG_CLUSTER: StatusCode.FAILED_PRECONDITION,
+    Reason.STATE_DAMAGED: StatusCode.DATA_LOSS,
+    Reason.TOO_MANY_SIBLINGS: StatusCode.RESOURCE_EXHAUSTED,
+    Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
+    Reason.DISK_FULL: StatusCode.RESOURCE_EXHAUSTED,
+    Reason.STOPPING: StatusCode.UNAVAILABLE,
+}
+
+
+class KvnodeError(Exception):
+    """Base of everything kvnode raises on purpose."""
+
+
+class RequestRefused(KvnodeError):
+    """The node, or the client before sending, refused; nothing was changed."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        facts: dict[str, str] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.facts = facts or {}
+        self.retry_after_s = retry_after_s
+
+
+class InvalidArgument(RequestRefused):
+    """The request itself is wrong: key, value, amount, context or message."""
+
+
+class KeyNotFound(RequestRefused):
+    """The key has no visible value; ``context`` is the causal context of that absence."""
+
+    @property
+    def context(self) -> bytes:
+        """Pass it to ``put`` to replace nothing but what was (not) seen."""
+        return bytes.fromhex(self.facts.get("context", ""))
+
+
+class FailedPrecondition(RequestRefused):
+    """The key's type, the sum's range, the clock or the node's identity forbids it."""
+
+
+class ResourceExhausted(RequestRefused):
+    """A queue, the disk or the siblings of a key are full."""
+
+
+class DataDamaged(RequestRefused):
+    """What is stored under the key fails its checksum; it is never served."""
+
+
+class NodeUnavailable(RequestRefused):
+    """No endpoint took the request, or the node is stopping."""
+
+
+class OutcomeUnknown(KvnodeError):
+    """A write was sent and no reply came: it happened or it did not.
+
+    ``request_id`` asked again of the same node gives the first outcome, or does it once.
+    """
+
+    def __init__(self, message: str, *, request_id: bytes, endpoint: str) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+        self.endpoint = endpoint
+
+
+class DeadlineExceeded(KvnodeError):
+    """A read was not answered in time."""
+
+
+class NodeFailure(KvnodeError):
+    """The other side answered something no kvnode answers."""
+
+
+EXCEPTIONS: Final[dict[StatusCode, type[RequestRefused]]] = {
+    StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    StatusCode.NOT_FOUND: KeyNotFound,
+    StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    StatusCode.DATA_LOSS: DataDamaged,
+    StatusCode.UNAVAILABLE: NodeUnavailable,
+}
