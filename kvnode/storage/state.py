@@ -1,0 +1,151 @@
+"""The state store over LMDB: the last checkpoint.
+
+Tables:
+
+- ``entries``: key -> entry (``core/entry.py``).
+- ``conflicts``: key -> empty, for the keys a reader sees more than one value of.
+- ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4``.
+- ``meta``: ``owner``, and ``checkpoint`` -> ``0x01 | crc32 | msgpack [arrival, vector, chains, hlc,
+  forks, fence, names]``.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgpack
+
+from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
+from kvnode.core.errors import StateError
+from kvnode.core.replica import Durable
+from kvnode.core.requests import Remembered, RequestWindow
+from kvnode.storage.environment import Environment
+from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
+from kvnode.storage.log import claim
+
+REQUEST = struct.Struct(">16sQQI")
+VERSION = b"\x01"
+
+
+class LmdbState:
+    """See the module and ``interfaces.StateStore``. Saves come from one thread."""
+
+    def __init__(self, path: Path, origin: int) -> None:
+        """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
+        self._env = Environment(path, ("entries", "conflicts", "requests", "meta"))
+        self._entries = self._env.tables["entries"]
+        self._conflicts = self._env.tables["conflicts"]
+        self._requests = self._env.tables["requests"]
+        self._meta = self._env.tables["meta"]
+        try:
+            claim(self._env, origin)
+        except BaseException:
+            self._env.close()
+            raise
+
+    def load(self, window: int) -> Checkpoint | None:
+        """The last checkpoint without its entries, None if none was saved yet."""
+        with self._env.read() as txn:
+            raw = txn.get(b"checkpoint", db=self._meta)
+            if raw is None:
+                return None
+            rows = [(key, value) for key, value in txn.cursor(self._requests)]
+        try:
+            checkpoint = decode_meta(raw, window)
+        except StateError as error:
+            raise StorageError(f"{self._env.path} is damaged: {error}") from error
+        for key, value in rows:
+            request_id, origin, first, size = REQUEST.unpack(value)
+            remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
+            checkpoint.requests.append((request_id, remembered))
+            checkpoint.durable.requests.restore(request_id, remembered)
+        return checkpoint
+
+    def get(self, key: bytes) -> Entry | None:
+        """The key's entry; StateError if it is damaged."""
+        with self._env.read() as txn:
+            raw = txn.get(key, db=self._entries)
+        return None if raw is None else decode_entry(raw)
+
+    def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
+        """Up to ``limit`` keys >= start and < end, of all or of those in conflict."""
+        found: list[bytes] = []
+        table = self._conflicts if conflicts else self._entries
+        with self._env.read() as txn, txn.cursor(table) as cursor:
+            more = cursor.set_range(start) if start else cursor.first()
+            while more and len(found) < limit:
+                key = cursor.key()
+                if end and key >= end:
+                    break
+                found.append(key)
+                more = cursor.next()
+        return found
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint, synced."""
+        rows = [
+            (key, encode_entry(entry) if entry else None, in_conflict(entry))
+            for key, entry in sorted(checkpoint.entries.items())
+        ]
+        meta = encode_meta(checkpoint)
+        floor = checkpoint.requests_floor.to_bytes(8, "big")
+
+        def change(txn: Any) -> None:
+            conflicts = txn.stat(self._conflicts)["entries"]
+            for key, raw, conflict in rows:
+                if raw is None:
+                    txn.delete(key, db=self._entries)
+                else:
+                    txn.put(key, raw, db=self._entries)
+                if conflict:
+                    txn.put(key, b"", db=self._conflicts)
+                elif conflicts:
+                    txn.delete(key, db=self._conflicts)
+            for request_id, known in checkpoint.requests:
+                value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
+                txn.put(known.number.to_bytes(8, "big"), value, db=self._requests)
+            with txn.cursor(self._requests) as cursor:
+                more = cursor.first()
+                while more and cursor.key() < floor:
+                    more = cursor.delete()
+            txn.put(b"checkpoint", meta, db=self._meta)
+
+        self._env.write(change)
+
+    def usage(self) -> Usage:
+        """Bytes in use and mapped, keys kept."""
+        return self._env.usage("entries")
+
+    def close(self) -> None:
+        """Close the store."""
+        self._env.close()
+
+
+def encode_meta(checkpoint: Checkpoint) -> bytes:
+    """The checkpoint without entries and requests."""
+    durable = checkpoint.durable
+    packed: bytes = msgpack.packb(
+        [
+            checkpoint.arrival,
+            sorted(durable.vector.items()),
+            sorted(durable.chains.items()),
+            durable.hlc,
+            sorted(durable.forks.items()),
+            durable.fence,
+            sorted(checkpoint.names.items()),
+        ]
+    )
+    return VERSION + crc32(packed).to_bytes(4, "big") + packed
+
+
+def decode_meta(raw: bytes, window: int) -> Checkpoint:
+    """The inverse of ``encode_meta``; raises ``StateError``."""
+    packed = raw[5:]
+    if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
+        raise StateError("the checkpoint is of an unknown version or fails its checksum")
+    arrival, vector, chains, hlc, forks, fence, names = msgpack.unpackb(packed)
+    durable = Durable(RequestWindow(window), dict(vector), dict(chains), hlc, dict(forks), fence)
+    return Checkpoint(arrival, durable, dict(names), {}, [])
