@@ -1,0 +1,115 @@
+"""``kvnode serve``: run a node until a signal or a failure ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from kvnode.config import Config, ConfigError, load
+
+SWITCH_INTERVAL_S = 0.0005
+"""Python's default of 5 ms lets a checkpoint's encoding hold up the event loop that long."""
+
+
+def _peers(pairs: tuple[str, ...]) -> dict[str, str] | None:
+    if not pairs:
+        return None
+    peers = {}
+    for pair in pairs:
+        name, equals, address = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"{pair!r} is no peer: NAME=HOST:PORT is expected")
+        peers[name] = address
+    return peers
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  kvnode serve
+  kvnode serve --name paris --listen 127.0.0.1:7081 --data ./paris \\
+               --peer tokyo=127.0.0.1:7082
+  kvnode serve --config paris.toml
+
+\b
+The configuration file has the same names (name, listen, data, cluster, a
+table [peers]) and all limits; see kvnode/config.py."""
+)
+@click.option("--name", help="This node's name in the cluster.  [default: node1]")
+@click.option("--listen", metavar="HOST:PORT", help="Port 0 picks one.  [default: 127.0.0.1:7080]")
+@click.option(
+    "--data", metavar="DIR", help="Data directory, made if missing.  [default: ./kvnode-data]"
+)
+@click.option("--cluster", help="Nodes of other clusters are refused.  [default: default]")
+@click.option(
+    "--peer", "peers", multiple=True, metavar="NAME=HOST:PORT", help="Another node; repeatable."
+)
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file with any setting; flags win over it.",
+)
+@click.option("--verbose", is_flag=True, help="Log more, to standard error.")
+def serve(
+    *,
+    name: str | None,
+    listen: str | None,
+    data: str | None,
+    cluster: str | None,
+    peers: tuple[str, ...],
+    file: Path | None,
+    verbose: bool,
+) -> None:
+    """Run a node until it gets SIGINT or SIGTERM.
+
+    Without options: a single node on 127.0.0.1:7080 with its data in ./kvnode-data. Prints one
+    line when it is ready; logs go to standard error. Exit code 0 after a clean stop, 1 if the
+    node cannot start or go on.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    from kvnode.storage.interfaces import StorageError
+
+    try:
+        config = load(
+            file, name=name, listen=listen, data=data, cluster=cluster, peers=_peers(peers)
+        )
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        failure = asyncio.run(_run(config))
+    except (ConfigError, StorageError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    if failure:
+        raise click.ClickException(f"the node stopped: {failure}")
+
+
+async def _run(config: Config) -> BaseException | None:
+    from kvnode.node.node import Node
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    node = Node(config)
+    try:
+        await node.start()
+        host = config.listen.rpartition(":")[0]
+        click.echo(
+            f"kvnode {config.name} serving on {host}:{node.port}, data in {node.directory.path}"
+        )
+        waits = [asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+    finally:
+        await node.close()
+    return node.failure

@@ -1,0 +1,149 @@
+"""Every setting of a node, with its unit, its default and why.
+
+A TOML file (``kvnode serve --config FILE``) sets any of them by name; flags of ``serve`` win over
+the file. Unknown names are refused.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from kvnode.core.limits import Limits
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A node's settings. Units are in the names."""
+
+    # who and where
+    name: str = "node1"
+    cluster: str = "default"  # nodes of different clusters refuse each other
+    listen: str = "127.0.0.1:7080"
+    data: str = "kvnode-data"
+    peers: dict[str, str] = field(default_factory=dict)  # name -> host:port
+    # Keys the hash in context tokens; the same on all nodes. Empty: the cluster's name, which
+    # finds mistakes but stops nobody who wants to forge.
+    secret: str = ""
+
+    # what a client may ask for (core/limits.py)
+    key_bytes_max: int = 480
+    value_bytes_max: int = 1 << 20
+    batch_bytes_max: int = 4 << 20
+    batch_operations_max: int = 10_000
+    siblings_max: int = 100
+
+    # Waiting for the next commit; beyond, RESOURCE_EXHAUSTED. About a second's work.
+    queue_operations_max: int = 50_000
+    queue_bytes_max: int = 32 << 20
+    # One group commit. Larger rounds gain nothing more from sharing the fsync, and block reads.
+    round_operations_max: int = 5_000
+    round_bytes_max: int = 4 << 20
+
+    # A checkpoint starts when this much has changed since the last one; replay after a crash and
+    # memory are in proportion. Writes are refused at 4 times that.
+    checkpoint_bytes: int = 16 << 20
+    checkpoint_keys: int = 100_000
+    checkpoint_interval_ms: int = 30_000
+
+    # Request ids remembered, so that a retry is recognised. At 10 K single writes/s: 10 s, twice
+    # a client's default patience.
+    requests_remembered: int = 100_000
+
+    # How often a node tells each peer what it has, when there is nothing to push.
+    heartbeat_interval_ms: int = 200
+    # How often a node compares what it has with what each peer reported, to pull what it lacks.
+    anti_entropy_interval_ms: int = 200
+    # A peer that has not answered for so long is unreachable; the link is opened anew.
+    peer_timeout_ms: int = 3_000
+    # Between attempts to open a link, at most (with jitter).
+    reconnect_interval_ms: int = 500
+    # Own blocks kept in memory for pushing; a peer further behind pulls from the log.
+    push_buffer_bytes: int = 16 << 20
+    push_message_bytes: int = 1 << 20
+    # Messages on their way to one peer: few, so that blocks gather into larger ones under load.
+    push_messages_max: int = 4
+    # One pull; what is left comes with the next.
+    pull_bytes: int = 16 << 20
+    # Blocks from elsewhere that wait for others before them.
+    hold_bytes_max: int = 16 << 20
+
+    # Own wall clock against the median of all members; beyond, LWW writes are refused. Several
+    # times what a working time service leaves.
+    clock_offset_ms_max: int = 10_000
+
+    # Running calls get so long to end when the node stops.
+    stop_grace_ms: int = 2_000
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise fail later and obscurely; raises ConfigError."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.type == "int" and (type(value) is not int or value < 1):
+                raise ConfigError(f"{item.name} has to be a positive whole number, not {value!r}")
+            if item.type == "str" and type(value) is not str:
+                raise ConfigError(f"{item.name} has to be a string, not {value!r}")
+        for name in (self.name, self.cluster, *self.peers):
+            if not 1 <= len(name) <= 64 or not name.isprintable() or set(name) & set(" =,:/"):
+                raise ConfigError(
+                    f"{name!r} is no name for a node or cluster: 1 to 64 printable characters "
+                    "without space, =, comma, colon or slash"
+                )
+        for address in (self.listen, *self.peers.values()):
+            _check_address(address)
+        if self.name in self.peers:
+            raise ConfigError(f"node {self.name!r} cannot be its own peer")
+        if self.key_bytes_max > 480:
+            raise ConfigError("key_bytes_max is at most 480 (LMDB's keys end at 511 bytes)")
+        if len(self.secret.encode()) > 64:
+            raise ConfigError("secret has at most 64 bytes")
+
+    @property
+    def limits(self) -> Limits:
+        """The part that the core checks."""
+        return Limits(
+            key_bytes_max=self.key_bytes_max,
+            value_bytes_max=self.value_bytes_max,
+            batch_bytes_max=self.batch_bytes_max,
+            batch_operations_max=self.batch_operations_max,
+            siblings_max=self.siblings_max,
+        )
+
+    @property
+    def token_secret(self) -> bytes:
+        """What keys the hash in context tokens."""
+        return (self.secret or self.cluster).encode()[:64]
+
+
+def load(file: Path | None, **flags: Any) -> Config:
+    """The settings of a file, overridden by the flags that are not None.
+
+    Raises:
+        ConfigError: the file cannot be read, or a setting is unknown or wrong.
+    """
+    settings: dict[str, Any] = {}
+    if file is not None:
+        try:
+            settings = tomllib.loads(file.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"cannot read {file}: {error}") from error
+    unknown = sorted(settings.keys() - {item.name for item in fields(Config)})
+    if unknown:
+        raise ConfigError(f"{file}: unknown setting {unknown[0]!r}")
+    settings |= {name: value for name, value in flags.items() if value is not None}
+    peers = settings.get("peers", {})
+    if type(peers) is not dict or not all(type(value) is str for value in peers.values()):
+        raise ConfigError('peers has to be a table of NAME = "HOST:PORT"')
+    return replace(Config(), **settings)
+
+
+def _check_address(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit() and int(port) < 65536):
+        raise ConfigError(f"{address!r} is no address: HOST:PORT is expected")

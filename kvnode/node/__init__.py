@@ -1,0 +1,1 @@
+"""A running node: commit rounds, replication loops, wiring, start and stop."""

@@ -1,0 +1,137 @@
+"""When a checkpoint is made, and what it carries.
+
+A checkpoint covers only synced log: it is cut between two rounds, on the event loop, and written
+by a thread while rounds go on. If it fails for lack of room, what it should have written waits
+for the next one; if it fails otherwise, the node stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from kvnode.core.replica import Durable, Round
+from kvnode.node.worker import Worker
+from kvnode.storage.interfaces import Checkpoint, DiskFullError, StateStore
+
+if TYPE_CHECKING:
+    from kvnode.node.engine import Engine
+
+logger = logging.getLogger(__name__)
+RETRY_AFTER_S = 5.0
+OVERDUE_FACTOR = 4
+
+
+class Checkpoints:
+    """The checkpoints of one engine."""
+
+    def __init__(
+        self, engine: Engine, state: StateStore, *, covered: int, behind: int, next_request: int
+    ) -> None:
+        """Go on from the last checkpoint.
+
+        Args:
+            covered: arrival number it covers.
+            behind: operations since.
+            next_request: the first request number it does not have.
+        """
+        self.state = state
+        self.covered = covered
+        self.behind_operations = behind
+        self.last_ms = 0
+        self._engine = engine
+        self._worker = Worker("kvnode-checkpoint")
+        self._next_request = next_request
+        self._running: asyncio.Future[None] | None = None
+        self._last = time.monotonic()
+        self._not_before = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether one is being written."""
+        return self._running is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether so much waits for it that no more may be accepted."""
+        config, memtable = self._engine.config, self._engine.memtable
+        return (
+            memtable.bytes_held > OVERDUE_FACTOR * config.checkpoint_bytes
+            or memtable.active_keys > OVERDUE_FACTOR * config.checkpoint_keys
+        )
+
+    def consider(self, round_: Round) -> None:
+        """A round was committed: start a checkpoint if it is time."""
+        self.behind_operations += sum(block.count for block in round_.records)
+        config, memtable = self._engine.config, self._engine.memtable
+        now = time.monotonic()
+        if now < self._not_before:
+            return
+        if (
+            memtable.bytes_held >= config.checkpoint_bytes
+            or memtable.active_keys >= config.checkpoint_keys
+            or (now - self._last) * 1000 >= config.checkpoint_interval_ms
+        ):
+            self.start()
+
+    def start(self) -> None:
+        """Cut a checkpoint now, unless one is running."""
+        if self._running is not None:
+            return
+        engine = self._engine
+        durable = engine.replica.durable
+        size, behind = engine.memtable.bytes_held, self.behind_operations
+        next_request = durable.requests.next_number
+        checkpoint = Checkpoint(
+            arrival=engine.log.last_arrival,
+            durable=Durable(
+                durable.requests,
+                durable.vector,
+                durable.chains,
+                durable.hlc,
+                dict(durable.forks),
+                durable.fence,
+            ),
+            names=dict(engine.names),
+            entries=engine.memtable.freeze(),
+            requests=durable.requests.since(self._next_request),
+            requests_floor=durable.requests.floor,
+        )
+        running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running = running
+        self._last = started = time.monotonic()
+        self.behind_operations = 0
+
+        def done(error: BaseException | None) -> None:
+            self._running = None
+            self.last_ms = round((time.monotonic() - started) * 1000)
+            if error is None:
+                engine.memtable.drop_frozen()
+                self.covered = checkpoint.arrival
+                self._next_request = next_request
+            else:
+                engine.memtable.restore_frozen(size)
+                self.behind_operations += behind
+                self._not_before = time.monotonic() + RETRY_AFTER_S
+                if isinstance(error, DiskFullError):
+                    logger.error("checkpoint put off: %s", error)
+                else:
+                    engine.on_failure(error)
+            running.set_result(None)
+
+        self._worker.run(lambda: self.state.save(checkpoint), done)
+
+    async def finish(self) -> None:
+        """Wait for a running checkpoint, then write what is left."""
+        if self._running is not None:
+            await self._running
+        if self.behind_operations:
+            self.start()
+            assert self._running is not None
+            await self._running
+
+    def close(self) -> None:
+        """End the thread."""
+        self._worker.close()

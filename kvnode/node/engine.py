@@ -1,0 +1,355 @@
+"""The commit loop: one owner of the replica, one fsync per round.
+
+Requests and received blocks queue up, in bounds, while the round before them is on its way to
+disk. Then the whole queue becomes the next round (``core/replica.py``): the batch is whatever has
+arrived, and nobody waits for company. The event loop plans the round; a thread of its own appends
+it to the log and syncs, during which the loop merges what was received; then, and only then, the
+round becomes visible, is answered and is pushed. That rule lives in ``_finish``.
+
+What can go wrong with the append: the disk is full (the round is refused, nothing is changed, the
+node goes on), or anything else (what is on disk is unknown: the node stops and lets the restart
+find out).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from kvnode.config import Config
+from kvnode.core.block import Block, decode_block
+from kvnode.core.dots import Vector
+from kvnode.core.errors import BlockError, Reason, Refused
+from kvnode.core.progress import PushBuffer
+from kvnode.core.receive import Judgement, Verdict
+from kvnode.core.replica import Durable, Replica, Request, Round
+from kvnode.core.requests import RequestWindow
+from kvnode.core.writer import Accepted
+from kvnode.node.checkpoints import Checkpoints
+from kvnode.node.worker import Worker
+from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
+from kvnode.storage.memtable import Memtable
+
+logger = logging.getLogger(__name__)
+
+Outcome = tuple[Accepted, Vector]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since start."""
+
+    accepted: int = 0
+    refused: int = 0
+    received: int = 0
+    commits: int = 0
+
+
+@dataclass(slots=True)
+class Queue:
+    """Requests that wait for the next round."""
+
+    waiting: deque[tuple[Request, int, asyncio.Future[Outcome]]] = field(default_factory=deque)
+    operations: int = 0
+    bytes: int = 0
+
+
+class Engine:
+    """Replica, log and memtable behind one queue. All methods run on the event loop."""
+
+    def __init__(self, config: Config, origin: int, log: Log, state: StateStore) -> None:
+        """Recover: load the checkpoint and replay the log behind it.
+
+        Raises:
+            StorageError: log and state do not belong together, or are damaged.
+        """
+        self.config = config
+        self.log = log
+        self.counts = Counts()
+        self.queue = Queue()
+        self.on_commit: Callable[[Round], None] = lambda _: None
+        self.on_failure: Callable[[BaseException], None] = lambda _: None
+        self.lww_refusal = ""
+        self.memtable = Memtable(state)
+        saved = state.load(config.requests_remembered)
+        self.names: dict[int, str] = saved.names if saved else {}
+        durable = saved.durable if saved else Durable(RequestWindow(config.requests_remembered))
+        covered = saved.arrival if saved else 0
+        if covered > log.last_arrival:
+            raise StorageError(
+                f"the state covers {covered} blocks and the log has {log.last_arrival}: one of "
+                "them was replaced. Restore both, or start with an empty data directory"
+            )
+        self.replica = Replica(
+            origin,
+            durable,
+            read=self.memtable.read,
+            chain_at=log.chain_at,
+            hold_bytes_max=config.hold_bytes_max,
+            siblings_max=config.siblings_max,
+        )
+        next_request = durable.requests.next_number
+        self.replayed = self._replay(covered)
+        self.checkpoints = Checkpoints(
+            self, state, covered=covered, behind=self.replayed, next_request=next_request
+        )
+        self.push_buffer = PushBuffer(
+            config.push_buffer_bytes, self.replica.durable.vector.get(origin, 0) + 1
+        )
+        self._incoming: deque[tuple[Block, asyncio.Future[Verdict]]] = deque()
+        self._worker = Worker("kvnode-log")
+        self._running: Round | None = None
+        self._scheduled = False
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def vector(self) -> Vector:
+        """What this node has, synced and applied. Never changed in place."""
+        return self.replica.durable.vector
+
+    async def submit(self, request: Request, size: int) -> Outcome:
+        """Commit a client's request; returns what became of it and the session vector.
+
+        Raises:
+            Refused: nothing was changed.
+        """
+        config, queue = self.config, self.queue
+        count = len(request.operations)
+        if self._closing or self._failure:
+            raise Refused(Reason.STOPPING, "the node is stopping: use another one")
+        if (
+            queue.operations + count > config.queue_operations_max
+            or queue.bytes + size > config.queue_bytes_max
+        ):
+            self.counts.refused += count
+            raise Refused(
+                Reason.QUEUE_FULL,
+                f"{queue.operations} operations wait for the disk: try again",
+                limit=str(config.queue_operations_max),
+            )
+        if self.checkpoints.overdue:
+            self.counts.refused += count
+            raise Refused(Reason.QUEUE_FULL, "the checkpoint cannot keep up: try again")
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        queue.waiting.append((request, size, future))
+        queue.operations += count
+        queue.bytes += size
+        self._schedule()
+        return await future
+
+    async def receive(self, blocks: Sequence[Block]) -> list[Verdict]:
+        """Commit blocks from elsewhere; returns their verdicts when those applied are synced."""
+        if self._closing or self._failure:
+            raise Refused(Reason.STOPPING, "the node is stopping")
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Verdict]] = []
+        for block in blocks:
+            future: asyncio.Future[Verdict] = loop.create_future()
+            self._incoming.append((block, future))
+            futures.append(future)
+        self._schedule()
+        return await asyncio.gather(*futures)
+
+    def fence(self, reason: str) -> None:
+        """Take no more writes under this origin: somebody else has written under it."""
+        durable = self.replica.durable
+        if not durable.fence:
+            logger.error("writes are refused from now on: %s", reason)
+            durable.fence = reason
+            self.checkpoints.start()
+
+    async def close(self) -> None:
+        """Finish what runs, write a last checkpoint, stop the threads."""
+        self._closing = True
+        await self._idle.wait()
+        while self.queue.waiting or self._incoming:
+            self._schedule()
+            await asyncio.sleep(0)
+            await self._idle.wait()
+        if not self._failure:
+            await self.checkpoints.finish()
+        self.checkpoints.close()
+        self._worker.close()
+
+    def _replay(self, covered: int) -> int:
+        operations = 0
+        for arrival, raw in self.log.replay(covered):
+            try:
+                block = decode_block(raw)
+                self.memtable.install(self.replica.replay(block), len(raw))
+            except BlockError as error:
+                raise StorageError(f"block {arrival} of the log: {error}") from error
+            operations += block.count
+        return operations
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._running is None:
+            self._scheduled = True
+            self._idle.clear()
+            asyncio.get_running_loop().call_soon(self._start)
+
+    def _start(self) -> None:
+        """Turn the queue into a round and send it to disk."""
+        self._scheduled = False
+        if self._failure:
+            self._abandon(self._failure)
+            return
+        requests, request_futures = self._take_requests()
+        blocks, block_futures = self._take_blocks()
+        wall_ms = time.time_ns() // 1_000_000
+        try:
+            round_ = self.replica.plan(requests, blocks, wall_ms, self.lww_refusal)
+        except Exception as error:  # a bug; without the round's answers the node is of no use
+            self._fail(error, [*request_futures, *block_futures])
+            return
+        self._running = round_
+        futures = (request_futures, block_futures)
+        if round_.records:
+            self._worker.run(
+                lambda: self.log.append(round_.records),
+                lambda error: self._finish(round_, futures, error),
+            )
+            try:
+                self.replica.absorb(round_)
+            except Exception as error:
+                self._failure = error
+        else:
+            self._finish(round_, futures, None)
+
+    def _finish(
+        self,
+        round_: Round,
+        futures: tuple[list[asyncio.Future[Outcome]], list[asyncio.Future[Verdict]]],
+        error: BaseException | None,
+    ) -> None:
+        """The append has returned: make the round visible, answer, push. Nothing before."""
+        self._running = None
+        requests, blocks = futures
+        if isinstance(error, DiskFullError):
+            refusal = Refused(Reason.DISK_FULL, f"{error}: make room, or use another node")
+            self._reject(refusal, [*requests, *blocks])
+        elif error or self._failure:
+            self._fail(error or self._failure or AssertionError(), [*requests, *blocks])
+            return
+        else:
+            contested = len(self.replica.durable.forks), self.replica.durable.fence
+            entries = self.replica.commit(round_)
+            self.memtable.install(entries, sum(len(block.raw) for block in round_.records))
+            if round_.own:
+                self.push_buffer.add(round_.own)
+            self._count(round_)
+            self._answer(round_, requests, blocks)
+            if contested != (len(self.replica.durable.forks), self.replica.durable.fence):
+                self.checkpoints.start()  # a restart must not forget it
+            self.checkpoints.consider(round_)
+            self.on_commit(round_)
+        if self.queue.waiting or self._incoming:
+            self._schedule()
+        else:
+            self._idle.set()
+
+    def _answer(
+        self,
+        round_: Round,
+        requests: list[asyncio.Future[Outcome]],
+        blocks: list[asyncio.Future[Verdict]],
+    ) -> None:
+        vector = self.vector
+        for future, outcome in zip(requests, round_.outcomes, strict=True):
+            if future.done():
+                continue
+            if isinstance(outcome, Refused):
+                future.set_exception(outcome)
+            else:
+                future.set_result((outcome, vector))
+        for judgement in round_.judgements:
+            _report(judgement)
+        for block_future, judgement in zip(blocks, round_.judgements, strict=False):
+            if not block_future.done():
+                block_future.set_result(judgement.verdict)
+
+    def _count(self, round_: Round) -> None:
+        counts = self.counts
+        counts.commits += bool(round_.records)
+        for block in round_.records:
+            if block is round_.own:
+                counts.accepted += block.count
+            else:
+                counts.received += block.count
+        counts.refused += sum(isinstance(outcome, Refused) for outcome in round_.outcomes)
+
+    def _take_requests(self) -> tuple[list[Request], list[asyncio.Future[Outcome]]]:
+        queue, config = self.queue, self.config
+        requests: list[Request] = []
+        futures: list[asyncio.Future[Outcome]] = []
+        operations = size = 0
+        while (
+            queue.waiting
+            and operations < config.round_operations_max
+            and size < config.round_bytes_max
+        ):
+            request, bytes_, future = queue.waiting.popleft()
+            queue.operations -= len(request.operations)
+            queue.bytes -= bytes_
+            if future.done():  # the caller has gone, and nothing has happened yet
+                continue
+            operations += len(request.operations)
+            size += bytes_
+            requests.append(request)
+            futures.append(future)
+        return requests, futures
+
+    def _take_blocks(self) -> tuple[list[Block], list[asyncio.Future[Verdict]]]:
+        blocks: list[Block] = []
+        futures: list[asyncio.Future[Verdict]] = []
+        operations = size = 0
+        while (
+            self._incoming
+            and operations < self.config.round_operations_max
+            and size < self.config.round_bytes_max
+        ):
+            block, future = self._incoming.popleft()
+            operations += block.count
+            size += len(block.raw)
+            blocks.append(block)
+            futures.append(future)
+        return blocks, futures
+
+    def _fail(
+        self,
+        error: BaseException,
+        futures: Sequence[asyncio.Future[Outcome] | asyncio.Future[Verdict]],
+    ) -> None:
+        logger.critical("the node stops: %s", error, exc_info=error)
+        self._failure = error
+        self._reject(Refused(Reason.STOPPING, "the node failed and stops"), futures)
+        self._abandon(error)
+        self.on_failure(error)
+
+    def _abandon(self, error: BaseException) -> None:
+        refusal = Refused(Reason.STOPPING, f"the node failed and stops: {error}")
+        self._reject(refusal, [future for _, _, future in self.queue.waiting])
+        self._reject(refusal, [future for _, future in self._incoming])
+        self.queue = Queue()
+        self._incoming.clear()
+        self._idle.set()
+
+    @staticmethod
+    def _reject(
+        refusal: Refused, futures: Sequence[asyncio.Future[Outcome] | asyncio.Future[Verdict]]
+    ) -> None:
+        for future in futures:
+            if not future.done():
+                future.set_exception(refusal)
+
+
+def _report(judgement: Judgement) -> None:
+    if judgement.verdict in (Verdict.FORK, Verdict.AHEAD, Verdict.MALFORMED):
+        logger.error("block refused: %s", judgement.reason)

@@ -1,0 +1,144 @@
+"""Eager push to one peer: own blocks as they are committed, heartbeats when there are none.
+
+Every message tells what the peer has after it, so a peer that lost its place sees it and pulls.
+At most ``push_messages_max`` messages are unanswered; while they are, blocks gather, so messages
+grow with the load and a slow peer costs no memory but the shared buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from kvnode.core.report import Report
+from kvnode.node.peers import Peer
+from kvnode.rpc.link import Link, LinkError, PushStream
+
+if TYPE_CHECKING:
+    from kvnode.node.replicator import Replicator
+
+logger = logging.getLogger(__name__)
+
+
+class Pusher:
+    """The push stream to one peer, reopened for ever."""
+
+    def __init__(self, replicator: Replicator, peer: Peer, link: Link) -> None:
+        self._replicator = replicator
+        self._engine = replicator.engine
+        self._config = replicator.engine.config
+        self._peer = peer
+        self._link = link
+        self._wake = asyncio.Event()
+        self._cursor = 0
+        self._unanswered: deque[tuple[float, bool]] = deque()
+        self._names_sent = 0
+
+    def notify(self) -> None:
+        """There may be something to send."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Push until cancelled."""
+        while True:
+            stream = self._link.push()
+            try:
+                await self._serve(stream)
+            except LinkError as error:
+                state = "refused" if error.refused else "unreachable"
+                if self._peer.state != state:
+                    logger.warning("peer %s %s: %s", self._peer.name, state, error)
+                self._peer.state = "refused" if error.refused else "unreachable"
+                self._peer.problem = str(error)
+            finally:
+                stream.close()
+            pause_ms = self._config.reconnect_interval_ms
+            await asyncio.sleep(pause_ms / 1000 * random.uniform(0.5, 1.0))  # jitter, not secret
+
+    async def _serve(self, stream: PushStream) -> None:
+        self._unanswered.clear()
+        self._names_sent = 0
+        self._unanswered.append((_now_ms(), True))
+        await stream.send(self._report(), [], self._replicator.hello)
+        await self._answer(stream)
+        self._cursor = self._peer.vector.get(self._replicator.hello.origin, 0) + 1
+        if self._peer.state != "connected":
+            logger.info("peer %s connected at %s", self._peer.name, self._peer.address)
+        self._peer.state, self._peer.problem = "connected", ""
+        self._replicator.look_again()
+        sender = asyncio.create_task(self._send(stream))
+        receiver = asyncio.create_task(self._receive(stream))
+        try:
+            done, _ = await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (sender, receiver):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, LinkError):
+                    await task
+
+    async def _send(self, stream: PushStream) -> None:
+        config, buffer = self._config, self._engine.push_buffer
+        while True:
+            self._wake.clear()
+            if len(self._unanswered) < config.push_messages_max:
+                blocks, self._cursor = buffer.since(self._cursor, config.push_message_bytes)
+                idle = not self._unanswered
+                if blocks or idle:
+                    self._unanswered.append((_now_ms(), not blocks))
+                    await stream.send(self._report(), blocks, None)
+                if blocks:
+                    continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(config.heartbeat_interval_ms / 1000):
+                    await self._wake.wait()
+
+    async def _receive(self, stream: PushStream) -> None:
+        while True:
+            await self._answer(stream)
+            self._wake_if_useful()
+
+    async def _answer(self, stream: PushStream) -> None:
+        try:
+            async with asyncio.timeout(self._config.peer_timeout_ms / 1000):
+                report, hello = await stream.receive()
+        except TimeoutError as error:
+            raise LinkError(
+                f"no answer from {self._peer.address} for {self._config.peer_timeout_ms} ms"
+            ) from error
+        if hello:
+            self._replicator.meet(self._peer, hello)
+        sent_ms, empty = self._unanswered.popleft()
+        if empty:
+            self._peer.measure_clock(report, sent_ms, _now_ms())
+        self._replicator.learn(self._peer, report)
+        acknowledged = report.vector.get(self._replicator.hello.origin, 0)
+        if acknowledged >= self._cursor:
+            self._cursor = acknowledged + 1  # it got the rest by pulling
+
+    def _wake_if_useful(self) -> None:
+        if self._cursor < self._engine.push_buffer.next_seq:
+            self._wake.set()
+
+    def _report(self) -> Report:
+        """What the peer has after this message, as far as this stream brings it."""
+        engine, own = self._engine, self._replicator.hello.origin
+        vector = dict(engine.vector)
+        pushable = engine.push_buffer.since(self._cursor, 1)[0]
+        if own in vector and pushable:
+            vector[own] = self._cursor - 1
+            if vector[own] == 0:
+                del vector[own]
+        names = dict(engine.names) if len(engine.names) != self._names_sent else {}
+        self._names_sent = len(engine.names)
+        return Report(vector, round(_now_ms()), names)
+
+
+def _now_ms() -> float:
+    return time.time() * 1000

@@ -1,0 +1,275 @@
+"""Replication of one node: a pusher per peer, pulls where something stays missing.
+
+Whether to pull is decided by vectors alone. Each anti-entropy round compares what this node has
+with what each peer had reported by the *round before*: what is still missing by then is not just
+on its way. Origins whose own push stream is delivering are left to it. A push that shows a gap
+pulls at once. One pull runs at a time, so that two peers do not send the same blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from kvnode.core.block import Block, decode_block
+from kvnode.core.dots import Vector, covers
+from kvnode.core.errors import BlockError, Reason, Refused
+from kvnode.core.hlc import median_offset_ms
+from kvnode.core.report import PROTOCOL, Hello, Report
+from kvnode.node.engine import Engine
+from kvnode.node.peers import Peer
+from kvnode.node.pusher import Pusher
+from kvnode.rpc.link import Link, LinkError, Pulled
+
+logger = logging.getLogger(__name__)
+ALL = 2**63 - 1
+"""In a vector of what not to send: nothing of that origin."""
+PUSH_FRESH_HEARTBEATS = 3
+PULL_PAUSE_MAX_S = 10.0
+
+
+class Replicator:
+    """Links, peers and loops; also what the replication service answers."""
+
+    def __init__(self, engine: Engine, hello: Hello) -> None:
+        self.engine = engine
+        self.hello = hello
+        self.clock_offset_ms = 0
+        config = engine.config
+        self.peers = {name: Peer(name, address) for name, address in config.peers.items()}
+        self._links: dict[str, Link] = {}
+        self._pushers: list[Pusher] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._look = asyncio.Event()
+        self._urgent: set[str] = set()
+        engine.names[hello.origin] = hello.name
+
+    def start(self) -> None:
+        """Open the links and start the loops."""
+        config = self.engine.config
+        for peer in self.peers.values():
+            link = Link(
+                peer.address,
+                reconnect_ms=config.reconnect_interval_ms,
+                keepalive_ms=config.peer_timeout_ms,
+            )
+            pusher = Pusher(self, peer, link)
+            self._links[peer.name] = link
+            self._pushers.append(pusher)
+            self._tasks.append(asyncio.create_task(pusher.run(), name=f"push {peer.name}"))
+        if self._links:
+            self._tasks.append(asyncio.create_task(self._repair(), name="anti-entropy"))
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Stop the loops and close the links."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(link.close() for link in self._links.values()))
+
+    def committed(self) -> None:
+        """Own blocks may be there to push."""
+        for pusher in self._pushers:
+            pusher.notify()
+
+    def look_again(self) -> None:
+        """Something changed: compare vectors now."""
+        self._look.set()
+
+    def meet(self, peer: Peer, hello: Hello) -> None:
+        """A peer introduced itself.
+
+        Raises:
+            LinkError: it is none of ours.
+        """
+        try:
+            self._check(hello)
+        except Refused as error:
+            raise LinkError(error.message, refused=True) from error
+        if hello.name != peer.name:
+            raise LinkError(
+                f"at {peer.address} answers node {hello.name!r}, not {peer.name!r}", refused=True
+            )
+        peer.origin = hello.origin
+        self.engine.names[hello.origin] = hello.name
+
+    def learn(self, peer: Peer, report: Report) -> None:
+        """Take a peer's report: what it has, what its clock says, whom it knows."""
+        peer.learn(report)
+        for origin, name in report.names.items():
+            self.engine.names.setdefault(origin, name)
+        own = self.engine.vector.get(self.hello.origin, 0)
+        theirs = report.vector.get(self.hello.origin, 0)
+        if theirs > own:
+            self.engine.fence(
+                f"{peer.name} has {theirs} writes of this node's origin "
+                f"{self.hello.origin:016x}, which itself has {own}: an old copy of the data "
+                "directory was put back, or it is in use twice. Start this node with an empty "
+                "data directory; it gets all it had from its peers"
+            )
+        self._judge_clock()
+
+    # ---- what the replication service calls
+
+    def introduce(self, hello: Hello) -> Peer:
+        """The peer that opened a stream to this node; Refused if it is none of ours."""
+        self._check(hello)
+        peer = self.peers.get(hello.name)
+        if peer is None:
+            peer = self.peers[hello.name] = Peer(hello.name, "", problem="not in our configuration")
+        peer.origin = hello.origin
+        self.engine.names[hello.origin] = hello.name
+        return peer
+
+    async def pushed(self, peer: Peer, report: Report, raws: Sequence[bytes]) -> None:
+        """Commit what a peer pushed; returns when it is synced."""
+        gap = False
+        if raws:
+            blocks = self._decode(peer, raws)
+            have = self.engine.vector.get(peer.origin, 0)
+            gap = bool(blocks) and blocks[0].first_seq > have + 1
+            await self.engine.receive(blocks)
+        self.learn(peer, report)
+        if self.engine.vector.get(peer.origin, 0) >= report.vector.get(peer.origin, 0):
+            peer.pushed = time.monotonic()
+        elif gap or not raws:
+            peer.pushed = float("-inf")
+            self._urgent.add(peer.name)
+            self._look.set()
+
+    def report(self) -> Report:
+        """What this node has now."""
+        return Report(self.engine.vector, time.time_ns() // 1_000_000, dict(self.engine.names))
+
+    async def lacking(
+        self, have: Vector, bytes_max: int
+    ) -> AsyncIterator[tuple[list[bytes], bool]]:
+        """Blocks that ``have`` lacks, in arrival order, a message's worth at a time."""
+        config = self.engine.config
+        left = min(bytes_max or config.pull_bytes, config.pull_bytes)
+        have = dict(have)
+        while True:
+            blocks, complete = self.engine.log.lacking(have, min(left, config.push_message_bytes))
+            left -= sum(map(len, blocks))
+            yield blocks, complete
+            if complete or left <= 0:
+                return
+            for raw in blocks:
+                block = decode_block(raw)
+                have[block.origin] = block.last_seq
+
+    # ---- loops
+
+    async def _repair(self) -> None:
+        config = self.engine.config
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(config.anti_entropy_interval_ms / 1000):
+                    await self._look.wait()
+            self._look.clear()
+            for peer in list(self.peers.values()):
+                urgent = peer.name in self._urgent
+                self._urgent.discard(peer.name)
+                have = self._have()
+                missing = not covers(have, peer.vector if urgent else peer.wanted)
+                peer.wanted = dict(peer.vector)
+                reachable = peer.name in self._links and peer.state == "connected"
+                if missing and reachable and time.monotonic() >= peer.pull_not_before:
+                    before = self.engine.vector
+                    await self._pull(peer, have)
+                    peer.pulled(
+                        progress=self.engine.vector != before,
+                        pause_s=config.anti_entropy_interval_ms / 1000,
+                        pause_max_s=PULL_PAUSE_MAX_S,
+                    )
+
+    async def _pull(self, peer: Peer, have: Vector) -> None:
+        try:
+            async for pulled in self._messages(peer, have):
+                if pulled.hello:
+                    self.meet(peer, pulled.hello)
+                blocks = self._decode(peer, pulled.blocks)
+                if blocks:
+                    await self.engine.receive(blocks)
+                self.learn(peer, pulled.report)
+                if not pulled.complete:
+                    self._look.set()
+                    self._urgent.add(peer.name)
+                else:
+                    self._urgent.discard(peer.name)
+        except LinkError as error:
+            logger.warning("pull from %s: %s", peer.name, error)
+        except Refused as error:
+            logger.warning("pull from %s put off: %s", peer.name, error.message)
+
+    def _messages(self, peer: Peer, have: Vector) -> AsyncIterator[Pulled]:
+        config = self.engine.config
+        return self._links[peer.name].pull(
+            self.hello, self.report(), have, config.pull_bytes, config.peer_timeout_ms / 1000
+        )
+
+    def _have(self) -> Vector:
+        """What not to ask for: what is here, and what push streams are bringing."""
+        have = dict(self.engine.vector)
+        fresh = time.monotonic() - PUSH_FRESH_HEARTBEATS * (
+            self.engine.config.heartbeat_interval_ms / 1000
+        )
+        for peer in self.peers.values():
+            if peer.origin and peer.pushed > fresh:
+                have[peer.origin] = ALL
+        have.update(dict.fromkeys(self.engine.replica.durable.forks, ALL))
+        return have
+
+    # ---- checks
+
+    def _check(self, hello: Hello) -> None:
+        if hello.cluster != self.hello.cluster:
+            raise Refused(
+                Reason.WRONG_CLUSTER,
+                f"node {hello.name!r} is of cluster {hello.cluster!r}, this one "
+                f"({self.hello.name!r}) of {self.hello.cluster!r}",
+            )
+        if hello.protocol != PROTOCOL:
+            raise Refused(
+                Reason.WRONG_CLUSTER,
+                f"node {hello.name!r} speaks replication protocol {hello.protocol}, this one "
+                f"{PROTOCOL}: run the same version",
+            )
+        if hello.origin == self.hello.origin:
+            raise Refused(
+                Reason.WRONG_CLUSTER,
+                f"node {hello.name!r} has this node's origin id: the address leads back here, or "
+                "a copy of this data directory is running",
+            )
+
+    def _decode(self, peer: Peer, raws: Sequence[bytes]) -> list[Block]:
+        blocks = []
+        for raw in raws:
+            try:
+                blocks.append(decode_block(raw))
+            except BlockError as error:
+                logger.error("%s sent bytes that are no block: %s", peer.name, error)
+                break  # the rest of this origin would only leave a gap
+        return blocks
+
+    def _judge_clock(self) -> None:
+        offsets = [
+            peer.clock_offset_ms for peer in self.peers.values() if peer.clock_offset_ms is not None
+        ]
+        self.clock_offset_ms = median_offset_ms(offsets)
+        limit = self.engine.config.clock_offset_ms_max
+        self.engine.lww_refusal = (
+            f"this node's clock is {self.clock_offset_ms} ms off from its peers' (limit {limit} "
+            "ms): LWW writes would win or lose for no good reason. Set the clock"
+            if abs(self.clock_offset_ms) > limit
+            else ""
+        )
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            self.engine.on_failure(error)  # a bug: a node that no longer replicates must not go on

@@ -1,0 +1,101 @@
+"""A node's status, gathered in one place."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from kvnode.core.dots import Vector, missing_ops
+from kvnode.node.peers import Peer
+from kvnode.v1 import admin_pb2 as pb
+
+if TYPE_CHECKING:
+    from kvnode.node.node import Node
+
+
+def node_status(node: Node) -> pb.StatusResponse:
+    """What the Status call answers."""
+    engine, replicator = node.engine, node.replicator
+    durable = engine.replica.durable
+    state = "stopping" if node.stopping else "fenced" if durable.fence else "serving"
+    return pb.StatusResponse(
+        cluster=node.config.cluster,
+        name=node.config.name,
+        origin=replicator.hello.origin,
+        state=state,
+        problem=durable.fence or engine.lww_refusal,
+        version=node.version,
+        data_directory=str(node.directory.path),
+        uptime_ms=round((time.monotonic() - node.started) * 1000),
+        vector=_origins(node, engine.vector),
+        peers=[_peer(node, peer) for _, peer in sorted(replicator.peers.items())],
+        log=_log(node),
+        checkpoint=_checkpoint(node),
+        queued_requests=len(engine.queue.waiting),
+        queued_bytes=engine.queue.bytes,
+        operations_accepted=engine.counts.accepted,
+        operations_refused=engine.counts.refused,
+        operations_received=engine.counts.received,
+        commits=engine.counts.commits,
+        forks=[
+            pb.Fork(origin=origin, node=engine.names.get(origin, ""), reason=reason)
+            for origin, reason in sorted(durable.forks.items())
+        ],
+        clock_offset_ms=replicator.clock_offset_ms,
+    )
+
+
+def _origins(node: Node, vector: Vector) -> list[pb.OriginStatus]:
+    names = node.engine.names
+    return [
+        pb.OriginStatus(origin=origin, node=names.get(origin, ""), seq=vector[origin])
+        for origin in sorted(vector)
+    ]
+
+
+def _peer(node: Node, peer: Peer) -> pb.PeerStatus:
+    engine = node.engine
+    own = node.replicator.hello.origin
+    oldest_ms = engine.push_buffer.oldest_unacknowledged_ms(peer.vector.get(own, 0))
+    now_ms = time.time_ns() // 1_000_000
+    return pb.PeerStatus(
+        name=peer.name,
+        address=peer.address,
+        origin=peer.origin,
+        state=peer.state,
+        problem=peer.problem,
+        silent_ms=round((time.monotonic() - peer.heard) * 1000) if peer.heard else 0,
+        behind_ops=missing_ops(peer.vector, engine.vector),
+        behind_ms=0 if oldest_ms is None else max(0, now_ms - oldest_ms),
+        ahead_ops=missing_ops(engine.vector, peer.vector),
+        clock_offset_ms=peer.clock_offset_ms or 0,
+        vector=_origins(node, peer.vector),
+    )
+
+
+def _log(node: Node) -> pb.LogStatus:
+    log = node.engine.log
+    usage = log.usage()
+    return pb.LogStatus(
+        first_arrival=log.first_arrival,
+        last_arrival=log.last_arrival,
+        used_bytes=usage.used_bytes,
+        map_bytes=usage.map_bytes,
+    )
+
+
+def _checkpoint(node: Node) -> pb.CheckpointStatus:
+    engine = node.engine
+    checkpoints = engine.checkpoints
+    usage = checkpoints.state.usage()
+    return pb.CheckpointStatus(
+        arrival=checkpoints.covered,
+        behind_ops=checkpoints.behind_operations,
+        memtable_keys=len(engine.memtable),
+        memtable_bytes=engine.memtable.bytes_held,
+        stored_keys=usage.records,
+        used_bytes=usage.used_bytes,
+        map_bytes=usage.map_bytes,
+        running=checkpoints.running,
+        last_ms=checkpoints.last_ms,
+    )

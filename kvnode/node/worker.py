@@ -1,0 +1,43 @@
+"""A thread that runs one job after the other and reports back to the event loop.
+
+Not a ThreadPoolExecutor: handing a job over and its result back costs a lock, a condition and a
+future there; here a queue and one wake-up of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+Job = Callable[[], None]
+Done = Callable[[BaseException | None], None]
+
+
+class Worker:
+    """One thread; jobs run in the order they came."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[tuple[Job, Done, asyncio.AbstractEventLoop] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, job: Job, done: Done) -> None:
+        """Run ``job`` in the thread, then ``done(its exception or None)`` on the event loop."""
+        self._jobs.put((job, done, asyncio.get_running_loop()))
+
+    def close(self) -> None:
+        """Let the jobs that wait finish and end the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            job, done, loop = item
+            error: BaseException | None = None
+            try:
+                job()
+            except BaseException as caught:  # handed to `done`, which decides
+                error = caught
+            loop.call_soon_threadsafe(done, error)

@@ -1,0 +1,129 @@
+"""From raw request bytes to a reply or a documented error: the one way into every service.
+
+gRPC's own deserialiser would answer half a message with INTERNAL and ignore fields it does not
+know. Requests therefore arrive as bytes and are parsed here: a broken one is INVALID_ARGUMENT
+(MALFORMED_MESSAGE), one with unknown fields is refused (UNKNOWN_FIELD), because ignoring a field
+could mean breaking a promise its sender counts on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from kvnode.core.errors import Reason, Refused, StateError
+from kvnode.errors import CODES, DOMAIN
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_MS = 100
+"""Hint with RESOURCE_EXHAUSTED: a few rounds, after which the queue has moved."""
+
+Req = TypeVar("Req", bound=Message)
+Rep = TypeVar("Rep", bound=Message)
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+def parse(kind: type[Req], raw: bytes) -> Req:
+    """The request message; Refused (MALFORMED_MESSAGE, UNKNOWN_FIELD)."""
+    message = kind()
+    try:
+        message.ParseFromString(raw)
+    except DecodeError as error:
+        raise Refused(
+            Reason.MALFORMED_MESSAGE, f"this is no {kind.DESCRIPTOR.full_name}: {error}"
+        ) from error
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != size:
+        raise Refused(
+            Reason.UNKNOWN_FIELD,
+            f"the {kind.DESCRIPTOR.full_name} has fields this version of kvnode does not know: "
+            "use a node of the client's version",
+        )
+    return message
+
+
+def status_of(refusal: Refused) -> Status:
+    """The refusal as google.rpc.Status with a machine-readable reason."""
+    code = CODES[refusal.reason]
+    status = Status(code=code.value[0], message=refusal.message)
+    info = ErrorInfo(reason=str(refusal.reason), domain=DOMAIN, metadata=refusal.facts)
+    status.details.add().Pack(info)
+    if refusal.reason is Reason.QUEUE_FULL:
+        delay = Duration()
+        delay.FromMilliseconds(RETRY_AFTER_MS)
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
+    return status
+
+
+def unary(
+    kind: type[Req], answer: Callable[[Req], Awaitable[Message]]
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """A handler for a call with one request and one reply."""
+
+    async def handle(raw: bytes, context: Context) -> bytes:
+        try:
+            return (await answer(parse(kind, raw))).SerializeToString()
+        except Exception as error:
+            await abort(context, error)
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def stream_reply(
+    kind: type[Req], answer: Callable[[Req], AsyncIterator[Message]]
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """A handler for a call with one request and a stream of replies."""
+
+    async def handle(raw: bytes, context: Context) -> AsyncIterator[bytes]:
+        try:
+            async for reply in answer(parse(kind, raw)):
+                yield reply.SerializeToString()
+        except Exception as error:
+            await abort(context, error)
+
+    return grpc.unary_stream_rpc_method_handler(handle)
+
+
+def stream_both(
+    kind: type[Req], answer: Callable[[AsyncIterator[Req]], AsyncIterator[Message]]
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """A handler for a call with streams both ways."""
+
+    async def parsed(raws: AsyncIterator[bytes]) -> AsyncIterator[Req]:
+        async for raw in raws:
+            yield parse(kind, raw)
+
+    async def handle(raws: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        try:
+            async for reply in answer(parsed(raws)):
+                yield reply.SerializeToString()
+        except Exception as error:
+            await abort(context, error)
+
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+async def abort(context: Context, error: Exception) -> NoReturn:
+    """End the call with the error's documented status."""
+    match error:
+        case Refused():
+            refusal = error
+        case StateError():
+            refusal = Refused(Reason.STATE_DAMAGED, str(error))
+        case _:
+            logger.error("bug in the handling of a call", exc_info=error)
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error, see the node's log")
+    status = rpc_status.to_status(status_of(refusal))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort returned")

@@ -1,0 +1,150 @@
+"""Key-value messages to core values and back. Runs for every operation: short and flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kvnode.core.context import Context, cell_token, decode_token, entry_token
+from kvnode.core.dots import Dot
+from kvnode.core.entry import Entry, visible_types
+from kvnode.core.errors import Reason, Refused
+from kvnode.core.hlc import time_ms
+from kvnode.core.limits import INT64_MAX, Limits
+from kvnode.core.operations import Delete, Increment, Operation, Put
+from kvnode.core.types import (
+    G_COUNTER,
+    LWW_REGISTER,
+    PN_COUNTER,
+    SIBLINGS,
+    pncounter,
+)
+from kvnode.core.writer import Accepted
+from kvnode.v1 import kv_pb2 as pb
+from kvnode.v1 import types_pb2
+
+NodeName = Callable[[int], str]
+
+
+class KvCodec:
+    """Translates with one cluster's secret and one node's limits and knowledge of names."""
+
+    def __init__(self, secret: bytes, limits: Limits, node_name: NodeName) -> None:
+        self.secret = secret
+        self.limits = limits
+        self.node_name = node_name
+
+    # ---- in
+
+    def operation(self, message: pb.Operation) -> Operation:
+        """One operation of a batch; Refused (BAD_REQUEST, BAD_CONTEXT)."""
+        match message.WhichOneof("kind"):
+            case "put":
+                return self.put(message.put)
+            case "increment":
+                return increment(message.increment)
+            case "delete":
+                return self.delete(message.delete)
+        raise Refused(Reason.BAD_REQUEST, "an operation of the batch is empty")
+
+    def put(self, message: pb.Put) -> Put:
+        """A put; without type it stores siblings."""
+        key = message.key
+        token = message.context
+        return Put(
+            key,
+            message.value,
+            message.type or SIBLINGS,
+            self.context(key, token) if token else None,
+            message.blind,
+        )
+
+    def delete(self, message: pb.Delete) -> Delete:
+        """A delete."""
+        token = message.context
+        context = self.context(message.key, token) if token else None
+        return Delete(message.key, message.type, context)
+
+    def context(self, key: bytes, token: bytes) -> Context:
+        """What the token says was seen; Refused (BAD_CONTEXT)."""
+        return decode_token(key, token, self.secret, self.limits.context_bytes_max)
+
+    # ---- out
+
+    def results(
+        self, operations: Sequence[Operation], accepted: Accepted, read: Callable[[bytes], Entry]
+    ) -> list[pb.WriteResult]:
+        """What became of a request's operations, in order."""
+        origin, seq, hlc = accepted.origin, accepted.first_seq, accepted.hlc
+        counters = accepted.counters
+        secret = self.secret
+        out = []
+        for index, operation in enumerate(operations):
+            result = pb.WriteResult(dot=types_pb2.Dot(origin=origin, seq=seq + index))
+            if type(operation) is Put:
+                if operation.type == SIBLINGS:
+                    seen = [origin, seq + index]
+                    result.context = cell_token(operation.key, SIBLINGS, seen, secret)
+                elif not accepted.repeated:
+                    seen = [hlc + index, origin, seq + index]
+                    result.context = cell_token(operation.key, LWW_REGISTER, seen, secret)
+            elif type(operation) is Increment:
+                if accepted.repeated:
+                    value = _counter_now(operation, read(operation.key))
+                else:
+                    counted = counters[index]
+                    assert counted is not None, "an increment without a sum"
+                    value = counted
+                result.counter.CopyFrom(counter_value(value))
+            out.append(result)
+        return out
+
+    def state(self, key: bytes, entry: Entry) -> types_pb2.KeyState:
+        """All a reader sees of the key."""
+        state = types_pb2.KeyState(key=key, context=entry_token(key, entry, self.secret))
+        for kind in visible_types(entry):
+            cell = entry[kind]
+            if kind == G_COUNTER:
+                state.g_counter.CopyFrom(counter_value(pncounter.value(cell)))
+            elif kind == PN_COUNTER:
+                state.pn_counter.CopyFrom(counter_value(pncounter.value(cell)))
+            elif kind == LWW_REGISTER:
+                hlc, origin, seq, value = cell
+                state.lww_register.CopyFrom(self.stored(value, (origin, seq), hlc))
+            else:
+                state.siblings.values.extend(
+                    self.stored(value, dot, hlc)
+                    for dot, (hlc, value) in sorted(cell[0].items(), key=_by_time)
+                )
+        return state
+
+    def stored(self, value: bytes, dot: Dot, hlc: int) -> types_pb2.StoredValue:
+        """A value with who wrote it and when."""
+        origin, seq = dot
+        return types_pb2.StoredValue(
+            value=value,
+            dot=types_pb2.Dot(origin=origin, seq=seq),
+            time_ms=time_ms(hlc),
+            node=self.node_name(origin),
+        )
+
+
+def increment(message: pb.Increment) -> Increment:
+    """An increment."""
+    return Increment(message.key, message.amount, message.type)
+
+
+def counter_value(value: int) -> types_pb2.CounterValue:
+    """A sum; beyond 64 bits saturated, with the exact one beside it."""
+    if -INT64_MAX - 1 <= value <= INT64_MAX:
+        return types_pb2.CounterValue(value=value)
+    saturated = INT64_MAX if value > 0 else -INT64_MAX - 1
+    return types_pb2.CounterValue(value=saturated, exact=str(value))
+
+
+def _counter_now(operation: Increment, entry: Entry) -> int:
+    kinds = (operation.type,) if operation.type else (G_COUNTER, PN_COUNTER)
+    return sum(pncounter.value(entry[kind]) for kind in kinds if kind in entry)
+
+
+def _by_time(item: tuple[Dot, tuple[int, bytes]]) -> tuple[int, Dot]:
+    return (item[1][0], item[0])

@@ -1,0 +1,232 @@
+"""The KeyValue service over a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import grpc
+
+from kvnode.core.dots import Vector
+from kvnode.core.entry import Entry, in_conflict, visible_types
+from kvnode.core.errors import Reason, Refused
+from kvnode.core.limits import Limits
+from kvnode.core.operations import Operation
+from kvnode.core.writer import Accepted
+from kvnode.rpc.handlers import unary
+from kvnode.rpc.kv_codec import KvCodec, increment
+from kvnode.rpc.replication_codec import vector_to_wire
+from kvnode.v1 import kv_pb2 as pb
+from kvnode.v1 import types_pb2
+
+SERVICE = "kvnode.v1.KeyValue"
+PAGE_KEYS = 1_000
+PAGE_KEYS_MAX = 10_000
+PAGE_BYTES_MAX = 2 << 20
+"""A page ends behind it; with one more value of a MiB it is still below gRPC's 4 MiB default."""
+TOKEN_VERSION = b"\x01"
+
+
+class Store(Protocol):
+    """What the service needs of a node."""
+
+    @property
+    def vector(self) -> Vector: ...
+    async def write(
+        self, operations: Sequence[Operation], request_id: bytes, size: int
+    ) -> tuple[Accepted, Vector]: ...
+    def read(self, key: bytes) -> Entry: ...
+    def scan(
+        self,
+        start: bytes,
+        end: bytes,
+        accept: Callable[[bytes, Entry], bool],
+        *,
+        conflicts: bool = False,
+    ) -> bytes | None: ...
+
+
+class KvService:
+    """Checks, translates and calls the store."""
+
+    def __init__(self, store: Store, codec: KvCodec, limits: Limits) -> None:
+        self._store = store
+        self._codec = codec
+        self._limits = limits
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Get": unary(pb.GetRequest, self.get),
+                "BatchGet": unary(pb.BatchGetRequest, self.batch_get),
+                "Put": unary(pb.PutRequest, self.put),
+                "Delete": unary(pb.DeleteRequest, self.delete),
+                "Increment": unary(pb.IncrementRequest, self.increment),
+                "Write": unary(pb.WriteRequest, self.write),
+                "Scan": unary(pb.ScanRequest, self.scan),
+                "ListConflicts": unary(pb.ListConflictsRequest, self.list_conflicts),
+            },
+        )
+
+    async def get(self, request: pb.GetRequest) -> pb.GetResponse:
+        """One key; Refused (KEY_NOT_FOUND)."""
+        self._limits.check_key(request.key)
+        state = self._codec.state(request.key, self._store.read(request.key))
+        if not _visible(state):
+            raise Refused(
+                Reason.KEY_NOT_FOUND, f"no key {request.key!r}", context=state.context.hex()
+            )
+        return pb.GetResponse(state=state, session=vector_to_wire(self._store.vector))
+
+    async def batch_get(self, request: pb.BatchGetRequest) -> pb.BatchGetResponse:
+        """Many keys, as far as they fit into one reply."""
+        if not 0 < len(request.keys) <= self._limits.batch_operations_max:
+            raise Refused(
+                Reason.BATCH_TOO_LARGE,
+                f"a call reads 1 to {self._limits.batch_operations_max} keys",
+                limit=str(self._limits.batch_operations_max),
+            )
+        response = pb.BatchGetResponse(session=vector_to_wire(self._store.vector))
+        size = 0
+        for key in request.keys:
+            self._limits.check_key(key)
+            state = self._codec.state(key, self._store.read(key))
+            size += state.ByteSize()
+            if size > self._limits.batch_bytes_max and response.states:
+                raise Refused(
+                    Reason.BATCH_TOO_LARGE,
+                    f"the values together exceed {self._limits.batch_bytes_max} bytes: "
+                    "ask for fewer keys a call",
+                    limit=str(self._limits.batch_bytes_max),
+                )
+            response.states.append(state)
+        return response
+
+    async def put(self, request: pb.PutRequest) -> pb.PutResponse:
+        """One put."""
+        result, vector, repeated = await self._one(self._codec.put(request.put), request.request_id)
+        return pb.PutResponse(
+            key=request.put.key, result=result, session=vector_to_wire(vector), repeated=repeated
+        )
+
+    async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
+        """One delete."""
+        result, vector, repeated = await self._one(
+            self._codec.delete(request.delete), request.request_id
+        )
+        return pb.DeleteResponse(
+            key=request.delete.key, result=result, session=vector_to_wire(vector), repeated=repeated
+        )
+
+    async def increment(self, request: pb.IncrementRequest) -> pb.IncrementResponse:
+        """One increment."""
+        result, vector, repeated = await self._one(increment(request.increment), request.request_id)
+        return pb.IncrementResponse(
+            key=request.increment.key,
+            result=result,
+            session=vector_to_wire(vector),
+            repeated=repeated,
+        )
+
+    async def write(self, request: pb.WriteRequest) -> pb.WriteResponse:
+        """An atomic batch."""
+        self._limits.check_batch(len(request.operations))
+        operation = self._codec.operation
+        operations = [operation(message) for message in request.operations]
+        accepted, vector = await self._commit(operations, request.request_id)
+        return pb.WriteResponse(
+            results=self._codec.results(operations, accepted, self._store.read),
+            session=vector_to_wire(vector),
+            repeated=accepted.repeated,
+        )
+
+    async def scan(self, request: pb.ScanRequest) -> pb.ScanResponse:
+        """A page of visible keys."""
+        start = max(request.prefix, request.start)
+        ends = [end for end in (_prefix_end(request.prefix), request.end) if end]
+        states, token = self._page(
+            start, min(ends, default=b""), request.page_token, request.limit, conflicts=False
+        )
+        return pb.ScanResponse(
+            states=states, next_page_token=token, session=vector_to_wire(self._store.vector)
+        )
+
+    async def list_conflicts(self, request: pb.ListConflictsRequest) -> pb.ListConflictsResponse:
+        """A page of keys in conflict."""
+        states, token = self._page(
+            request.prefix,
+            _prefix_end(request.prefix),
+            request.page_token,
+            request.limit,
+            conflicts=True,
+        )
+        return pb.ListConflictsResponse(
+            states=states, next_page_token=token, session=vector_to_wire(self._store.vector)
+        )
+
+    async def _one(
+        self, operation: Operation, request_id: bytes
+    ) -> tuple[pb.WriteResult, Vector, bool]:
+        accepted, vector = await self._commit([operation], request_id)
+        result = self._codec.results([operation], accepted, self._store.read)[0]
+        return result, vector, accepted.repeated
+
+    async def _commit(
+        self, operations: list[Operation], request_id: bytes
+    ) -> tuple[Accepted, Vector]:
+        size = self._limits.check(operations, request_id)
+        return await self._store.write(operations, request_id, size)
+
+    def _page(
+        self, start: bytes, end: bytes, page_token: bytes, limit: int, *, conflicts: bool
+    ) -> tuple[list[types_pb2.KeyState], bytes]:
+        limit = limit or PAGE_KEYS
+        if limit > PAGE_KEYS_MAX:
+            raise Refused(
+                Reason.BAD_REQUEST, f"a page has at most {PAGE_KEYS_MAX} keys", limit=str(limit)
+            )
+        if page_token:
+            if (
+                page_token[:1] != TOKEN_VERSION
+                or not start <= page_token[1:]
+                or (end and page_token[1:] >= end)
+            ):
+                raise Refused(
+                    Reason.BAD_REQUEST,
+                    "the page token belongs to another scan: pass the one of the page before, "
+                    "with the same prefix, start and end",
+                )
+            start = page_token[1:]
+        states: list[types_pb2.KeyState] = []
+        size = 0
+
+        def accept(key: bytes, entry: Entry) -> bool:
+            nonlocal size
+            if len(states) >= limit or size > PAGE_BYTES_MAX:
+                return False
+            if in_conflict(entry) if conflicts else bool(visible_types(entry)):
+                states.append(self._codec.state(key, entry))
+                size += states[-1].ByteSize()
+            return True
+
+        resume = (
+            None
+            if end and start >= end
+            else self._store.scan(start, end, accept, conflicts=conflicts)
+        )
+        return states, b"" if resume is None else TOKEN_VERSION + resume
+
+
+def _visible(state: types_pb2.KeyState) -> bool:
+    return any(
+        state.HasField(name)
+        for name in ("g_counter", "pn_counter", "lww_register", "siblings")
+    )
+
+
+def _prefix_end(prefix: bytes) -> bytes:
+    """The first key behind all that start with ``prefix``; empty if there is none."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""

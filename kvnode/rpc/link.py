@@ -1,0 +1,169 @@
+"""The calling side of a link to one peer: its channel, the push stream and pulls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+
+from kvnode.core.report import Hello, Report
+from kvnode.rpc.replication_codec import (
+    hello_from_wire,
+    hello_to_wire,
+    report_from_wire,
+    report_to_wire,
+    vector_to_wire,
+)
+from kvnode.v1 import replication_pb2 as pb
+from kvnode.v1.replication_pb2_grpc import ReplicationStub
+
+MESSAGE_BYTES_MAX = 64 << 20
+"""A block is bounded by a round's size, far below; this bounds what a broken peer can send."""
+
+
+class LinkError(Exception):
+    """The link is down; the message says why in one line."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+        """The peer is there and does not want to talk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """One message of a pull."""
+
+    report: Report
+    hello: Hello | None
+    blocks: Sequence[bytes]
+    complete: bool
+
+
+class PushStream:
+    """An open push stream. ``send`` and ``receive`` may run concurrently."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall[pb.PushRequest, pb.PushReply]) -> None:
+        self._call = call
+
+    async def send(self, report: Report, blocks: Sequence[bytes], hello: Hello | None) -> None:
+        """Send one message; LinkError if the link is down."""
+        message = pb.PushRequest(report=report_to_wire(report), blocks=blocks)
+        if hello:
+            message.hello.CopyFrom(hello_to_wire(hello))
+        try:
+            await self._call.write(message)
+        except (grpc.RpcError, asyncio.InvalidStateError) as error:
+            raise await self._ended(error) from error
+
+    async def receive(self) -> tuple[Report, Hello | None]:
+        """The peer's answer to one message; LinkError if the link is down."""
+        try:
+            reply = await self._call.read()
+        except grpc.RpcError as error:
+            raise _link_error(error) from error
+        if not isinstance(reply, pb.PushReply):
+            raise await self._ended(None)
+        hello = hello_from_wire(reply.hello) if reply.HasField("hello") else None
+        return report_from_wire(reply.report), hello
+
+    def close(self) -> None:
+        """End the stream."""
+        self._call.cancel()
+
+    async def _ended(self, cause: BaseException | None) -> LinkError:
+        """Why the stream is over (it is: a write failed or a read found its end)."""
+        if not self._call.done():
+            self._call.cancel()
+        code, details = await self._call.code(), await self._call.details()
+        if code is grpc.StatusCode.OK:
+            return LinkError("the peer ended the stream")
+        if isinstance(cause, grpc.RpcError) and code is grpc.StatusCode.CANCELLED:
+            return _link_error(cause)
+        return _status_error(code, details)
+
+
+class Link:
+    """A channel to one peer's address; it reconnects by itself."""
+
+    def __init__(self, address: str, *, reconnect_ms: int, keepalive_ms: int) -> None:
+        self.address = address
+        self._channel = grpc.aio.insecure_channel(
+            address,
+            options=[
+                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.initial_reconnect_backoff_ms", min(100, reconnect_ms)),
+                ("grpc.min_reconnect_backoff_ms", min(100, reconnect_ms)),
+                ("grpc.max_reconnect_backoff_ms", reconnect_ms),
+                ("grpc.keepalive_time_ms", keepalive_ms),
+                ("grpc.keepalive_timeout_ms", keepalive_ms),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.enable_http_proxy", 0),
+                # one connection per link, not one shared by all links to an address
+                ("grpc.use_local_subchannel_pool", 1),
+            ],
+        )
+        self._stub = ReplicationStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def push(self) -> PushStream:
+        """Open a push stream; whether it works shows with the first receive."""
+        return PushStream(self._stub.Push())
+
+    async def pull(
+        self, hello: Hello, report: Report, have: Mapping[int, int], bytes_max: int, idle_s: float
+    ) -> AsyncIterator[Pulled]:
+        """What the peer has and ``have`` does not cover, in the peer's arrival order.
+
+        Raises:
+            LinkError: the link is down, or nothing came for ``idle_s`` seconds.
+        """
+        call = self._stub.Pull(
+            pb.PullRequest(
+                hello=hello_to_wire(hello),
+                report=report_to_wire(report),
+                have=vector_to_wire(have),
+                bytes_max=bytes_max,
+            )
+        )
+        try:
+            while True:
+                async with asyncio.timeout(idle_s):
+                    reply = await call.read()
+                if not isinstance(reply, pb.PullReply):
+                    return
+                yield Pulled(
+                    report_from_wire(reply.report),
+                    hello_from_wire(reply.hello) if reply.HasField("hello") else None,
+                    reply.blocks,
+                    reply.complete,
+                )
+        except TimeoutError as error:
+            raise LinkError(f"{self.address} sent nothing for {idle_s:g} s") from error
+        except grpc.RpcError as error:
+            raise _link_error(error) from error
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Close the channel and what runs over it."""
+        await self._channel.close(None)
+
+
+def _link_error(error: grpc.RpcError) -> LinkError:
+    assert isinstance(error, grpc.aio.AioRpcError)
+    return _status_error(error.code(), error.details())
+
+
+def _status_error(code: grpc.StatusCode, details: str | None) -> LinkError:
+    refused = code in (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNIMPLEMENTED,
+    )
+    text = (details or "").splitlines()[0] if details else ""
+    return LinkError(f"{code.name}: {text}" if text else code.name, refused=refused)

@@ -1,0 +1,58 @@
+"""The gRPC server: kvnode's services, and gRPC's own health checking and reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
+from grpc_reflection.v1alpha import reflection
+
+from kvnode.rpc import admin_service, kv_service, replication_service
+from kvnode.rpc.link import MESSAGE_BYTES_MAX
+
+SERVICES = (kv_service.SERVICE, admin_service.SERVICE, replication_service.SERVICE)
+
+
+class Server:
+    """A listening server; ``port`` is the real one, also when 0 was asked for."""
+
+    def __init__(
+        self, address: str, handlers: Iterable[grpc.GenericRpcHandler[bytes, bytes]]
+    ) -> None:
+        """Bind; OSError if the address cannot be had."""
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.so_reuseport", 0),  # a second node on the port must fail, not share it
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+                ("grpc.http2.max_ping_strikes", 0),  # peers ping to find dead links early
+            ]
+        )
+        self._server.add_generic_rpc_handlers(tuple(handlers))
+        self._health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*SERVICES, HEALTH, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(
+                f"cannot listen on {address}: it is in use or not an address of this machine"
+            ) from error
+
+    async def start(self) -> None:
+        """Take calls."""
+        await self._server.start()
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Report not serving, let running calls end, close."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
