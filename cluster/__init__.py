@@ -1,0 +1,1 @@
+"""Real kvnode processes on this machine, with links between them that can be broken on purpose."""
