@@ -47,7 +47,10 @@ def merge_delta(entry: Entry, kind: int, delta: State, seen: Container[Dot], dot
         seen: what the replica had received before this operation.
         dot: the operation's own.
     """
-    state = _MERGE[kind](entry.get(kind, _EMPTY[kind]), delta, seen, (dot,))
+    empty = _EMPTY[kind]
+    state = _MERGE[kind](entry.get(kind, empty), delta, seen, (dot,))
+    if state != empty and (not entry or (len(entry) == 1 and kind in entry)):
+        return {kind: state}  # almost always, and this runs for every operation
     return _with(entry, kind, state)
 
 

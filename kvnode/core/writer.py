@@ -220,6 +220,8 @@ class BlockWriter:
 
 
 def _check_type(key: bytes, kind: int, entry: Entry) -> None:
+    if len(entry) == 1 and kind in entry:
+        return
     shown = visible_types(entry)
     if shown and kind not in shown:
         raise Refused(
@@ -236,6 +238,8 @@ def _counter_type(increment: Increment, entry: Entry) -> int:
     if increment.type:
         _check_type(increment.key, increment.type, entry)
         return increment.type
+    if len(entry) == 1 and PN_COUNTER in entry:
+        return PN_COUNTER
     shown = [kind for kind in visible_types(entry) if kind in COUNTERS]
     if len(shown) > 1:
         raise Refused(

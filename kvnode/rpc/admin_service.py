@@ -39,7 +39,7 @@ class AdminService:
         self._codec = codec
         self._limits = limits
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+    def handler(self) -> grpc.GenericRpcHandler:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
         return grpc.method_handlers_generic_handler(
             SERVICE,

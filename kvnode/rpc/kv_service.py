@@ -54,7 +54,7 @@ class KvService:
         self._codec = codec
         self._limits = limits
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+    def handler(self) -> grpc.GenericRpcHandler:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -221,8 +221,7 @@ class KvService:
 
 def _visible(state: types_pb2.KeyState) -> bool:
     return any(
-        state.HasField(name)
-        for name in ("g_counter", "pn_counter", "lww_register", "siblings")
+        state.HasField(name) for name in ("g_counter", "pn_counter", "lww_register", "siblings")
     )
 
 

@@ -42,7 +42,7 @@ class ReplicationService:
     def __init__(self, node: Replication[P]) -> None:
         self._node = node
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+    def handler(self) -> grpc.GenericRpcHandler:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
         return grpc.method_handlers_generic_handler(
             SERVICE,

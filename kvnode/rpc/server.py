@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH
-from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
+from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from kvnode.rpc import admin_service, kv_service, replication_service
@@ -20,9 +20,7 @@ SERVICES = (kv_service.SERVICE, admin_service.SERVICE, replication_service.SERVI
 class Server:
     """A listening server; ``port`` is the real one, also when 0 was asked for."""
 
-    def __init__(
-        self, address: str, handlers: Iterable[grpc.GenericRpcHandler[bytes, bytes]]
-    ) -> None:
+    def __init__(self, address: str, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Bind; OSError if the address cannot be had."""
         self._server = grpc.aio.server(
             options=[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def kill_under_load(cluster: LocalCluster, writers: list[Writer], victim: str) -
     cluster.start(victim)
 
 
-def check(writer: Writer, states: dict[bytes, object]) -> None:
+def check(writer: Writer, states: Mapping[bytes, object]) -> None:
     present = {
         int(key.rpartition(b"/")[2])
         for key in states

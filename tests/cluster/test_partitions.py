@@ -67,9 +67,7 @@ def test_an_isolated_node_takes_reads_and_writes(cluster: LocalCluster, clients:
     assert states[b"isolated/stock"].pn_counter == 54
 
 
-def test_a_one_way_cut_delays_but_does_not_divert(
-    cluster: LocalCluster, clients: Clients
-) -> None:
+def test_a_one_way_cut_delays_but_does_not_divert(cluster: LocalCluster, clients: Clients) -> None:
     """n1's bytes do not reach n2, n2's still reach n1; n3 carries the rest."""
     cluster.cut("n1", "n2", one_way=True)
     write_everywhere(clients, "oneway")
@@ -99,9 +97,7 @@ def test_a_cut_for_good_is_bridged_by_the_third_node(
     assert {peer.name: peer.state for peer in status.peers}["n3"] != "connected"
 
 
-def test_a_flapping_link_loses_and_doubles_nothing(
-    cluster: LocalCluster, clients: Clients
-) -> None:
+def test_a_flapping_link_loses_and_doubles_nothing(cluster: LocalCluster, clients: Clients) -> None:
     rounds = 12
     for number in range(rounds):
         if number % 2:

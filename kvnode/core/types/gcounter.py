@@ -57,6 +57,6 @@ def remove(state: Slots, key: bytes, seen: Totals | None) -> list[Any] | None:
 def delta(op: list[Any], origin: int, seq: int, hlc: int) -> Slots:
     """The small state of a logged operation."""
     small = slots.delta(op, origin, seq, hlc)
-    if any(slot[1] or slot[3] for slot in small.values()):
+    if op[4] if len(op) == 5 else any(op[2][3::4]):
         raise BlockError("a G-Counter operation that takes away")
     return small
