@@ -1,0 +1,237 @@
+"""Options and parameter types that several commands share."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from kvnode.client.client import Client
+
+    # generic in click's types, but at run time only since click 8.4
+    ParamType: TypeAlias = click.ParamType[bytes]
+else:
+    ParamType = click.ParamType
+
+TIMEOUT_S: Final = 5.0
+
+VALUE_BYTES_MAX: Final = 1 << 20
+"""Where reading a file or standard input stops: what is longer no node takes."""
+
+BASE64_KEYS: Final = "kvnode.cli.base64_keys"
+"""In the context's ``meta``: keys of this command line are base64."""
+
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., object])
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the connection options say; an option after the command overrules one before it."""
+
+    endpoints: tuple[str, ...] = ()
+    timeout_s: float = TIMEOUT_S
+    json: bool = False
+
+    def client(self) -> Client:
+        """A client of the named endpoints."""
+        # the errors are ours to tell; read when gRPC starts, hence before the import
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        from kvnode.client.client import DEFAULT_ENDPOINT, Client
+
+        return Client(self.endpoints or DEFAULT_ENDPOINT, timeout_s=self.timeout_s)
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)
+
+
+def connection_options(envvar: str | None = None) -> Callable[[AnyCallable], AnyCallable]:
+    """--endpoint, --timeout and --json, kept in ``Settings``; ``envvar`` names endpoints too."""
+    options = (
+        click.option(
+            "-e",
+            "--endpoint",
+            "endpoints",
+            multiple=True,
+            metavar="HOST:PORT",
+            envvar=envvar,
+            show_envvar=envvar is not None,
+            expose_value=False,
+            callback=note_endpoints,
+            help="A node; repeat it or separate several by commas.  [default: 127.0.0.1:7080]",
+        ),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            expose_value=False,
+            callback=note_timeout,
+            help=f"How long a call may take in all.  [default: {TIMEOUT_S:g}]",
+        ),
+        click.option(
+            "--json",
+            is_flag=True,
+            expose_value=False,
+            callback=note_json,
+            help="Print JSON for programs.",
+        ),
+    )
+
+    def add_options(command: AnyCallable) -> AnyCallable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add_options
+
+
+def note_endpoints(ctx: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
+    """Keep --endpoint."""
+    if given:
+        ctx.ensure_object(Settings).endpoints = given
+
+
+def note_timeout(ctx: click.Context, _: click.Parameter, given: float | None) -> None:
+    """Keep --timeout."""
+    if given is not None:
+        ctx.ensure_object(Settings).timeout_s = given
+
+
+def note_json(ctx: click.Context, _: click.Parameter, given: bool) -> None:  # noqa: FBT001
+    """Keep --json."""
+    if given:
+        ctx.ensure_object(Settings).json = True
+
+
+def note_base64_keys(ctx: click.Context, _: click.Parameter, given: bool) -> None:  # noqa: FBT001
+    """Keep --key-base64 where the key's own type finds it."""
+    ctx.meta[BASE64_KEYS] = given
+
+
+key_base64_option = click.option(
+    "--key-base64",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=note_base64_keys,
+    help="Keys on this command line are base64 (for keys that cannot be typed).",
+)
+
+
+class KeyType(ParamType):
+    """The bytes of a key as the shell gave them, or decoded with --key-base64."""
+
+    name = "key"
+
+    def convert(
+        self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        """The key's bytes."""
+        if isinstance(value, bytes):
+            return value
+        if ctx is None or not ctx.meta.get(BASE64_KEYS):
+            return os.fsencode(value)
+        try:
+            return decode_base64(value)
+        except ValueError:
+            self.fail(f"{value!r} is not base64", param, ctx)
+
+
+class BytesType(ParamType):
+    """The bytes of an argument as the shell gave them."""
+
+    name = "value"
+
+    def convert(
+        self,
+        value: str | bytes,
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,  # noqa: ARG002 - click's signature
+    ) -> bytes:
+        """The value's bytes."""
+        return value if isinstance(value, bytes) else os.fsencode(value)
+
+
+class TokenType(ParamType):
+    """A causal context as ``get --show-context`` and --json print it."""
+
+    name = "token"
+
+    def convert(
+        self,
+        value: str | bytes,
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,  # noqa: ARG002 - click's signature
+    ) -> bytes:
+        """The context's bytes."""
+        if isinstance(value, bytes):
+            return value
+        try:
+            return decode_base64(value)
+        except ValueError as error:
+            from kvnode.core.errors import Reason
+            from kvnode.errors import InvalidArgument
+
+            raise InvalidArgument(
+                f"context {value!r} is not base64url; take it from 'kvnode get --show-context'",
+                reason=Reason.BAD_CONTEXT,
+            ) from error
+
+
+KEY: Final = KeyType()
+VALUE: Final = BytesType()
+TOKEN: Final = TokenType()
+
+file_option = click.option(
+    "--file",
+    "path",
+    type=click.Path(allow_dash=True, path_type=str),
+    metavar="FILE",
+    help="Take the value from FILE, byte for byte; - is standard input.",
+)
+
+
+def value_of(value: bytes | None, path: str | None, what: str = "VALUE") -> bytes:
+    """The value from the argument, the file or, for "-", standard input."""
+    if (value is None) == (path is None):
+        raise click.UsageError(f"Give one of {what}, --file FILE, or - for standard input")
+    if path is not None:
+        return read_value(path)
+    assert value is not None
+    return read_value("-") if value == b"-" else value
+
+
+def read_value(path: str) -> bytes:
+    """The bytes of a file; one more than a value may have is enough to see that it is too long."""
+    if path == "-":
+        if sys.stdin is None:
+            raise click.ClickException("standard input is closed")
+        return sys.stdin.buffer.read(VALUE_BYTES_MAX + 1)
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(VALUE_BYTES_MAX + 1)
+    except OSError as error:
+        raise click.ClickException(f"cannot read {path!r}: {error.strerror}") from error
+
+
+def decode_base64(text: str) -> bytes:
+    """Bytes of base64 in either alphabet, padded or not. ValueError if it is none."""
+    try:
+        padded = text.rstrip("=").translate(str.maketrans("-_", "+/"))
+        return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def encode_token(context: bytes) -> str:
+    """A context as text: base64url without padding."""
+    return base64.urlsafe_b64encode(context).rstrip(b"=").decode()

@@ -1,0 +1,204 @@
+"""``get``, ``scan`` and ``conflicts``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from kvnode.cli.options import (
+    KEY,
+    Settings,
+    connection_options,
+    encode_token,
+    key_base64_option,
+    pass_settings,
+)
+from kvnode.cli.output import (
+    escaped,
+    is_presentable,
+    note,
+    stdout_is_terminal,
+    table_text,
+    write,
+    write_json,
+    write_line,
+)
+
+if TYPE_CHECKING:
+    from kvnode.client.values import KeyState
+
+TABLE_KEYS: Final = 1_000
+"""Keys of one table on a terminal; a longer listing is several tables."""
+
+
+@click.command()
+@click.argument("key", type=KEY)
+@click.option("--raw", is_flag=True, help="The exact bytes, on a terminal too.")
+@click.option(
+    "--show-context",
+    is_flag=True,
+    help="Print the causal context to standard error, for 'put --context'.",
+)
+@key_base64_option
+@connection_options()
+@pass_settings
+def get(settings: Settings, *, key: bytes, raw: bool, show_context: bool) -> None:
+    """Print the value of KEY.
+
+    A pipe or file gets the exact bytes of the value and nothing else. A terminal gets a line
+    feed after it, and unprintable bytes escaped. A counter is printed as a number and a line
+    feed.
+
+    If the key is in conflict nothing is printed to standard output, all values are shown on
+    standard error, and the exit code is 4. With --json the values go to standard output in
+    either case.
+
+    \b
+    Examples:
+      kvnode get user:1
+      kvnode get photo > photo.jpg
+      kvnode get user:1 --show-context
+      kvnode get user:1 --json | jq -r '.values[0].value.utf8'
+    """
+    from kvnode.client.values import ConflictError
+    from kvnode.errors import KeyNotFound
+
+    with settings.client() as client:
+        try:
+            state = client.get(key)
+        except KeyNotFound as error:
+            if show_context:
+                note(f"context {encode_token(error.context)}")
+            raise
+    if show_context:
+        note(f"context {encode_token(state.context)}")
+    if settings.json:
+        from kvnode.cli.states import state_object
+
+        write_json(state_object(state))
+    if state.in_conflict:
+        if not settings.json:
+            from kvnode.cli.states import SIBLING_COLUMNS, sibling_rows
+
+            note(table_text(SIBLING_COLUMNS, sibling_rows(state), terminal=False))
+        raise ConflictError(state)
+    if not settings.json:
+        write_value(state.value, raw=raw)
+
+
+def write_value(value: int | bytes, *, raw: bool) -> None:
+    """The value alone: exact for programs, harmless for terminals."""
+    if isinstance(value, int):
+        write_line(str(value))
+    elif raw or not stdout_is_terminal():
+        write(value)
+    elif is_presentable(value):
+        write(value + b"\n")
+    else:
+        write_line(escaped(value))
+        note(f"({len(value)} bytes, shown escaped; --raw writes them as they are)")
+
+
+@click.command()
+@click.argument("prefix", type=KEY, default=b"")
+@click.option("--start", type=KEY, default=b"", metavar="KEY", help="Only keys >= KEY.")
+@click.option("--end", type=KEY, default=b"", metavar="KEY", help="Only keys < KEY.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N keys.")
+@click.option("--keys-only", is_flag=True, help="Keys alone, one a line.")
+@key_base64_option
+@connection_options()
+@pass_settings
+def scan(
+    settings: Settings,
+    *,
+    prefix: bytes,
+    start: bytes,
+    end: bytes,
+    limit: int | None,
+    keys_only: bool,
+) -> None:
+    """List the keys that begin with PREFIX.
+
+    In key order, with their values.
+
+    A terminal gets tables. A pipe or file gets one line for each value, KEY, TYPE and VALUE
+    separated by tabs and escaped as 'kvnode --help' says. --json gives one JSON object a line.
+
+    \b
+    Examples:
+      kvnode scan
+      kvnode scan user: --limit 20
+      kvnode scan --start a --end n --keys-only
+      kvnode scan user: --json > users.jsonl
+    """
+    page_size = min(limit or TABLE_KEYS, TABLE_KEYS)
+    with settings.client() as client:
+        states = client.scan(prefix=prefix, start=start, end=end, page_size=page_size)
+        write_states(settings, islice(states, limit), keys_only=keys_only)
+
+
+@click.command()
+@click.argument("prefix", type=KEY, default=b"")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N keys.")
+@click.option("--keys-only", is_flag=True, help="Keys alone, one a line.")
+@key_base64_option
+@connection_options()
+@pass_settings
+def conflicts(settings: Settings, *, prefix: bytes, limit: int | None, keys_only: bool) -> None:
+    """List the keys that are in conflict.
+
+    Those that begin with PREFIX, with all their values. The output has the form of 'kvnode
+    scan'. 'kvnode siblings KEY' shows who wrote each value.
+
+    \b
+    Examples:
+      kvnode conflicts
+      kvnode conflicts user: --keys-only
+    """
+    page_size = min(limit or TABLE_KEYS, TABLE_KEYS)
+    with settings.client() as client:
+        states = client.conflicts(prefix=prefix, page_size=page_size)
+        write_states(settings, islice(states, limit), keys_only=keys_only)
+
+
+def write_states(settings: Settings, states: Iterator[KeyState], *, keys_only: bool) -> None:
+    """A listing, written as it arrives."""
+    from kvnode.cli.states import state_object
+
+    if settings.json:
+        for state in states:
+            found = state_object(state)
+            write_json({"key": found["key"]} if keys_only else found)
+    elif keys_only:
+        for state in states:
+            write_line(escaped(state.key))
+    elif stdout_is_terminal():
+        while page := list(islice(states, TABLE_KEYS)):
+            write_line(table_text(("key", "type", "value"), list(table_rows(page)), terminal=True))
+    else:
+        for state in states:
+            for line in listing_lines(state):
+                write_line(line)
+
+
+def table_rows(states: Iterable[KeyState]) -> Iterator[tuple[str, str, str]]:
+    """A row for each value, the key in the first one only."""
+    from kvnode.cli.states import entries_of, type_name, value_cell
+
+    for state in states:
+        key = escaped(state.key)
+        for entry in entries_of(state):
+            yield key, type_name(entry.type), value_cell(entry.value)
+            key = ""
+
+
+def listing_lines(state: KeyState) -> Iterator[str]:
+    """A line for each value: key, type and value, separated by tabs."""
+    from kvnode.cli.states import entries_of, type_name
+
+    for entry in entries_of(state):
+        value = str(entry.value) if isinstance(entry.value, int) else escaped(entry.value)
+        yield f"{escaped(state.key)}\t{type_name(entry.type)}\t{value}"

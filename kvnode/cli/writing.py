@@ -1,0 +1,186 @@
+"""``put``, ``delete``, ``incr`` and ``decr``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from kvnode.cli.options import (
+    KEY,
+    TOKEN,
+    VALUE,
+    Settings,
+    connection_options,
+    encode_token,
+    file_option,
+    key_base64_option,
+    pass_settings,
+    value_of,
+)
+from kvnode.cli.output import bytes_object, escaped, write_json, write_line
+
+if TYPE_CHECKING:
+    from kvnode.client.values import DataType, Receipt
+
+TYPE_NAMES: Final = ("g_counter", "pn_counter", "lww_register", "siblings")
+
+context_option = click.option(
+    "--context",
+    type=TOKEN,
+    metavar="TOKEN",
+    help="Replace exactly what was read with TOKEN ('get --show-context').",
+)
+
+
+@click.command()
+@click.argument("key", type=KEY)
+@click.argument("value", type=VALUE, required=False)
+@file_option
+@click.option("--lww", is_flag=True, help="A last-writer-wins register instead of siblings.")
+@context_option
+@click.option("--blind", is_flag=True, help="Replace nothing: add a sibling.")
+@key_base64_option
+@connection_options()
+@pass_settings
+def put(
+    settings: Settings,
+    *,
+    key: bytes,
+    value: bytes | None,
+    path: str | None,
+    lww: bool,
+    context: bytes | None,
+    blind: bool,
+) -> None:
+    """Store VALUE under KEY.
+
+    It replaces what the node holds now; with --context exactly what was read then, so that
+    values written since survive beside it; with --blind nothing. VALUE - is standard input; put
+    -- before a value that begins with a dash.
+
+    \b
+    Examples:
+      kvnode put user:1 Ada
+      kvnode put photo --file photo.jpg
+      date | kvnode put last-run -
+      kvnode put user:1 'Ada L.' --context "$(kvnode get user:1 --json | jq -r .context)"
+      kvnode put position:N123 12.5,47.1 --lww
+    """
+    content = value_of(value, path)
+    with settings.client() as client:
+        receipt = client.put(key, content, lww=lww, context=context, blind=blind)
+    write_receipt(settings, key, receipt, "stored")
+
+
+@click.command()
+@click.argument("key", type=KEY)
+@click.option(
+    "--type",
+    "type_name",
+    type=click.Choice(TYPE_NAMES),
+    help="What to delete; needed only for a key that has several types.",
+)
+@context_option
+@key_base64_option
+@connection_options()
+@pass_settings
+def delete(settings: Settings, *, key: bytes, type_name: str | None, context: bytes | None) -> None:
+    """Remove KEY.
+
+    What the node holds now goes, or with --context exactly what was read. What is written
+    elsewhere at the same time survives. Deleting an absent key is no error.
+
+    \b
+    Examples:
+      kvnode delete user:1
+      kvnode delete user:1 --context "$(kvnode get user:1 --json | jq -r .context)"
+      kvnode delete visits --type pn_counter
+    """
+    with settings.client() as client:
+        receipt = client.delete(key, type=type_of(type_name), context=context)
+    write_receipt(settings, key, receipt, "deleted")
+
+
+@click.command()
+@click.argument("key", type=KEY)
+@click.argument("amount", type=click.IntRange(min=1), default=1)
+@click.option("--grow-only", is_flag=True, help="A counter that can never be decremented.")
+@key_base64_option
+@connection_options()
+@pass_settings
+def incr(settings: Settings, *, key: bytes, amount: int, grow_only: bool) -> None:
+    """Add AMOUNT to the counter KEY.
+
+    1 if not given. Prints the sum that the node then has.
+
+    A key without a counter gets one that can grow and shrink, or with --grow-only one that can
+    only grow. Do not simply repeat an increment that ended with exit code 8: it may count
+    twice.
+
+    \b
+    Examples:
+      kvnode incr visits
+      kvnode incr bytes-sent 4096 --grow-only
+    """
+    kind = type_of("g_counter") if grow_only else None
+    with settings.client() as client:
+        receipt = client.increment(key, amount, type=kind)
+    write_sum(settings, key, receipt)
+
+
+@click.command()
+@click.argument("key", type=KEY)
+@click.argument("amount", type=click.IntRange(min=1), default=1)
+@key_base64_option
+@connection_options()
+@pass_settings
+def decr(settings: Settings, *, key: bytes, amount: int) -> None:
+    """Take AMOUNT off the counter KEY.
+
+    1 if not given. Prints the sum that the node then has.
+
+    \b
+    Examples:
+      kvnode decr stock:4711
+      kvnode decr balance 100
+    """
+    with settings.client() as client:
+        receipt = client.increment(key, -amount)
+    write_sum(settings, key, receipt)
+
+
+def type_of(name: str | None) -> DataType | None:
+    """The type of a --type option."""
+    from kvnode.client.values import DataType
+
+    return None if name is None else DataType[name.upper()]
+
+
+def write_receipt(settings: Settings, key: bytes, receipt: Receipt, done: str) -> None:
+    """What became of a put or delete."""
+    if settings.json:
+        write_json(receipt_object(key, receipt))
+    else:
+        write_line(f"{done} {escaped(key)} (write {receipt.dot} at {receipt.endpoint})")
+
+
+def write_sum(settings: Settings, key: bytes, receipt: Receipt) -> None:
+    """What became of an increment: the number alone, for scripts."""
+    if settings.json:
+        write_json(receipt_object(key, receipt))
+    else:
+        write_line(str(receipt.counter))
+
+
+def receipt_object(key: bytes, receipt: Receipt) -> dict[str, object]:
+    """A receipt for JSON."""
+    found: dict[str, object] = {"key": bytes_object(key), "dot": str(receipt.dot)}
+    if receipt.context:
+        found["context"] = encode_token(receipt.context)
+    if receipt.counter is not None:
+        found["counter"] = receipt.counter
+    found["session"] = {f"{origin:016x}": seq for origin, seq in sorted(receipt.session.items())}
+    found["repeated"] = receipt.repeated
+    found["endpoint"] = receipt.endpoint
+    return found

@@ -1,0 +1,304 @@
+"""The synchronous client.
+
+>>> with Client("127.0.0.1:7080,127.0.0.1:7081") as client:
+...     client.put("user:1", "Ada")
+...     client.increment("visits")
+...     print(client.get("user:1").value)
+
+Every call ends within ``timeout_s``. What a failed call means is in the exception's type
+(``kvnode.errors``); which endpoint is asked, and when a write is sent again, is in
+``kvnode.client.failover``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from kvnode.client.channels import MESSAGE_BYTES_MAX, Method, addresses_of
+from kvnode.client.failover import Failover
+from kvnode.client.operations import (
+    REQUEST_ID_BYTES,
+    Delete,
+    Increment,
+    Operation,
+    Put,
+    bound_bytes,
+    delete_message,
+    increment_message,
+    key_bytes,
+    operation_messages,
+    page_keys,
+    put_message,
+    refuse,
+    request_id_bytes,
+)
+from kvnode.client.values import (
+    BatchReceipt,
+    DataType,
+    KeyState,
+    Receipt,
+    key_state_of,
+    operation_receipt_of,
+    shown,
+    vector_of,
+)
+from kvnode.core.errors import Reason
+from kvnode.errors import NodeFailure
+from kvnode.v1 import kv_pb2
+
+if TYPE_CHECKING:
+    from kvnode.v1 import admin_pb2
+
+DEFAULT_ENDPOINT: Final = "127.0.0.1:7080"
+DEFAULT_TIMEOUT_S: Final = 5.0
+DEFAULT_PAGE_KEYS: Final = 1_000
+
+GET: Final = Method("/kvnode.v1.KeyValue/Get", kv_pb2.GetRequest, kv_pb2.GetResponse)
+BATCH_GET: Final = Method(
+    "/kvnode.v1.KeyValue/BatchGet", kv_pb2.BatchGetRequest, kv_pb2.BatchGetResponse
+)
+PUT: Final = Method("/kvnode.v1.KeyValue/Put", kv_pb2.PutRequest, kv_pb2.PutResponse)
+DELETE: Final = Method("/kvnode.v1.KeyValue/Delete", kv_pb2.DeleteRequest, kv_pb2.DeleteResponse)
+INCREMENT: Final = Method(
+    "/kvnode.v1.KeyValue/Increment", kv_pb2.IncrementRequest, kv_pb2.IncrementResponse
+)
+WRITE: Final = Method("/kvnode.v1.KeyValue/Write", kv_pb2.WriteRequest, kv_pb2.WriteResponse)
+SCAN: Final = Method("/kvnode.v1.KeyValue/Scan", kv_pb2.ScanRequest, kv_pb2.ScanResponse)
+LIST_CONFLICTS: Final = Method(
+    "/kvnode.v1.KeyValue/ListConflicts",
+    kv_pb2.ListConflictsRequest,
+    kv_pb2.ListConflictsResponse,
+)
+
+
+class Client:
+    """A connection to a kvnode cluster through one or more of its nodes. Thread safe.
+
+    ``endpoints``: "HOST:PORT,HOST:PORT" or a sequence of such, each the address of *one* node,
+    asked in this order until one answers. Nothing is sent before the first call.
+
+    Keys are ``bytes`` or ``str`` (UTF-8), 1 to 480 bytes; values ``bytes`` or ``str``, up to 1 MiB.
+    Every write takes ``request_id`` (16 bytes, random unless given): with the id and the endpoint
+    of an ``OutcomeUnknown``, a client of that one endpoint gets the first outcome, or the write
+    done once. The node remembers ids for a limited time.
+    """
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = DEFAULT_ENDPOINT,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        if not (timeout_s > 0 and math.isfinite(timeout_s)):
+            raise refuse(Reason.BAD_REQUEST, f"timeout_s {timeout_s} is not a positive number")
+        self._failover = Failover(addresses_of(endpoints), timeout_s)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The addresses this client knows, in the order given."""
+        return self._failover.addresses
+
+    def close(self) -> None:
+        """Close the connections. Calls in progress fail; later ones raise RuntimeError."""
+        self._failover.close()
+
+    def __enter__(self) -> Client:
+        """The client itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    # ---- reading
+
+    def get(self, key: bytes | str) -> KeyState:
+        """The visible values of a key. KeyNotFound if there are none."""
+        reply = self._failover.read(GET, kv_pb2.GetRequest(key=key_bytes(key)))
+        return key_state_of(reply.state)
+
+    def batch_get(self, keys: Iterable[bytes | str]) -> list[KeyState]:
+        """The states of many keys, in the order asked; an absent key has no value."""
+        asked = [key_bytes(key) for key in keys]
+        if not asked:
+            return []
+        reply = self._failover.read(BATCH_GET, kv_pb2.BatchGetRequest(keys=asked))
+        if len(reply.states) != len(asked):
+            raise NodeFailure(f"asked for {len(asked)} keys, the node sent {len(reply.states)}")
+        return [key_state_of(state) for state in reply.states]
+
+    def scan(
+        self,
+        *,
+        prefix: bytes | str = b"",
+        start: bytes | str = b"",
+        end: bytes | str = b"",
+        page_size: int = DEFAULT_PAGE_KEYS,
+    ) -> Iterator[KeyState]:
+        """The keys with a visible value, ``start`` <= key < ``end``, in key order.
+
+        A page is one moment's state; the pages of one scan are different moments.
+        """
+        request = kv_pb2.ScanRequest(
+            prefix=bound_bytes(prefix, "prefix"),
+            start=bound_bytes(start, "start"),
+            end=bound_bytes(end, "end"),
+            limit=page_keys(page_size),
+        )
+        return self._scan_pages(request)
+
+    def conflicts(
+        self, *, prefix: bytes | str = b"", page_size: int = DEFAULT_PAGE_KEYS
+    ) -> Iterator[KeyState]:
+        """The keys with more than one sibling or more than one type, in key order."""
+        request = kv_pb2.ListConflictsRequest(
+            prefix=bound_bytes(prefix, "prefix"), limit=page_keys(page_size)
+        )
+        return self._conflict_pages(request)
+
+    # ---- writing
+
+    def put(
+        self,
+        key: bytes | str,
+        value: bytes | str,
+        *,
+        lww: bool = False,
+        context: bytes | None = None,
+        blind: bool = False,
+        request_id: bytes | None = None,
+    ) -> Receipt:
+        """Store a value: replacing what the node holds now, what ``context`` shows, or nothing."""
+        put = put_message(Put(key, value, lww, context, blind))
+        request = kv_pb2.PutRequest(put=put, request_id=self._request_id(request_id))
+        what = f"put of key {shown(put.key)}"
+        reply, endpoint = self._failover.write(PUT, request, request.request_id, what)
+        return receipt_of(reply, endpoint)
+
+    def delete(
+        self,
+        key: bytes | str,
+        *,
+        type: DataType | None = None,  # noqa: A002 - the proto's name
+        context: bytes | None = None,
+        request_id: bytes | None = None,
+    ) -> Receipt:
+        """Remove what the node holds now, or exactly what ``context`` shows."""
+        delete = delete_message(Delete(key, type, context))
+        request = kv_pb2.DeleteRequest(delete=delete, request_id=self._request_id(request_id))
+        what = f"delete of key {shown(delete.key)}"
+        reply, endpoint = self._failover.write(DELETE, request, request.request_id, what)
+        return receipt_of(reply, endpoint)
+
+    def increment(
+        self,
+        key: bytes | str,
+        amount: int = 1,
+        *,
+        type: DataType | None = None,  # noqa: A002 - the proto's name
+        request_id: bytes | None = None,
+    ) -> Receipt:
+        """Add to a counter; ``counter`` of the receipt is the sum at the node that took it."""
+        increment = increment_message(Increment(key, amount, type))
+        request = kv_pb2.IncrementRequest(
+            increment=increment, request_id=self._request_id(request_id)
+        )
+        what = f"increment of key {shown(increment.key)}"
+        reply, endpoint = self._failover.write(INCREMENT, request, request.request_id, what)
+        return receipt_of(reply, endpoint)
+
+    def write(
+        self, operations: Iterable[Operation], *, request_id: bytes | None = None
+    ) -> BatchReceipt:
+        """All operations or none, seen whole or not at all on every replica."""
+        messages = operation_messages(operations)
+        request = kv_pb2.WriteRequest(operations=messages, request_id=self._request_id(request_id))
+        if request.ByteSize() > MESSAGE_BYTES_MAX:  # its contexts do not count for the node
+            raise refuse(
+                Reason.BATCH_TOO_LARGE, f"the batch takes more than {MESSAGE_BYTES_MAX} bytes"
+            )
+        what = f"a batch of {len(messages)} operations"
+        reply, endpoint = self._failover.write(WRITE, request, request.request_id, what)
+        if len(reply.results) != len(messages):
+            raise NodeFailure(f"{len(messages)} operations sent, {len(reply.results)} results")
+        return BatchReceipt(
+            receipts=tuple(operation_receipt_of(result) for result in reply.results),
+            session=vector_of(reply.session),
+            repeated=reply.repeated,
+            endpoint=endpoint,
+        )
+
+    # ---- asking about the node
+
+    def status(self) -> admin_pb2.StatusResponse:
+        """The node, its peers, its log and its checkpoint."""
+        from kvnode.v1 import admin_pb2
+
+        method = Method(
+            "/kvnode.v1.Admin/Status", admin_pb2.StatusRequest, admin_pb2.StatusResponse
+        )
+        return self._failover.read(method, admin_pb2.StatusRequest())
+
+    def inspect(self, key: bytes | str) -> admin_pb2.InspectResponse:
+        """Everything kept under a key, visible or not. KeyNotFound if nothing is."""
+        from kvnode.v1 import admin_pb2
+
+        method = Method(
+            "/kvnode.v1.Admin/Inspect", admin_pb2.InspectRequest, admin_pb2.InspectResponse
+        )
+        return self._failover.read(method, admin_pb2.InspectRequest(key=key_bytes(key)))
+
+    # ----
+
+    def _request_id(self, given: bytes | None) -> bytes:
+        """The caller's request id, or a new one."""
+        if given is None:
+            return os.urandom(REQUEST_ID_BYTES)
+        if len(self.endpoints) > 1:
+            raise refuse(
+                Reason.BAD_REQUEST,
+                "a request id means something to one node only; use a client with one endpoint",
+            )
+        return request_id_bytes(given)
+
+    def _scan_pages(self, request: kv_pb2.ScanRequest) -> Iterator[KeyState]:
+        """The keys of all pages."""
+        while True:
+            reply = self._failover.read(SCAN, request)
+            yield from map(key_state_of, reply.states)
+            if not reply.next_page_token:
+                return
+            request.page_token = reply.next_page_token
+
+    def _conflict_pages(self, request: kv_pb2.ListConflictsRequest) -> Iterator[KeyState]:
+        """The keys of all pages."""
+        while True:
+            reply = self._failover.read(LIST_CONFLICTS, request)
+            yield from map(key_state_of, reply.states)
+            if not reply.next_page_token:
+                return
+            request.page_token = reply.next_page_token
+
+
+def receipt_of(
+    reply: kv_pb2.PutResponse | kv_pb2.DeleteResponse | kv_pb2.IncrementResponse, endpoint: str
+) -> Receipt:
+    """The receipt of a single write."""
+    result = operation_receipt_of(reply.result)
+    return Receipt(
+        dot=result.dot,
+        context=result.context,
+        counter=result.counter,
+        session=vector_of(reply.session),
+        repeated=reply.repeated,
+        endpoint=endpoint,
+    )

@@ -1,0 +1,249 @@
+"""What a client can ask for, checked before it is sent.
+
+A request that no node would take is refused here, with the same exception and reason a node would
+give: nothing was changed, and no round trip was needed to learn it. The limits are those of the
+API (``proto/kvnode/v1/kv.proto``); a node may be configured with tighter ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
+
+from kvnode.client.values import DataType, shown
+from kvnode.core.errors import Reason
+from kvnode.errors import InvalidArgument
+from kvnode.v1 import kv_pb2
+
+if TYPE_CHECKING:
+    from kvnode.v1 import types_pb2
+
+KEY_BYTES_MAX: Final = 480
+VALUE_BYTES_MAX: Final = 1 << 20
+BATCH_OPERATIONS_MAX: Final = 10_000
+BATCH_BYTES_MAX: Final = 4 << 20
+"""Keys and values of one batch together."""
+PAGE_KEYS_MAX: Final = 10_000
+REQUEST_ID_BYTES: Final = 16
+INT64_MAX: Final = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Store a value: a sibling, or with ``lww`` a last-writer-wins register.
+
+    What it replaces: what the node holds now (default), exactly what ``context`` shows, or with
+    ``blind`` nothing.
+    """
+
+    key: bytes | str
+    value: bytes | str
+    lww: bool = False
+    context: bytes | None = None
+    blind: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """Add ``amount``, negative for a PN-counter only.
+
+    Without ``type``: to the counter the node shows under the key, else to a new PN-counter.
+    """
+
+    key: bytes | str
+    amount: int = 1
+    type: DataType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove what the node holds now, or exactly what ``context`` shows.
+
+    ``type`` is needed only for a key that shows several types.
+    """
+
+    key: bytes | str
+    type: DataType | None = None
+    context: bytes | None = None
+
+
+Operation: TypeAlias = Put | Increment | Delete
+
+
+def refuse(reason: Reason, message: str) -> InvalidArgument:
+    """The exception for a request that is not worth sending."""
+    return InvalidArgument(message, reason=reason)
+
+
+def key_bytes(key: bytes | str) -> bytes:
+    """The key as bytes, 1 to 480 of them."""
+    raw = as_bytes(key, Reason.BAD_KEY, "key")
+    if not raw:
+        raise refuse(Reason.BAD_KEY, f"an empty key; a key has 1 to {KEY_BYTES_MAX} bytes")
+    if len(raw) > KEY_BYTES_MAX:
+        raise refuse(
+            Reason.BAD_KEY,
+            f"key {shown(raw)} is too long; a key has 1 to {KEY_BYTES_MAX} bytes",
+        )
+    return raw
+
+
+def bound_bytes(bound: bytes | str, what: str) -> bytes:
+    """A prefix or a bound of a range; it may be empty, and it may be no possible key."""
+    return as_bytes(bound, Reason.BAD_KEY, what)
+
+
+def as_bytes(text: bytes | str, reason: Reason, what: str) -> bytes:
+    """Bytes as they are, text as UTF-8."""
+    if isinstance(text, bytes):
+        return text
+    if not isinstance(text, str):
+        raise refuse(reason, f"a {what} must be bytes or str, not {type(text).__name__}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise refuse(
+            reason, f"{what} {text!r} has no UTF-8 form ({error.reason}); pass bytes"
+        ) from error
+
+
+def request_id_bytes(request_id: bytes) -> bytes:
+    """A request id as the caller gave it, 16 bytes."""
+    if not isinstance(request_id, bytes) or len(request_id) != REQUEST_ID_BYTES:
+        raise refuse(Reason.BAD_REQUEST, f"a request id has {REQUEST_ID_BYTES} bytes")
+    return request_id
+
+
+def page_keys(page_size: int) -> int:
+    """Keys a page."""
+    if isinstance(page_size, bool) or not isinstance(page_size, int):
+        raise refuse(Reason.BAD_REQUEST, "page_size must be an integer")
+    if not 1 <= page_size <= PAGE_KEYS_MAX:
+        raise refuse(Reason.BAD_REQUEST, f"page_size {page_size} is not in 1..{PAGE_KEYS_MAX}")
+    return page_size
+
+
+def put_message(put: Put) -> kv_pb2.Put:
+    """A put that a node can take."""
+    key = key_bytes(put.key)
+    value = as_bytes(put.value, Reason.BAD_VALUE, "value")
+    if len(value) > VALUE_BYTES_MAX:
+        raise refuse(
+            Reason.BAD_VALUE,
+            f"the value of key {shown(key)} has {len(value)} bytes, more than {VALUE_BYTES_MAX}",
+        )
+    if put.blind and put.context is not None:
+        raise refuse(Reason.BAD_REQUEST, "blind replaces nothing, so it takes no context")
+    if put.blind and put.lww:
+        raise refuse(Reason.BAD_REQUEST, "blind adds a sibling, an LWW register has none")
+    kind = DataType.LWW_REGISTER if put.lww else DataType.SIBLINGS
+    return kv_pb2.Put(
+        key=key,
+        value=value,
+        type=wire_type(kind),
+        context=context_bytes(put.context),
+        blind=put.blind,
+    )
+
+
+def increment_message(increment: Increment) -> kv_pb2.Increment:
+    """An increment that a node can take."""
+    key = key_bytes(increment.key)
+    amount = increment.amount
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        raise refuse(Reason.BAD_AMOUNT, f"amount {amount!r} is not an integer")
+    if amount == 0:
+        raise refuse(Reason.BAD_AMOUNT, "an amount of 0 changes nothing")
+    if not -INT64_MAX <= amount <= INT64_MAX:
+        raise refuse(Reason.BAD_AMOUNT, f"amount {amount} has more than 63 bits and a sign")
+    kind = increment.type
+    if kind is not None and kind not in (DataType.G_COUNTER, DataType.PN_COUNTER):
+        raise refuse(Reason.BAD_REQUEST, f"{kind!r} is not a counter type")
+    if kind == DataType.G_COUNTER and amount < 0:
+        raise refuse(Reason.BAD_AMOUNT, f"a G-counter only grows, amount {amount} is negative")
+    return kv_pb2.Increment(key=key, amount=amount, type=wire_type(kind))
+
+
+def delete_message(delete: Delete) -> kv_pb2.Delete:
+    """A delete that a node can take."""
+    if delete.type is not None and not isinstance(delete.type, DataType):
+        raise refuse(Reason.BAD_REQUEST, f"{delete.type!r} is not a type of kvnode")
+    return kv_pb2.Delete(
+        key=key_bytes(delete.key),
+        type=wire_type(delete.type),
+        context=context_bytes(delete.context),
+    )
+
+
+def operation_message(operation: Operation) -> kv_pb2.Operation:
+    """One operation of a batch."""
+    match operation:
+        case Put():
+            return kv_pb2.Operation(put=put_message(operation))
+        case Increment():
+            return kv_pb2.Operation(increment=increment_message(operation))
+        case Delete():
+            return kv_pb2.Operation(delete=delete_message(operation))
+        case _:
+            assert_never(operation)
+
+
+def operation_messages(operations: Iterable[Operation]) -> list[kv_pb2.Operation]:
+    """A batch that a node can take: 1 to 10,000 operations, 4 MiB."""
+    messages: list[kv_pb2.Operation] = []
+    total_bytes = 0
+    for position, operation in enumerate(operations):
+        if position == BATCH_OPERATIONS_MAX:
+            raise refuse(
+                Reason.BATCH_TOO_LARGE, f"a batch has at most {BATCH_OPERATIONS_MAX} operations"
+            )
+        if not isinstance(operation, Put | Increment | Delete):
+            raise refuse(
+                Reason.BAD_REQUEST,
+                f"operation {position} is a {type(operation).__name__}, not a Put, Increment"
+                " or Delete",
+            )
+        try:
+            message = operation_message(operation)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"operation {position}: {error}", reason=error.reason) from error
+        total_bytes += content_bytes(message)
+        if total_bytes > BATCH_BYTES_MAX:
+            raise refuse(
+                Reason.BATCH_TOO_LARGE,
+                f"the keys and values of a batch have at most {BATCH_BYTES_MAX} bytes together",
+            )
+        messages.append(message)
+    if not messages:
+        raise refuse(Reason.BAD_REQUEST, "a batch without operations")
+    return messages
+
+
+def content_bytes(message: kv_pb2.Operation) -> int:
+    """What of an operation counts for the size of its batch."""
+    if message.HasField("put"):
+        return len(message.put.key) + len(message.put.value)
+    return len(message.delete.key) + len(message.increment.key)
+
+
+def context_bytes(context: bytes | None) -> bytes:
+    """A context as it was read; none is the empty string of the wire.
+
+    An empty context is refused: the wire cannot tell it from none, and the write would replace
+    values that its caller never saw.
+    """
+    if context is None:
+        return b""
+    if not isinstance(context, bytes) or not context:
+        raise refuse(
+            Reason.BAD_CONTEXT,
+            "a context is the non-empty bytes that a read returned; leave it out to replace"
+            " what the node holds now",
+        )
+    return context
+
+
+def wire_type(kind: DataType | None) -> types_pb2.DataType:
+    """The number of the wire; 0 leaves the choice to the node."""
+    return cast("types_pb2.DataType", 0 if kind is None else int(kind))

@@ -1,0 +1,210 @@
+"""What a node answers, as plain immutable values.
+
+A key's state can hold several values at once: concurrent siblings, or values of several types
+that regions created while out of touch. Nothing here picks a winner: ``KeyState.value`` is the one
+value or an error that names them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from kvnode.core.errors import Reason
+from kvnode.errors import KeyNotFound, KvnodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kvnode.v1 import kv_pb2, types_pb2
+
+SHOWN_BYTES_MAX: Final = 40
+"""Bytes of a key or value that an error message quotes; longer ones are cut."""
+
+
+class DataType(IntEnum):
+    """The types of kvnode; the numbers are those of the wire (``kvnode.v1.DataType``)."""
+
+    G_COUNTER = 1
+    PN_COUNTER = 2
+    LWW_REGISTER = 3
+    SIBLINGS = 4
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Dot:
+    """The identity of one write: the writing node's origin id and its sequence number there."""
+
+    origin: int
+    seq: int
+
+    def __str__(self) -> str:
+        """``ORIGIN:SEQ``, the origin as 16 hexadecimal digits."""
+        return f"{self.origin:016x}:{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """A value and who wrote it."""
+
+    value: bytes
+    dot: Dot
+    time_ms: int
+    """By the writer's hybrid logical clock, Unix ms."""
+    node: str
+    """Name of the node that took the write; empty if the answering node never met it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """All visible values of one key, and the causal context of exactly these."""
+
+    key: bytes
+    context: bytes
+    """Opaque. Pass it to ``put`` or ``delete`` to replace exactly what this state shows."""
+    g_counter: int | None = None
+    pn_counter: int | None = None
+    register: StoredValue | None = None
+    siblings: tuple[StoredValue, ...] = ()
+
+    @property
+    def types(self) -> tuple[DataType, ...]:
+        """The types that have a visible value; more than one is a type conflict."""
+        shown = (
+            (DataType.G_COUNTER, self.g_counter is not None),
+            (DataType.PN_COUNTER, self.pn_counter is not None),
+            (DataType.LWW_REGISTER, self.register is not None),
+            (DataType.SIBLINGS, bool(self.siblings)),
+        )
+        return tuple(kind for kind, visible in shown if visible)
+
+    @property
+    def visible(self) -> bool:
+        """Whether the key has any value."""
+        return bool(self.types)
+
+    @property
+    def in_conflict(self) -> bool:
+        """Whether there is more than one value to choose from."""
+        return len(self.siblings) > 1 or len(self.types) > 1
+
+    @property
+    def values(self) -> tuple[int | bytes, ...]:
+        """Every visible value: counters as ``int``, the others as ``bytes``."""
+        counters = tuple(sum_ for sum_ in (self.g_counter, self.pn_counter) if sum_ is not None)
+        stored = (*((self.register,) if self.register else ()), *self.siblings)
+        return (*counters, *(item.value for item in stored))
+
+    @property
+    def value(self) -> int | bytes:
+        """The one value. ConflictError when there are several, KeyNotFound when there is none."""
+        if self.in_conflict:
+            raise ConflictError(self)
+        if not self.visible:
+            raise KeyNotFound(
+                f"key {shown(self.key)} has no value",
+                reason=Reason.KEY_NOT_FOUND,
+                facts={"context": self.context.hex()},
+            )
+        return self.values[0]
+
+
+class ConflictError(KvnodeError):
+    """One value was asked for and the key has several; ``state`` has them all."""
+
+    def __init__(self, state: KeyState) -> None:
+        values = ", ".join(
+            str(value) if isinstance(value, int) else shown(value) for value in state.values
+        )
+        super().__init__(f"key {shown(state.key)} is in conflict, its values are: {values}")
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An accepted write."""
+
+    dot: Dot
+    context: bytes
+    """After a put: the context of the value just written and of nothing else."""
+    counter: int | None
+    """After an increment: the sum at the answering node."""
+    session: Mapping[int, int] = field(repr=False)
+    """What that node had applied, by origin: read your own write where this is covered."""
+    repeated: bool
+    """The node knew the request id: this is the first outcome, nothing was done again."""
+    endpoint: str
+    """The endpoint that took the write."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationReceipt:
+    """One operation of an accepted batch; the fields are those of ``Receipt``."""
+
+    dot: Dot
+    context: bytes
+    counter: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReceipt:
+    """An accepted batch: all of it happened, in the order of ``receipts``."""
+
+    receipts: tuple[OperationReceipt, ...]
+    session: Mapping[int, int] = field(repr=False)
+    repeated: bool
+    endpoint: str
+
+
+def shown(raw: bytes) -> str:
+    """``raw`` for an error message: quoted, on one line, without doubt about its bytes."""
+    cut = raw[:SHOWN_BYTES_MAX]
+    try:
+        text = repr(cut.decode())
+    except UnicodeDecodeError:
+        text = repr(cut)
+    return text if cut == raw else f"{text}... ({len(raw)} bytes)"
+
+
+# ---- from the wire
+
+
+def dot_of(message: types_pb2.Dot) -> Dot:
+    """The dot of a message."""
+    return Dot(message.origin, message.seq)
+
+
+def vector_of(message: types_pb2.VersionVector) -> dict[int, int]:
+    """Origin -> last sequence number of its applied prefix."""
+    return {entry.origin: entry.seq for entry in message.entries}
+
+
+def counter_of(message: types_pb2.CounterValue) -> int:
+    """The exact sum, also beyond 64 bits."""
+    return int(message.exact) if message.exact else message.value
+
+
+def stored_value_of(message: types_pb2.StoredValue) -> StoredValue:
+    """A value with its provenance."""
+    return StoredValue(message.value, dot_of(message.dot), message.time_ms, message.node)
+
+
+def key_state_of(message: types_pb2.KeyState) -> KeyState:
+    """The state of a key, field by field."""
+    return KeyState(
+        key=message.key,
+        context=message.context,
+        g_counter=counter_of(message.g_counter) if message.HasField("g_counter") else None,
+        pn_counter=counter_of(message.pn_counter) if message.HasField("pn_counter") else None,
+        register=(
+            stored_value_of(message.lww_register) if message.HasField("lww_register") else None
+        ),
+        siblings=tuple(stored_value_of(item) for item in message.siblings.values),
+    )
+
+
+def operation_receipt_of(message: kv_pb2.WriteResult) -> OperationReceipt:
+    """What became of one operation."""
+    counter = counter_of(message.counter) if message.HasField("counter") else None
+    return OperationReceipt(dot_of(message.dot), message.context, counter)
