@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         StoredValue,
     )
     from kvnode.errors import (
+        DataDamaged,
         DeadlineExceeded,
         FailedPrecondition,
         InvalidArgument,
@@ -51,6 +52,7 @@ _HOMES: Final = {
     "OperationReceipt": "kvnode.client.values",
     "Receipt": "kvnode.client.values",
     "StoredValue": "kvnode.client.values",
+    "DataDamaged": "kvnode.errors",
     "DeadlineExceeded": "kvnode.errors",
     "FailedPrecondition": "kvnode.errors",
     "InvalidArgument": "kvnode.errors",
@@ -67,6 +69,7 @@ __all__ = [
     "BatchReceipt",
     "Client",
     "ConflictError",
+    "DataDamaged",
     "DataType",
     "DeadlineExceeded",
     "Delete",

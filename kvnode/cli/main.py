@@ -110,6 +110,7 @@ def cli(ctx: click.Context) -> None:
       7  no node could be reached or answered in time; nothing was written
       8  outcome unknown: a write was sent and no reply came, it happened or not
       9  too much: a queue, the disk or the siblings of a key are full; try again later
+      10 what the node stores under the key is damaged; ask another node
       130 interrupted, 141 nobody reads the output
     """
     ctx.ensure_object(Settings)
@@ -153,6 +154,7 @@ def exit_code_of(error: KvnodeError) -> int:
     """The exit code of the help's table."""
     from kvnode.client.values import ConflictError
     from kvnode.errors import (
+        DataDamaged,
         DeadlineExceeded,
         FailedPrecondition,
         InvalidArgument,
@@ -171,6 +173,7 @@ def exit_code_of(error: KvnodeError) -> int:
         DeadlineExceeded: 7,
         OutcomeUnknown: 8,
         ResourceExhausted: 9,
+        DataDamaged: 10,
     }
     return codes.get(type(error), 1)
 

@@ -26,7 +26,7 @@ from grpc import StatusCode
 from kvnode.core.errors import Reason
 from kvnode.errors import InvalidArgument
 
-MESSAGE_BYTES_MAX: Final = 16 << 20
+MESSAGE_BYTES_MAX: Final = 128 << 20
 """Above the largest page of a scan (2 MiB and one value) and the largest batch (4 MiB)."""
 
 REACH_S_MAX: Final = 2.0

@@ -4,15 +4,16 @@ What matters about a failed call is whether the node said so itself. A kvnode th
 ``google.rpc.ErrorInfo`` of the domain "kvnode", and then nothing was changed. Any other error is
 the transport's, and a request that left this process may have been carried out.
 
-=========  =====================================================  ===========================
-fate       seen as                                                what follows
-=========  =====================================================  ===========================
-REFUSED    ErrorInfo, any code but UNAVAILABLE                    raised
-ELSEWHERE  ErrorInfo, UNAVAILABLE: this node, now                 the next endpoint
-BROKEN     UNIMPLEMENTED and the like: not a kvnode               raised; nothing was changed
-LOST       everything else                                        reads: the next endpoint;
-                                                                  writes: asked again there
-=========  =====================================================  ===========================
+=========  ===================================================  =============================
+fate       seen as                                              what follows
+=========  ===================================================  =============================
+REFUSED    ErrorInfo                                            raised
+ELSEWHERE  ErrorInfo with UNAVAILABLE (stopping) or DATA_LOSS   the next endpoint
+           (its copy is damaged): this node cannot
+BROKEN     UNIMPLEMENTED and the like: not a kvnode             raised; nothing was changed
+LOST       everything else                                      a read: the next endpoint;
+                                                                a write: asked again there
+=========  ===================================================  =============================
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ NOT_A_KVNODE: Final = frozenset(
 """Codes with which a server turns a call away before any handler of a kvnode ran."""
 
 
+THIS_NODE: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.DATA_LOSS})
+"""Codes of refusals that say nothing of what other nodes would answer."""
+
+
 class Fate(Enum):
     """What became of a call that failed."""
 
@@ -75,7 +80,7 @@ def failure_of(error: RpcError, address: str) -> Failure:
             refused: KvnodeError = NodeFailure(f"{address} answered {code.name}: {said}")
         else:
             refused = refusal(kind, said, info, retry_after_s)
-        fate = Fate.ELSEWHERE if code is StatusCode.UNAVAILABLE else Fate.REFUSED
+        fate = Fate.ELSEWHERE if code in THIS_NODE else Fate.REFUSED
         return Failure(fate, refused)
     if code in NOT_A_KVNODE:
         return Failure(

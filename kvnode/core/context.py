@@ -20,7 +20,7 @@ import msgpack
 
 from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry, visible_types
-from kvnode.core.errors import Reason, Refused
+from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS, TYPES
 from kvnode.core.types.lww import Stamp
 from kvnode.core.types.slots import Totals
@@ -64,7 +64,7 @@ def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Con
     ):
         raise Refused(
             Reason.BAD_CONTEXT,
-            f"the context was not made by this cluster for the key {key!r}: "
+            f"the context was not made by this cluster for the key {quoted(key)}: "
             "pass the one that get returned for this key, unchanged",
         )
     siblings: frozenset[Dot] = frozenset()

@@ -37,6 +37,12 @@ class Reason(StrEnum):
     STOPPING = "STOPPING"
 
 
+def quoted(key: bytes) -> str:
+    """A key in a message: as text where it is text, cut after 60 characters."""
+    text = key.decode("utf-8", "backslashreplace")
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
 class Refused(Exception):
     """A request that changed nothing. ``facts`` name the key or limit, as strings."""
 

@@ -16,7 +16,7 @@ from kvnode.core.block import Op, RequestSpan
 from kvnode.core.context import Context
 from kvnode.core.dots import Covered, Vector
 from kvnode.core.entry import Entry, merge_delta, visible_types
-from kvnode.core.errors import Reason, Refused, StateError
+from kvnode.core.errors import Reason, Refused, StateError, quoted
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.requests import RequestWindow
 from kvnode.core.types import (
@@ -136,7 +136,7 @@ class BlockWriter:
                     entry = self._overlay[key] = self._read(key)
                 except StateError as damage:
                     del undo[key]
-                    raise Refused(Reason.STATE_DAMAGED, f"{key!r}: {damage}") from damage
+                    raise Refused(Reason.STATE_DAMAGED, f"{quoted(key)}: {damage}") from damage
         assert entry is not None
         seq, hlc = self.first_seq + len(self.ops), self._hlc + len(self.ops)
         op: list[Any] | None
@@ -175,7 +175,7 @@ class BlockWriter:
         if left >= self._siblings_max:
             raise Refused(
                 Reason.TOO_MANY_SIBLINGS,
-                f"the key {put.key!r} has {left} unresolved siblings, the limit is "
+                f"the key {quoted(put.key)} has {left} unresolved siblings, the limit is "
                 f"{self._siblings_max}: read it and put one value with its context",
                 limit=str(self._siblings_max),
             )
@@ -198,7 +198,7 @@ class BlockWriter:
         if len(shown) > 1:
             raise Refused(
                 Reason.TYPE_CONFLICT,
-                f"the key {delete.key!r} is {' and '.join(NAMES[t] for t in shown)}: "
+                f"the key {quoted(delete.key)} is {' and '.join(NAMES[t] for t in shown)}: "
                 "say which type to delete",
                 types=",".join(NAMES[t] for t in shown),
             )
@@ -226,7 +226,7 @@ def _check_type(key: bytes, kind: int, entry: Entry) -> None:
     if shown and kind not in shown:
         raise Refused(
             Reason.TYPE_CONFLICT,
-            f"the key {key!r} holds {NAMES[shown[0]]}, not {NAMES[kind]}: "
+            f"the key {quoted(key)} holds {NAMES[shown[0]]}, not {NAMES[kind]}: "
             "delete it first, or use another key",
             types=",".join(NAMES[t] for t in shown),
         )
@@ -244,7 +244,7 @@ def _counter_type(increment: Increment, entry: Entry) -> int:
     if len(shown) > 1:
         raise Refused(
             Reason.TYPE_CONFLICT,
-            f"the key {increment.key!r} is both a G_COUNTER and a PN_COUNTER: say which",
+            f"the key {quoted(increment.key)} is both a G_COUNTER and a PN_COUNTER: say which",
             types=",".join(NAMES[t] for t in shown),
         )
     kind = shown[0] if shown else PN_COUNTER

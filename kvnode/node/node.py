@@ -100,8 +100,10 @@ class Node:
         self.stopping = True
         await self.replicator.close()
         if self._server:
+            await self._server.retire()
+        await self.engine.close()  # answers all that waits, refuses what comes
+        if self._server:
             await self._server.stop(self.config.stop_grace_ms / 1000)
-        await self.engine.close()
         self.directory.close()
 
     # ---- what the services call

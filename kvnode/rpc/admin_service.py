@@ -9,7 +9,7 @@ import grpc
 from kvnode.core.context import cell_token, entry_token
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
-from kvnode.core.errors import Reason, Refused
+from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.hlc import time_ms
 from kvnode.core.limits import Limits
 from kvnode.core.types import COUNTERS, LWW_REGISTER, TYPES, State
@@ -59,7 +59,7 @@ class AdminService:
         self._limits.check_key(key)
         entry = self._node.read(key)
         if not entry:
-            raise Refused(Reason.KEY_NOT_FOUND, f"nothing is kept under {key!r}")
+            raise Refused(Reason.KEY_NOT_FOUND, f"nothing is kept under {quoted(key)}")
         return pb.InspectResponse(
             key=key,
             context=entry_token(key, entry, self._codec.secret),

@@ -9,7 +9,7 @@ import grpc
 
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry, in_conflict, visible_types
-from kvnode.core.errors import Reason, Refused
+from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.limits import Limits
 from kvnode.core.operations import Operation
 from kvnode.core.writer import Accepted
@@ -24,6 +24,8 @@ PAGE_KEYS = 1_000
 PAGE_KEYS_MAX = 10_000
 PAGE_BYTES_MAX = 2 << 20
 """A page ends behind it; with one more value of a MiB it is still below gRPC's 4 MiB default."""
+REPLY_BYTES_MAX = 3 << 20
+"""Of a BatchGet, for the same reason."""
 TOKEN_VERSION = b"\x01"
 
 
@@ -76,7 +78,7 @@ class KvService:
         state = self._codec.state(request.key, self._store.read(request.key))
         if not _visible(state):
             raise Refused(
-                Reason.KEY_NOT_FOUND, f"no key {request.key!r}", context=state.context.hex()
+                Reason.KEY_NOT_FOUND, f"no key {quoted(request.key)}", context=state.context.hex()
             )
         return pb.GetResponse(state=state, session=vector_to_wire(self._store.vector))
 
@@ -94,12 +96,12 @@ class KvService:
             self._limits.check_key(key)
             state = self._codec.state(key, self._store.read(key))
             size += state.ByteSize()
-            if size > self._limits.batch_bytes_max and response.states:
+            if size > REPLY_BYTES_MAX and response.states:
                 raise Refused(
                     Reason.BATCH_TOO_LARGE,
-                    f"the values together exceed {self._limits.batch_bytes_max} bytes: "
+                    f"the values together exceed {REPLY_BYTES_MAX} bytes: "
                     "ask for fewer keys a call",
-                    limit=str(self._limits.batch_bytes_max),
+                    limit=str(REPLY_BYTES_MAX),
                 )
             response.states.append(state)
         return response

@@ -20,8 +20,8 @@ from kvnode.rpc.replication_codec import (
 from kvnode.v1 import replication_pb2 as pb
 from kvnode.v1.replication_pb2_grpc import ReplicationStub
 
-MESSAGE_BYTES_MAX = 64 << 20
-"""A block is bounded by a round's size, far below; this bounds what a broken peer can send."""
+MESSAGE_BYTES_MAX = 128 << 20
+"""A key with 100 siblings of 1 MiB has to fit; blocks are bounded far below."""
 
 
 class LinkError(Exception):

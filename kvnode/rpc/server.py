@@ -50,7 +50,10 @@ class Server:
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    async def stop(self, grace_s: float) -> None:
-        """Report not serving, let running calls end, close."""
+    async def retire(self) -> None:
+        """Report not serving; calls are still taken."""
         await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls, let running ones end for so long, close."""
         await self._server.stop(grace_s)

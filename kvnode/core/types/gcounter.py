@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvnode.core.errors import BlockError, Reason, Refused
+from kvnode.core.errors import BlockError, Reason, Refused, quoted
 from kvnode.core.types import slots
 from kvnode.core.types.slots import (
     EMPTY,
@@ -44,7 +44,8 @@ def increment(state: Slots, key: bytes, amount: int, origin: int, seq: int) -> l
     """The logged operation that adds ``amount``."""
     if amount < 0:
         raise Refused(
-            Reason.BAD_AMOUNT, f"{key!r} is a G-Counter, which only grows: {amount} is not possible"
+            Reason.BAD_AMOUNT,
+            f"{quoted(key)} is a G-Counter, which only grows: {amount} is not possible",
         )
     return slots.increment(ID, state, key, amount, origin, seq)
 

@@ -25,7 +25,7 @@ from collections.abc import Container
 from typing import Any
 
 from kvnode.core.dots import Dot
-from kvnode.core.errors import BlockError, Reason, Refused, StateError
+from kvnode.core.errors import BlockError, Reason, Refused, StateError, quoted
 
 Slot = tuple[int, int, int, int, int]
 Slots = dict[Dot, Slot]
@@ -104,7 +104,7 @@ def increment(kind: int, state: Slots, key: bytes, amount: int, origin: int, seq
     if not INT64_MIN <= value(state) + amount <= INT64_MAX or max(inc, dec) > INT64_MAX:
         raise Refused(
             Reason.COUNTER_OVERFLOW,
-            f"adding {amount} would take the counter {key!r} beyond 64 bits",
+            f"adding {amount} would take the counter {quoted(key)} beyond 64 bits",
             limit=str(INT64_MAX),
         )
     return [kind, key, birth, inc, dec]
