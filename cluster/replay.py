@@ -211,5 +211,5 @@ class Replay:
                         raise
             except KvnodeError as error:
                 raise ReplayFailed(
-                    f"{writer.airport}, flights {writer.flights} on: {error}"
+                    f"{writer.airport}, after {writer.flights:,} of its flights: {error}"
                 ) from error

@@ -1,0 +1,137 @@
+"""The README's commands do what it shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from cluster.processes import LocalCluster
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+DEADLINE_S = 10.0
+"""Writes take a moment to arrive: a command is repeated until it shows what it should."""
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+SAME = (
+    (r"\b[0-9a-f]{16}:\d+", "DOT"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\+\d\d:\d\d", "TIME"),
+    (r"(?m)^context \S+", "context TOKEN"),
+    (r"─+", "─"),
+    (r"(?m)[ \t]+$", ""),
+    (r" {2,}", "  "),
+)
+
+
+def normal(text: str) -> str:
+    """The text without what differs from run to run."""
+    for pattern, replacement in SAME:
+        text = re.sub(pattern, replacement, text)
+    return text.strip()
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```", README)
+
+
+def tour() -> Iterator[tuple[str, str]]:
+    """Each command of the tour with the output shown below it."""
+    for block in blocks("console")[1:]:
+        for part in re.split(r"(?m)^\$ ", block)[1:]:
+            command, _, shown = part.partition("\n")
+            yield command, shown
+
+
+def test_the_tour_shows_what_really_happens() -> None:
+    if (ROOT / ".kvnode-cluster").exists():
+        pytest.skip("a local cluster is up: ./cluster/local down")
+    environment = {**os.environ, "COLUMNS": "120", "TZ": "UTC"}
+    environment["PATH"] = os.environ["PATH"].replace(f"{ROOT}/.venv/bin:", "")
+    steps = 0
+    ports: dict[str, str] = {}
+    try:
+        for command, shown in tour():
+            if command.startswith("export PATH="):
+                environment["PATH"] = f"{ROOT}/.venv/bin:{environment['PATH']}"
+                continue
+            printed = run(command, shown, environment, ports)
+            assert normal(printed) == normal(shown), f"$ {command}"
+            steps += 1
+    finally:
+        subprocess.run(["./cluster/local", "down"], cwd=ROOT, capture_output=True, check=False)
+    assert steps >= 20
+    assert not (ROOT / ".kvnode-cluster").exists()
+
+
+def run(command: str, shown: str, environment: dict[str, str], ports: dict[str, str]) -> str:
+    """What the command prints; reads are repeated until they print what is shown.
+
+    ``ports`` maps the addresses shown to those `up` really found free.
+    """
+    for written, real in ports.items():
+        command = command.replace(written, real)
+    repeatable = re.search(r" (get|siblings|conflicts) ?", command)
+    end = monotonic() + DEADLINE_S
+    while True:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        printed = done.stdout
+        if command == "./cluster/local up":
+            ports.update(zip(ports_in(shown), ports_in(printed), strict=True))
+        for written, real in ports.items():
+            printed = printed.replace(real, written)
+        if not repeatable or normal(printed) == normal(shown) or monotonic() > end:
+            assert done.returncode == 0 or repeatable, done.stderr
+            return printed
+        sleep(0.05)
+
+
+def ports_in(text: str) -> list[str]:
+    """The addresses in the text."""
+    return re.findall(r"127\.0\.0\.1:\d+", text)
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (example,) = blocks("python")
+    with LocalCluster(2, directory=tmp_path) as cluster:
+        endpoints = ",".join(cluster.endpoints.values())
+        program = example.replace("127.0.0.1:7101,127.0.0.1:7102", endpoints)
+        scope: dict[str, object] = {}
+        exec(compile(program, "README.md", "exec"), scope)
+    assert scope["state"], "the scan found nothing"
+
+
+def test_the_demo_holds_on_the_first_flights() -> None:
+    done = subprocess.run(
+        ["./cluster/demo", "--flights", "3000"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"differences +0 in ", done.stdout), done.stdout
+    assert "Everything holds" in done.stdout
+
+
+def test_paths_named_in_the_readme_exist() -> None:
+    named = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert named
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert not missing
