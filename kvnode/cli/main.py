@@ -181,13 +181,15 @@ def exit_code_of(error: KvnodeError) -> int:
 def with_advice(error: KvnodeError) -> str:
     """The error's message and what to do about it."""
     from kvnode.client.values import ConflictError
-    from kvnode.errors import DeadlineExceeded, NodeUnavailable, ResourceExhausted
+    from kvnode.errors import DataDamaged, DeadlineExceeded, NodeUnavailable, ResourceExhausted
 
     match error:
         case NodeUnavailable(reason=""):
             advice = "start a node with 'kvnode serve', or name another one with --endpoint"
         case NodeUnavailable():
             advice = "try again, or name another node with --endpoint"
+        case DataDamaged():
+            advice = "ask another node with --endpoint"
         case DeadlineExceeded():
             advice = "try again, or allow more time with --timeout"
         case ConflictError():

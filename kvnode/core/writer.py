@@ -94,7 +94,7 @@ class BlockWriter:
                 TOO_MANY_SIBLINGS; nothing was added.
         """
         if request_id:
-            known = self._repeated(request_id)
+            known = self._repeated(request_id, len(operations))
             if known:
                 return known
         start = len(self.ops)
@@ -117,14 +117,22 @@ class BlockWriter:
             self._here[request_id] = accepted
         return accepted
 
-    def _repeated(self, request_id: bytes) -> Accepted | None:
+    def _repeated(self, request_id: bytes, size: int) -> Accepted | None:
         here = self._here.get(request_id)
-        if here:
-            return Accepted(here.origin, here.first_seq, 0, [], repeated=True)
         known = self._requests.get(request_id)
-        if known:
-            return Accepted(known.origin, known.first_seq, 0, [], repeated=True)
-        return None
+        if here:
+            first = (self._origin, here.first_seq, len(here.counters))
+        elif known:
+            first = (known.origin, known.first_seq, known.size)
+        else:
+            return None
+        if first[2] != size:
+            raise Refused(
+                Reason.BAD_REQUEST,
+                f"the request id {request_id.hex()} was used before for {first[2]} operations, "
+                f"not {size}: a new request needs a new id",
+            )
+        return Accepted(first[0], first[1], 0, [], repeated=True)
 
     def _add(self, operation: Operation, undo: dict[bytes, Entry | None]) -> int | None:
         key = operation.key

@@ -148,8 +148,16 @@ def delta(op: list[Any], origin: int, seq: int, hlc: int) -> Slots:
 
 
 def context(state: Slots) -> list[int]:
-    """Flat (origin, birth, inc, dec) of every slot, sorted."""
-    return [number for slot in sorted(state) for number in (*slot, state[slot][0], state[slot][1])]
+    """Flat (origin, birth, inc, dec) of every slot a reader sees something of, sorted.
+
+    Spent slots are left out: a token must not grow with what was deleted long ago.
+    """
+    flat: list[int] = []
+    for slot in sorted(state):
+        inc, dec, base_inc, base_dec, _ = state[slot]
+        if inc > base_inc or dec > base_dec:
+            flat += (*slot, inc, dec)
+    return flat
 
 
 def encode(state: Slots) -> list[int]:
