@@ -200,7 +200,7 @@ class KvService:
                     "the page token belongs to another scan: pass the one of the page before, "
                     "with the same prefix, start and end",
                 )
-            start = page_token[1:]
+            start = page_token[1:] + b"\0"  # behind the last key of the page before
         states: list[types_pb2.KeyState] = []
         size = 0
 
@@ -213,12 +213,12 @@ class KvService:
                 size += states[-1].ByteSize()
             return True
 
-        resume = (
+        last = (
             None
             if end and start >= end
             else self._store.scan(start, end, accept, conflicts=conflicts)
         )
-        return states, b"" if resume is None else TOKEN_VERSION + resume
+        return states, b"" if last is None else TOKEN_VERSION + last
 
 
 def _visible(state: types_pb2.KeyState) -> bool:

@@ -84,12 +84,13 @@ class Memtable:
         """Offer entries from ``start`` (inclusive) to ``end`` (exclusive; empty: none) in order.
 
         Stops when ``accept`` returns False (that entry was not taken) or enough was looked at;
-        returns the key to go on from, or None at the end. With ``conflicts`` the store's part is
+        returns the last key that was taken, to go on behind, or None at the end. With ``conflicts`` the store's part is
         only the keys it has marked, while those in memory are all offered.
         """
         overlay = self._overlay_keys(start, end)
         position = 0
         examined = 0
+        taken = start
         cursor: bytes | None = start
         while cursor is not None:
             stored = self._store.keys(cursor, end, CHUNK_KEYS, conflicts=conflicts)
@@ -100,7 +101,8 @@ class Memtable:
             for key in chunk:
                 examined += 1
                 if examined > EXAMINED_MAX or not accept(key, self.read(key)):
-                    return key
+                    return taken
+                taken = key
             cursor = None if last is None else last + b"\0"
         return None
 
