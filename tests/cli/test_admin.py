@@ -1,0 +1,104 @@
+"""What ``status``, ``peers`` and ``inspect`` make of a node with peers and troubles."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kvnode.cli.admin import duration, size
+from kvnode.cli.main import run
+from kvnode.v1 import admin_pb2, types_pb2
+from tests.client.scripted import DOT, reply, scripted_node
+
+STATUS = admin_pb2.StatusResponse(
+    cluster="flights",
+    name="EWR",
+    origin=DOT.origin,
+    state="fenced",
+    problem="clock",
+    uptime_ms=3_600_000,
+    vector=[
+        admin_pb2.OriginStatus(origin=DOT.origin, node="EWR", seq=2**40),
+        admin_pb2.OriginStatus(origin=1, seq=3),
+    ],
+    peers=[
+        admin_pb2.PeerStatus(
+            name="JFK",
+            address="127.0.0.1:7081",
+            origin=1,
+            state="connected",
+            silent_ms=12,
+            behind_ops=5,
+            behind_ms=70,
+            ahead_ops=6,
+            clock_offset_ms=-3,
+        ),
+        admin_pb2.PeerStatus(
+            name="LGA", address="127.0.0.1:7082", state="refused", problem="other\ncluster"
+        ),
+    ],
+    checkpoint=admin_pb2.CheckpointStatus(running=True),
+    forks=[admin_pb2.Fork(origin=2, node="LGA", reason="two blocks 7")],
+)
+
+
+def test_status_shows_everything(capfd: pytest.CaptureFixture[str]) -> None:
+    with scripted_node(reply(STATUS)) as node:
+        assert run(["status", "-e", node.address]) == 0
+    text = capfd.readouterr().out
+    for part in (
+        "EWR (1122334455667788) of cluster flights",
+        "fenced: clock",
+        "1 h 0 min",
+        "1099511627776",
+        "(unknown)",
+        "one is running",
+        "Fork: LGA 0000000000000002: two blocks 7",
+    ):
+        assert part in text
+
+
+def test_peers_shows_how_far_each_is(capfd: pytest.CaptureFixture[str]) -> None:
+    with scripted_node(reply(STATUS), reply(STATUS)) as node:
+        assert run(["peers", "-e", node.address]) == 0
+        text = capfd.readouterr().out
+        assert run(["peers", "-e", node.address, "--json"]) == 0
+    lines = text.splitlines()
+    assert lines[0].split() == [
+        *("name", "address", "state", "silent", "behind", "ahead", "clock", "problem")
+    ]
+    assert lines[2].split("   ")[0].strip() == "JFK"
+    for part in ("connected", "12 ms", "5 ops, 70 ms", "6 ops", "-3 ms"):
+        assert part in lines[2]
+    assert "never seen" in lines[3]
+    assert lines[3].endswith("other\\ncluster")
+    first, second = json.loads(capfd.readouterr().out)
+    assert (first["name"], first["origin"], first["behind_ops"]) == ("JFK", "0" * 15 + "1", 5)
+    assert second["vector"] == []
+
+
+def test_inspect_shows_removals_of_what_did_not_arrive(capfd: pytest.CaptureFixture[str]) -> None:
+    cell = admin_pb2.Cell(type=types_pb2.DATA_TYPE_SIBLINGS, awaited=[DOT, DOT])
+    with scripted_node(reply(admin_pb2.InspectResponse(key=b"k\xff", cells=[cell]))) as node:
+        assert run(["inspect", "k", "-e", node.address]) == 0
+    text = capfd.readouterr().out
+    assert r"k\xff" in text
+    assert "siblings (not visible)" in text
+    assert "removed before their arrival here: 1122334455667788:7, 1122334455667788:7" in text
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "text"),
+    [(0, "0 ms"), (999, "999 ms"), (1500, "1.5 s"), (120_000, "2 min"), (7_260_000, "2 h 1 min")],
+)
+def test_durations(time_ms: int, text: str) -> None:
+    assert duration(time_ms) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**40, "1.0 TiB"), (2**52, "4096.0 TiB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text

@@ -1,0 +1,203 @@
+"""A gRPC server that answers as its script says: the other end of the wire, not a kvnode.
+
+What a real node does is tested with real nodes; here it is what a client makes of answers that a
+real node gives rarely: refusals, lost replies, nonsense.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from kvnode.v1 import admin_pb2, admin_pb2_grpc, kv_pb2, kv_pb2_grpc, types_pb2
+
+Answer = Callable[[Any, grpc.ServicerContext], Message]
+
+DOT = types_pb2.Dot(origin=0x1122334455667788, seq=7)
+SESSION = types_pb2.VersionVector(entries=[DOT])
+
+REPLIES: dict[str, Message] = {
+    "Get": kv_pb2.GetResponse(
+        state=types_pb2.KeyState(
+            key=b"k",
+            context=b"ctx",
+            siblings=types_pb2.Siblings(
+                values=[types_pb2.StoredValue(value=b"v", dot=DOT, time_ms=1000, node="EWR")]
+            ),
+        )
+    ),
+    "BatchGet": kv_pb2.BatchGetResponse(),
+    "Put": kv_pb2.PutResponse(result=kv_pb2.WriteResult(dot=DOT, context=b"ctx"), session=SESSION),
+    "Delete": kv_pb2.DeleteResponse(result=kv_pb2.WriteResult(dot=DOT), session=SESSION),
+    "Increment": kv_pb2.IncrementResponse(
+        result=kv_pb2.WriteResult(dot=DOT, counter=types_pb2.CounterValue(value=5)),
+        session=SESSION,
+    ),
+    "Write": kv_pb2.WriteResponse(results=[kv_pb2.WriteResult(dot=DOT)], session=SESSION),
+    "Scan": kv_pb2.ScanResponse(),
+    "ListConflicts": kv_pb2.ListConflictsResponse(),
+    "Status": admin_pb2.StatusResponse(name="EWR"),
+    "Inspect": admin_pb2.InspectResponse(key=b"k"),
+}
+
+
+class ScriptedNode:
+    """Answers each call with the next of ``script``; when that is used up, with success."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+        self.script: list[Answer] = []
+        self.calls: list[tuple[str, Any]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def methods(self) -> list[str]:
+        """What was called, in order."""
+        return [method for method, _ in self.calls]
+
+    @property
+    def request_ids(self) -> list[bytes]:
+        """The ids of the writes that came."""
+        return [request.request_id for _, request in self.calls]
+
+    def answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Message:
+        """One call."""
+        with self._lock:
+            self.calls.append((method, request))
+            step = self.script.pop(0) if self.script else succeed
+        return REPLIES[method] if step is succeed else step(request, context)
+
+
+def scripted(method: str) -> Callable[[Any, Any, grpc.ServicerContext], Message]:
+    """The handler of one RPC."""
+
+    def handle(self: Any, request: Any, context: grpc.ServicerContext) -> Message:
+        node: ScriptedNode = self.node
+        return node.answer(method, request, context)
+
+    return handle
+
+
+class KeyValue(kv_pb2_grpc.KeyValueServicer):
+    """The key-value service of a scripted node."""
+
+    def __init__(self, node: ScriptedNode) -> None:
+        self.node = node
+
+
+class Admin(admin_pb2_grpc.AdminServicer):
+    """The admin service of a scripted node."""
+
+    def __init__(self, node: ScriptedNode) -> None:
+        self.node = node
+
+
+for name in ("Get", "BatchGet", "Put", "Delete", "Increment", "Write", "Scan", "ListConflicts"):
+    setattr(KeyValue, name, scripted(name))
+for name in ("Status", "Inspect"):
+    setattr(Admin, name, scripted(name))
+
+
+@contextmanager
+def serving(node: ScriptedNode) -> Iterator[grpc.Server]:
+    """The node, reachable at its address."""
+    with futures.ThreadPoolExecutor(max_workers=8) as pool:
+        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
+        kv_pb2_grpc.add_KeyValueServicer_to_server(KeyValue(node), server)  # type: ignore[no-untyped-call]
+        admin_pb2_grpc.add_AdminServicer_to_server(Admin(node), server)  # type: ignore[no-untyped-call]
+        assert server.add_insecure_port(node.address) == int(node.address.rpartition(":")[2])
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(0).wait()
+
+
+@contextmanager
+def scripted_node(*script: Answer) -> Iterator[ScriptedNode]:
+    """A running node with a script."""
+    node = ScriptedNode(free_port())
+    node.script = list(script)
+    with serving(node):
+        yield node
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# ---- steps of a script
+
+
+def succeed(_request: Any, _context: grpc.ServicerContext) -> Message:
+    """The usual reply."""
+    raise AssertionError("handled by ScriptedNode.answer")
+
+
+def reply(message: Message) -> Answer:
+    """This reply."""
+    return lambda _request, _context: message
+
+
+def refuse(
+    code: grpc.StatusCode,
+    reason: str,
+    message: str = "no",
+    *,
+    domain: str = "kvnode",
+    retry_after_s: float | None = None,
+    **facts: str,
+) -> Answer:
+    """A refusal as a kvnode gives it, with ErrorInfo and RetryInfo."""
+
+    def step(_request: Any, context: grpc.ServicerContext) -> Message:
+        details = [pack(ErrorInfo(domain=domain, reason=reason, metadata=facts))]
+        if retry_after_s is not None:
+            delay = Duration()
+            delay.FromNanoseconds(int(retry_after_s * 1e9))
+            details.append(pack(RetryInfo(retry_delay=delay)))
+        status = Status(code=code.value[0], message=message, details=details)
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(code, message)
+
+    return step
+
+
+def pack(message: Message) -> Packed:
+    """A message as a detail of an error."""
+    packed = Packed()
+    packed.Pack(message)
+    return packed
+
+
+def fail(code: grpc.StatusCode, message: str = "transport") -> Answer:
+    """An error that is not kvnode's own: what a broken connection looks like."""
+
+    def step(_request: Any, context: grpc.ServicerContext) -> Message:
+        context.abort(code, message)
+
+    return step
+
+
+def hang(_request: Any, context: grpc.ServicerContext) -> Message:
+    """No answer until the caller gives up."""
+    gone = threading.Event()
+    if context.add_callback(gone.set):
+        gone.wait(30)
+    context.abort(grpc.StatusCode.CANCELLED, "too late")
