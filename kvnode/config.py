@@ -13,6 +13,14 @@ from typing import Any
 
 from kvnode.core.limits import Limits
 
+PROTOCOL_MAX = {
+    "key_bytes_max": 480,
+    "value_bytes_max": 1 << 20,
+    "batch_bytes_max": 4 << 20,
+    "batch_operations_max": 10_000,
+}
+"""Limits that are part of the protocol: a node may be stricter, never laxer."""
+
 
 class ConfigError(Exception):
     """A setting is wrong; the message names it."""
@@ -100,8 +108,9 @@ class Config:
             _check_address(address)
         if self.name in self.peers:
             raise ConfigError(f"node {self.name!r} cannot be its own peer")
-        if self.key_bytes_max > 480:
-            raise ConfigError("key_bytes_max is at most 480 (LMDB's keys end at 511 bytes)")
+        for name, highest in PROTOCOL_MAX.items():
+            if getattr(self, name) > highest:
+                raise ConfigError(f"{name} is at most {highest}: clients count on it")
         if len(self.secret.encode()) > 64:
             raise ConfigError("secret has at most 64 bytes")
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from grpc import Call, RpcError, StatusCode
 
+from kvnode.core.errors import Reason
 from kvnode.errors import (
     DOMAIN,
     EXCEPTIONS,
@@ -49,6 +50,9 @@ NOT_A_KVNODE: Final = frozenset(
 
 THIS_NODE: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.DATA_LOSS})
 """Codes of refusals that say nothing of what other nodes would answer."""
+
+THIS_NODES_REASONS: Final = frozenset({Reason.NODE_FENCED, Reason.CLOCK_OFF})
+"""The same under codes that otherwise speak for the cluster: this node's identity, its clock."""
 
 
 class Fate(Enum):
@@ -80,7 +84,8 @@ def failure_of(error: RpcError, address: str) -> Failure:
             refused: KvnodeError = NodeFailure(f"{address} answered {code.name}: {said}")
         else:
             refused = refusal(kind, said, info, retry_after_s)
-        fate = Fate.ELSEWHERE if code in THIS_NODE else Fate.REFUSED
+        here = code in THIS_NODE or (info is not None and info.reason in THIS_NODES_REASONS)
+        fate = Fate.ELSEWHERE if here else Fate.REFUSED
         return Failure(fate, refused)
     if code in NOT_A_KVNODE:
         return Failure(

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kvnode.config import Config
@@ -30,20 +29,12 @@ from kvnode.v1 import admin_pb2
 logger = logging.getLogger(__name__)
 
 
-def _version() -> str:
-    try:
-        return version("kvnode")
-    except PackageNotFoundError:
-        return "unknown (not installed)"
-
-
 class Node:
     """One running node, on the current event loop."""
 
     def __init__(self, config: Config) -> None:
         """Open the data directory and recover; StorageError if that is not possible."""
         self.config = config
-        self.version = _version()
         self.started = time.monotonic()
         self.stopping = False
         self.failure: BaseException | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from kvnode import __version__
 from kvnode.core.dots import Vector, missing_ops
 from kvnode.node.peers import Peer
 from kvnode.v1 import admin_pb2 as pb
@@ -24,7 +25,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         origin=replicator.hello.origin,
         state=state,
         problem=durable.fence or engine.lww_refusal,
-        version=node.version,
+        version=__version__,
         data_directory=str(node.directory.path),
         uptime_ms=round((time.monotonic() - node.started) * 1000),
         vector=_origins(node, engine.vector),

@@ -84,8 +84,9 @@ class Memtable:
         """Offer entries from ``start`` (inclusive) to ``end`` (exclusive; empty: none) in order.
 
         Stops when ``accept`` returns False (that entry was not taken) or enough was looked at;
-        returns the last key that was taken, to go on behind, or None at the end. With ``conflicts`` the store's part is
-        only the keys it has marked, while those in memory are all offered.
+        returns the last key that was taken, to go on behind, or None at the end. With
+        ``conflicts`` the store's part is only the keys it has marked, while those in memory are
+        all offered.
         """
         overlay = self._overlay_keys(start, end)
         position = 0
