@@ -73,7 +73,7 @@ class Engine:
         self.queue = Queue()
         self.on_commit: Callable[[Round], None] = lambda _: None
         self.on_failure: Callable[[BaseException], None] = lambda _: None
-        self.lww_refusal = ""
+        self.lww_refusal: Callable[[], str] = lambda: ""
         self.memtable = Memtable(state)
         saved = state.load(config.requests_remembered)
         self.names: dict[int, str] = saved.names if saved else {}
@@ -205,7 +205,7 @@ class Engine:
         blocks, block_futures = self._take_blocks()
         wall_ms = time.time_ns() // 1_000_000
         try:
-            round_ = self.replica.plan(requests, blocks, wall_ms, self.lww_refusal)
+            round_ = self.replica.plan(requests, blocks, wall_ms, self.lww_refusal())
         except Exception as error:  # a bug; without the round's answers the node is of no use
             self._fail(error, [*request_futures, *block_futures])
             return

@@ -42,11 +42,15 @@ class Peer:
             if seq > self.vector.get(origin, 0):
                 self.vector[origin] = seq
 
-    def pulled(self, *, progress: bool, pause_s: float, pause_max_s: float) -> None:
-        """A pull ended; without progress the next one waits, twice as long every time."""
+    def pulled(self, *, progress: bool, pause_s: float, pause_max_s: float) -> float:
+        """A pull ended; returns for how many seconds there is no other: twice as long every time
+        that it brought nothing new.
+        """
         self.futile_pulls = 0 if progress else self.futile_pulls + 1
         pause = min(pause_s * 2.0 ** min(self.futile_pulls, 16), pause_max_s)
-        self.pull_not_before = time.monotonic() + (pause if self.futile_pulls else 0.0)
+        pause = pause if self.futile_pulls else 0.0
+        self.pull_not_before = time.monotonic() + pause
+        return pause
 
     def measure_clock(self, report: Report, sent_ms: float, now_ms: float) -> None:
         """Compare clocks by a question and its answer; wrong by half the time between at most."""

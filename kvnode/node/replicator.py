@@ -37,7 +37,6 @@ class Replicator:
     def __init__(self, engine: Engine, hello: Hello) -> None:
         self.engine = engine
         self.hello = hello
-        self.clock_offset_ms = 0
         config = engine.config
         self.peers = {name: Peer(name, address) for name, address in config.peers.items()}
         self._links: dict[str, Link] = {}
@@ -46,6 +45,7 @@ class Replicator:
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
         engine.names[hello.origin] = hello.name
+        engine.lww_refusal = self.lww_refusal
 
     def start(self) -> None:
         """Open the links and start the loops."""
@@ -112,7 +112,31 @@ class Replicator:
                 "directory was put back, or it is in use twice. Start this node with an empty "
                 "data directory; it gets all it had from its peers"
             )
-        self._judge_clock()
+
+    def clock_offset_ms(self) -> int:
+        """Own wall clock against the median of all members heard lately.
+
+        Peers that are silent have no say: a node that is cut off must not go on refusing writes
+        for a clock that may have been set since.
+        """
+        lately = time.monotonic() - self.engine.config.peer_timeout_ms / 1000
+        return median_offset_ms(
+            [
+                peer.clock_offset_ms
+                for peer in self.peers.values()
+                if peer.clock_offset_ms is not None and peer.heard > lately
+            ]
+        )
+
+    def lww_refusal(self) -> str:
+        """Why registers cannot be written now; empty if they can."""
+        offset_ms, limit_ms = self.clock_offset_ms(), self.engine.config.clock_offset_ms_max
+        if abs(offset_ms) <= limit_ms:
+            return ""
+        return (
+            f"this node's clock is {offset_ms} ms off from its peers' (limit {limit_ms} ms): LWW "
+            "writes would win or lose for no good reason. Set the clock, or use another node"
+        )
 
     # ---- what the replication service calls
 
@@ -175,7 +199,7 @@ class Replicator:
             for peer in list(self.peers.values()):
                 urgent = peer.name in self._urgent
                 self._urgent.discard(peer.name)
-                have = self._have()
+                have = self.vector_to_ask_with()
                 missing = not covers(have, peer.vector if urgent else peer.wanted)
                 peer.wanted = dict(peer.vector)
                 reachable = peer.name in self._links and peer.state == "connected"
@@ -213,7 +237,7 @@ class Replicator:
             self.hello, self.report(), have, config.pull_bytes, config.peer_timeout_ms / 1000
         )
 
-    def _have(self) -> Vector:
+    def vector_to_ask_with(self) -> Vector:
         """What not to ask for: what is here, and what push streams are bringing."""
         have = dict(self.engine.vector)
         fresh = time.monotonic() - PUSH_FRESH_HEARTBEATS * (
@@ -256,19 +280,6 @@ class Replicator:
                 logger.error("%s sent bytes that are no block: %s", peer.name, error)
                 break  # the rest of this origin would only leave a gap
         return blocks
-
-    def _judge_clock(self) -> None:
-        offsets = [
-            peer.clock_offset_ms for peer in self.peers.values() if peer.clock_offset_ms is not None
-        ]
-        self.clock_offset_ms = median_offset_ms(offsets)
-        limit = self.engine.config.clock_offset_ms_max
-        self.engine.lww_refusal = (
-            f"this node's clock is {self.clock_offset_ms} ms off from its peers' (limit {limit} "
-            "ms): LWW writes would win or lose for no good reason. Set the clock"
-            if abs(self.clock_offset_ms) > limit
-            else ""
-        )
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):

@@ -24,7 +24,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         name=node.config.name,
         origin=replicator.hello.origin,
         state=state,
-        problem=durable.fence or engine.lww_refusal,
+        problem=durable.fence or replicator.lww_refusal(),
         version=__version__,
         data_directory=str(node.directory.path),
         uptime_ms=round((time.monotonic() - node.started) * 1000),
@@ -42,7 +42,7 @@ def node_status(node: Node) -> pb.StatusResponse:
             pb.Fork(origin=origin, node=engine.names.get(origin, ""), reason=reason)
             for origin, reason in sorted(durable.forks.items())
         ],
-        clock_offset_ms=replicator.clock_offset_ms,
+        clock_offset_ms=replicator.clock_offset_ms(),
     )
 
 
