@@ -9,7 +9,7 @@ A context (``context.py``) is something else: what a *client* saw of one key, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 Dot = tuple[int, int]
 """(origin id, 64 bits; sequence number, from 1)."""
@@ -38,13 +38,3 @@ def covers(vector: Mapping[int, int], other: Mapping[int, int]) -> bool:
 def missing_ops(vector: Mapping[int, int], other: Mapping[int, int]) -> int:
     """How many operations ``other`` has that ``vector`` lacks."""
     return sum(max(0, seq - vector.get(origin, 0)) for origin, seq in other.items())
-
-
-def join(vectors: Iterable[Mapping[int, int]]) -> Vector:
-    """The least vector that covers all of them."""
-    out: Vector = {}
-    for vector in vectors:
-        for origin, seq in vector.items():
-            if seq > out.get(origin, 0):
-                out[origin] = seq
-    return out

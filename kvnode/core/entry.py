@@ -54,15 +54,6 @@ def merge_delta(entry: Entry, kind: int, delta: State, seen: Container[Dot], dot
     return _with(entry, kind, state)
 
 
-def merge_entries(a: Entry, b: Entry, seen_a: Container[Dot], seen_b: Container[Dot]) -> Entry:
-    """Join of two replicas' entries for one key."""
-    out: Entry = {}
-    for kind in a.keys() | b.keys():
-        state = _MERGE[kind](a.get(kind, _EMPTY[kind]), b.get(kind, _EMPTY[kind]), seen_a, seen_b)
-        out = _with(out, kind, state)
-    return out
-
-
 def _with(entry: Entry, kind: int, state: State) -> Entry:
     if state == _EMPTY[kind]:
         return {other: entry[other] for other in entry if other != kind} if entry else entry

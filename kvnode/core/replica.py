@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from kvnode.core.block import GENESIS, Block, Delta, encode_block
 from kvnode.core.dots import Covered, Dot, Vector
-from kvnode.core.entry import NOTHING, Entry, merge_delta
+from kvnode.core.entry import Entry, merge_delta
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import tick
 from kvnode.core.operations import Increment, Operation
@@ -166,7 +166,6 @@ class Replica:
         durable = self.durable
         assert durable.vector.keys() == durable.chains.keys(), "invariant 2"
         assert all(seq > 0 for seq in durable.vector.values()), "invariant 2"
-        assert self._chain_at is not None
         for origin, seq in durable.vector.items():
             logged = self._chain_at((origin, seq))
             assert logged is None or logged == durable.chains[origin], "invariant 1"
@@ -282,8 +281,3 @@ def _latest_seen(requests: Sequence[Request]) -> int:
                 if register is not None and register[0] > latest:
                     latest = register[0]
     return latest
-
-
-def empty_entry(_: bytes) -> Entry:
-    """The entry of every key of a new replica."""
-    return NOTHING

@@ -29,7 +29,6 @@ RETRY_AFTER_MS = 100
 """Hint with RESOURCE_EXHAUSTED: a few rounds, after which the queue has moved."""
 
 Req = TypeVar("Req", bound=Message)
-Rep = TypeVar("Rep", bound=Message)
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 

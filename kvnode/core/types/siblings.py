@@ -96,21 +96,21 @@ def context(state: Siblings) -> list[int]:
 
 
 def encode(state: Siblings) -> list[Any]:
-    """[[origin, seq, hlc, value, ...] sorted by dot, [origin, seq, ...] awaited, sorted]."""
+    """[[[origin, seq, hlc, value], ...] sorted by dot, [origin, seq, ...] awaited, sorted]."""
     held, awaited = state
-    flat: list[Any] = []
-    for dot in sorted(held):
-        flat += (*dot, *held[dot])
-    return [flat, [number for dot in sorted(awaited) for number in dot]]
+    return [
+        [[*dot, *held[dot]] for dot in sorted(held)],
+        [number for dot in sorted(awaited) for number in dot],
+    ]
 
 
 def decode(raw: Any) -> Siblings:
     """The inverse of ``encode``; raises ``StateError``."""
     match raw:
-        case [list(flat), list(awaited)] if len(flat) % 4 == 0:
+        case [list(rows), list(awaited)]:
             held: Held = {}
-            for i in range(0, len(flat), 4):
-                match flat[i : i + 4]:
+            for row in rows:
+                match row:
                     case [int(origin), int(seq), int(hlc), bytes(value)]:
                         held[(origin, seq)] = (hlc, value)
                     case _:
