@@ -38,6 +38,8 @@ GENESIS = bytes(CHAIN_BYTES)
 """The chain value before an origin's first block."""
 SEQ_MAX = 2**63 - 1
 ORIGIN_MAX = 2**64 - 1
+KEY_BYTES_MAX = 480
+"""What every replica can store; a block with a longer key is malformed, whoever accepted it."""
 
 Op = list[Any] | int
 RequestSpan = tuple[bytes, int, int]
@@ -86,7 +88,7 @@ class Block:
         out: list[Delta] = []
         for op in self.ops:
             if type(op) is list:
-                if len(op) < 3 or type(op[1]) is not bytes or not op[1]:
+                if len(op) < 3 or type(op[1]) is not bytes or not 0 < len(op[1]) <= KEY_BYTES_MAX:
                     raise BlockError(f"operation of unknown form at {origin:016x}:{seq}")
                 kind = TYPES.get(op[0]) if type(op[0]) is int else None
                 if kind is None:

@@ -26,7 +26,7 @@ from kvnode.core.block import GENESIS, Block, Delta, encode_block
 from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.entry import Entry, merge_delta
 from kvnode.core.errors import BlockError, Reason, Refused
-from kvnode.core.hlc import tick
+from kvnode.core.hlc import HLC_MAX, tick
 from kvnode.core.operations import Increment, Operation
 from kvnode.core.receive import HoldBuffer, Judgement, Verdict, judge
 from kvnode.core.requests import RequestWindow
@@ -173,13 +173,13 @@ class Replica:
     def _write(
         self, round_: Round, requests: Sequence[Request], wall_ms: int, lww_refusal: str
     ) -> None:
-        if self.durable.fence:
-            refusal = Refused(Reason.NODE_FENCED, self.durable.fence)
+        after = round_.after
+        hlc = tick(max(after.hlc, _latest_seen(requests)), wall_ms)
+        refusal = self._no_writes(hlc + sum(len(request.operations) for request in requests))
+        if refusal:
             round_.outcomes.extend(refusal for _ in requests)
             return
-        after = round_.after
         before = dict(after.vector)
-        hlc = tick(max(after.hlc, _latest_seen(requests)), wall_ms)
         writer = BlockWriter(
             origin=self.origin,
             hlc=hlc,
@@ -213,6 +213,18 @@ class Replica:
         )
         round_.records.append(round_.own)
         _advance(after, round_.own)
+
+    def _no_writes(self, hlc: int) -> Refused | None:
+        """Why nothing can be written now, if the clock is to reach ``hlc``."""
+        if self.durable.fence:
+            return Refused(Reason.NODE_FENCED, self.durable.fence)
+        if hlc > HLC_MAX:  # a block that no replica could decode, this one included
+            return Refused(
+                Reason.CLOCK_OFF,
+                "a received write bears the last possible time, none can come after it: find the "
+                "node that wrote it (kvnode inspect) and rebuild the cluster without it",
+            )
+        return None
 
     def _receive(self, round_: Round, incoming: Iterable[Block]) -> None:
         fresh: dict[Dot, bytes] = {}
