@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_MS = 100
 """Hint with RESOURCE_EXHAUSTED: a few rounds, after which the queue has moved."""
 
+MESSAGE_CHARACTERS_MAX = 1_000
+"""Status and message travel in headers, which gRPC bounds at 8 KiB; a caller may quote itself."""
+
 Req = TypeVar("Req", bound=Message)
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -55,7 +58,10 @@ def parse(kind: type[Req], raw: bytes) -> Req:
 def status_of(refusal: Refused) -> Status:
     """The refusal as google.rpc.Status with a machine-readable reason."""
     code = CODES[refusal.reason]
-    status = Status(code=code.value[0], message=refusal.message)
+    message = refusal.message
+    if len(message) > MESSAGE_CHARACTERS_MAX:
+        message = message[: MESSAGE_CHARACTERS_MAX - 3] + "..."
+    status = Status(code=code.value[0], message=message)
     info = ErrorInfo(reason=str(refusal.reason), domain=DOMAIN, metadata=refusal.facts)
     status.details.add().Pack(info)
     if refusal.reason is Reason.QUEUE_FULL:
