@@ -155,5 +155,5 @@ def load(file: Path | None, **flags: Any) -> Config:
 
 def _check_address(address: str) -> None:
     host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdigit() and int(port) < 65536):
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
         raise ConfigError(f"{address!r} is no address: HOST:PORT is expected")

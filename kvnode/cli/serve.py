@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ def _peers(pairs: tuple[str, ...]) -> dict[str, str] | None:
         name, equals, address = pair.partition("=")
         if not equals:
             raise ConfigError(f"{pair!r} is no peer: NAME=HOST:PORT is expected")
+        if name in peers:
+            raise ConfigError(f"peer {name!r} is given twice: {peers[name]} and {address}")
         peers[name] = address
     return peers
 
@@ -78,6 +81,9 @@ def serve(
         stream=sys.stderr,
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_no_cancelled_calls)
+    # gRPC's C core would write of its own to standard error what is reported below in one line.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from kvnode.storage.interfaces import StorageError
 
     try:
@@ -90,6 +96,11 @@ def serve(
         raise click.ClickException(str(error)) from error
     if failure:
         raise click.ClickException(f"the node stopped: {failure}")
+
+
+def _no_cancelled_calls(record: logging.LogRecord) -> bool:
+    """Calls that end with the node (a health watch, a peer's push stream) are no errors."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 async def _run(config: Config) -> BaseException | None:

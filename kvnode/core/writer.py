@@ -136,16 +136,8 @@ class BlockWriter:
 
     def _add(self, operation: Operation, undo: dict[bytes, Entry | None]) -> int | None:
         key = operation.key
-        entry = self._overlay.get(key)
-        if key not in undo:
-            undo[key] = entry
-            if entry is None:
-                try:
-                    entry = self._overlay[key] = self._read(key)
-                except StateError as damage:
-                    del undo[key]
-                    raise Refused(Reason.STATE_DAMAGED, f"{quoted(key)}: {damage}") from damage
-        assert entry is not None
+        before = self._overlay.get(key)
+        entry = self._current(key) if before is None else before
         seq, hlc = self.first_seq + len(self.ops), self._hlc + len(self.ops)
         op: list[Any] | None
         kind: int
@@ -164,11 +156,18 @@ class BlockWriter:
         if op is not None:
             delta = TYPES[kind].delta(op, self._origin, seq, hlc)
             entry = merge_delta(entry, kind, delta, self._seen, (self._origin, seq))
+            undo.setdefault(key, before)
             self._overlay[key] = entry
         self._vector[self._origin] = seq
         if type(operation) is Increment:
             return pncounter.value(entry[kind])
         return None
+
+    def _current(self, key: bytes) -> Entry:
+        try:
+            return self._read(key)
+        except StateError as damage:
+            raise Refused(Reason.STATE_DAMAGED, f"{quoted(key)}: {damage}") from damage
 
     def _put(self, put: Put, entry: Entry) -> list[Any]:
         if entry:

@@ -29,6 +29,10 @@ ALL = 2**63 - 1
 """In a vector of what not to send: nothing of that origin."""
 PUSH_FRESH_HEARTBEATS = 3
 PULL_PAUSE_MAX_S = 10.0
+PEERS_MAX = 256
+"""Nodes that may call, configured or not; the design is for some tens."""
+NAMES_MAX = 4096
+"""Origins with a name: each new data directory of a node makes one more."""
 
 
 class Replicator:
@@ -102,7 +106,8 @@ class Replicator:
         """Take a peer's report: what it has, what its clock says, whom it knows."""
         peer.learn(report)
         for origin, name in report.names.items():
-            self.engine.names.setdefault(origin, name)
+            if len(self.engine.names) < NAMES_MAX:
+                self.engine.names.setdefault(origin, name)
         own = self.engine.vector.get(self.hello.origin, 0)
         theirs = report.vector.get(self.hello.origin, 0)
         if theirs > own:
@@ -145,6 +150,8 @@ class Replicator:
         self._check(hello)
         peer = self.peers.get(hello.name)
         if peer is None:
+            if len(self.peers) >= PEERS_MAX:
+                raise Refused(Reason.WRONG_CLUSTER, f"{PEERS_MAX} nodes have called already")
             peer = self.peers[hello.name] = Peer(hello.name, "", problem="not in our configuration")
         peer.origin = hello.origin
         self.engine.names[hello.origin] = hello.name
@@ -264,6 +271,8 @@ class Replicator:
                 f"node {hello.name!r} speaks replication protocol {hello.protocol}, this one "
                 f"{PROTOCOL}: run the same version",
             )
+        if not hello.origin or not hello.name:
+            raise Refused(Reason.WRONG_CLUSTER, "a hello names a node and its origin id")
         if hello.origin == self.hello.origin:
             raise Refused(
                 Reason.WRONG_CLUSTER,

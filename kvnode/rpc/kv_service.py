@@ -84,12 +84,9 @@ class KvService:
 
     async def batch_get(self, request: pb.BatchGetRequest) -> pb.BatchGetResponse:
         """Many keys, as far as they fit into one reply."""
-        if not 0 < len(request.keys) <= self._limits.batch_operations_max:
-            raise Refused(
-                Reason.BATCH_TOO_LARGE,
-                f"a call reads 1 to {self._limits.batch_operations_max} keys",
-                limit=str(self._limits.batch_operations_max),
-            )
+        if not request.keys:
+            raise Refused(Reason.BAD_REQUEST, "no keys to read")
+        self._limits.check_batch(len(request.keys))
         response = pb.BatchGetResponse(session=vector_to_wire(self._store.vector))
         size = 0
         for key in request.keys:

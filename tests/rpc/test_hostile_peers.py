@@ -1,0 +1,268 @@
+"""What comes in over replication is checked like what clients send: a bad peer harms nobody."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kvnode.core.block import CHAIN_BYTES
+from kvnode.core.errors import Reason
+from kvnode.core.hlc import HLC_MAX
+from kvnode.v1 import replication_pb2
+from tests.node.process import NodeProcess
+
+from .api import CALL_S, Api, failed, refusal, vector
+from .conftest import CLUSTER
+from .impostor import Impostor, report
+from .refused import nothing_changes
+
+Start = Callable[..., tuple[NodeProcess, Api]]
+
+COMPLAINTS = r"block refused: |sent bytes that are no block: |bad peer"
+"""What a node may log at ERROR here."""
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A node of its own; it may complain of what it gets, and stops well."""
+    process = NodeProcess(tmp_path_factory.mktemp("victim") / "data", "--cluster", CLUSTER)
+    try:
+        api = Api(process.ready().address)
+        api.put(b"k", b"v")
+        yield api
+        api.close()
+        process.stop(trouble=COMPLAINTS)
+    finally:
+        process.kill()
+
+
+ORIGINS = itertools.count(1000)
+
+
+def stranger(**changes: Any) -> Impostor:
+    """An impostor nobody has met, with these changes to its hello."""
+    region = Impostor(next(ORIGINS))
+    for name, value in changes.items():
+        setattr(region.hello, name, value)
+    return region
+
+
+def test_a_push_without_hello(victim: Api) -> None:
+    request = replication_pb2.PushRequest(report=report({}), blocks=[stranger().block(0)])
+    with nothing_changes(victim):
+        found = refusal(lambda: list(victim.replication.Push(iter([request]), timeout=CALL_S)))
+        assert found.info.reason == Reason.BAD_REQUEST
+
+
+def test_a_push_that_ends_at_once(victim: Api) -> None:
+    with nothing_changes(victim):
+        assert list(victim.replication.Push(iter([]), timeout=CALL_S)) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cluster": "elsewhere"},
+        {"cluster": ""},
+        {"cluster": "c" * 20_000},
+        {"protocol": 0},
+        {"protocol": 2},
+    ],
+    ids=["other cluster", "no cluster", "long cluster", "protocol 0", "protocol 2"],
+)
+def test_a_hello_of_something_else(victim: Api, changes: dict[str, Any]) -> None:
+    region = stranger(**changes)
+    blocks = [region.block([4, b"evil", b"v", []])]
+    pull = replication_pb2.PullRequest(hello=region.hello, report=report({}))
+    with nothing_changes(victim):
+        found = refusal(lambda: region.push(victim, *blocks))
+        assert found.info.reason == Reason.WRONG_CLUSTER
+        found = refusal(lambda: list(victim.replication.Pull(pull, timeout=CALL_S)))
+        assert found.info.reason == Reason.WRONG_CLUSTER
+
+
+def test_a_hello_with_the_node_s_own_origin(victim: Api) -> None:
+    region = Impostor(victim.status().origin)
+    with nothing_changes(victim):
+        found = refusal(lambda: region.push(victim, region.block([4, b"evil", b"v", []])))
+        assert found.info.reason == Reason.WRONG_CLUSTER
+        assert victim.status().state == "serving"
+
+
+def test_a_pull_without_hello(victim: Api) -> None:
+    with nothing_changes(victim):
+        pull = replication_pb2.PullRequest()
+        found = refusal(lambda: list(victim.replication.Pull(pull, timeout=CALL_S)))
+        assert found.info.reason == Reason.WRONG_CLUSTER
+
+
+def test_a_pull_gets_what_it_lacks(victim: Api) -> None:
+    """The counterpart: well-behaved peers are served."""
+    region = stranger()
+    for have, expected in (({}, True), (victim.everything().vector, False)):
+        request = replication_pb2.PullRequest(
+            hello=region.hello, report=report({}), have=report(have).vector
+        )
+        replies = list(victim.replication.Pull(request, timeout=CALL_S))
+        assert replies[0].hello.cluster == CLUSTER
+        assert replies[-1].complete
+        assert bool([block for reply in replies for block in reply.blocks]) == expected
+
+
+@pytest.mark.parametrize("method", ["Push", "Pull"])
+def test_noise_instead_of_messages(victim: Api, method: str) -> None:
+    noise = random.Random(method)
+    path = f"/kvnode.v1.Replication/{method}"
+    with nothing_changes(victim):
+        for size in (1, 10, 1000):
+            raw = b"\x07" + noise.randbytes(size)
+            if method == "Push":
+                replies = victim.channel.stream_stream(path, None, None)(
+                    iter([raw]), timeout=CALL_S
+                )
+            else:
+                replies = victim.channel.unary_stream(path, None, None)(raw, timeout=CALL_S)
+            found = refusal(lambda replies=replies: list(replies))  # type: ignore[misc]
+            assert found.info.reason == Reason.MALFORMED_MESSAGE
+
+
+def valid() -> bytes:
+    """A block that would be taken."""
+    return stranger().block([4, b"evil", b"v", []], [2, b"evil n", 2, 5, 0])
+
+
+BYTES: dict[str, Callable[[], bytes]] = {
+    "nothing": lambda: b"",
+    "a byte": lambda: b"\x01",
+    "noise": lambda: b"\x01" + random.Random(1).randbytes(200),
+    "another version": lambda: b"\x02" + valid()[1:],
+    "half": lambda: valid()[: len(valid()) // 2],
+    "a byte too few": lambda: valid()[:-1],
+    "a byte too many": lambda: valid() + b"\x00",
+    "another chain": lambda: valid()[:-CHAIN_BYTES] + bytes(CHAIN_BYTES),
+    "deep nesting": lambda: b"\x01" + b"\x91" * 100_000 + bytes(16),
+    "a long list that is not there": lambda: b"\x01\xdd\xff\xff\xff\xff" + bytes(16),
+}
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_bytes_that_are_no_block(victim: Api, name: str) -> None:
+    with nothing_changes(victim):
+        stranger().push(victim, BYTES[name]())
+
+
+BIG = 2**64 - 1
+OPERATIONS: dict[str, Any] = {
+    "unknown type": [9, b"evil", b"v"],
+    "negative type": [-1, b"evil", b"v"],
+    "type true": [True, b"evil", 1, 1, 0],
+    "type 2.0": [2.0, b"evil", 1, 1, 0],
+    "type a map": [{}, b"evil", b"v"],
+    "no key": [4],
+    "empty key": [4, b"", b"v", []],
+    "text key": [4, "evil", b"v", []],
+    "list key": [4, [b"evil"], b"v", []],
+    "key of 481 bytes": [4, b"e" * 481, b"v", []],
+    "key of 600 bytes": [3, b"e" * 600, b"v"],
+    "text value": [4, b"evil", "v", []],
+    "odd dots": [4, b"evil", b"v", [1]],
+    "negative dots": [4, b"evil", b"v", [-1, -1]],
+    "text dots": [4, b"evil", b"v", ["1", "2"]],
+    "nested dots": [4, b"evil", b"v", [[1], [2]]],
+    "register with a number": [3, b"evil", 5],
+    "register too long": [3, b"evil", b"v", b"v"],
+    "slot of the future": [2, b"evil", 2, 5, 0],
+    "slot 0": [2, b"evil", 0, 5, 0],
+    "negative total": [2, b"evil", 1, -5, 0],
+    "half a total": [2, b"evil", 1, 0.5, 0],
+    "G counter that takes away": [1, b"evil", 1, 0, 5],
+    "odd baseline": [2, b"evil", [1, 2, 3]],
+    "negative baseline": [2, b"evil", [1, 2, 3, -4]],
+    "baseline of a G counter that takes away": [1, b"evil", [1, 1, 0, 5]],
+    "a number": 1,
+    "a text": "evil",
+    "nothing": None,
+    "a map": {"evil": 1},
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_well_formed_blocks_with_bad_operations(victim: Api, name: str) -> None:
+    """Refused whole, before they are logged: what is logged is replayed for ever."""
+    region = stranger()
+    with nothing_changes(victim):
+        region.push(victim, region.block(OPERATIONS[name]))
+        region.push(victim, stranger().block([4, b"evil", b"v", []], OPERATIONS[name])[:-1])
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        [1, b"huge g", 1, BIG, 0],
+        [2, b"huge pn", 1, BIG, BIG],
+        [2, b"huge base", [BIG, BIG, BIG, BIG]],
+        [4, b"huge dots", b"v", [BIG, BIG]],
+        [4, b"long" + b"\xff" * 476, bytes(1 << 20), []],
+        0,
+    ],
+    ids=["G", "PN", "baseline", "dots", "long", "void"],
+)
+def test_extreme_but_valid_operations_are_kept(victim: Api, operation: Any) -> None:
+    """And shown, and survive the checkpoint that the fixture's stop makes."""
+    region = stranger()
+    has = vector(region.push(victim, region.block(operation)).vector)
+    assert has[region.origin] == 1
+    if operation:
+        assert victim.inspect(operation[1]).cells
+    victim.scan()
+    victim.delete(b"long" + b"\xff" * 476)
+
+
+def test_two_histories_under_one_origin_are_a_fork(start: Start) -> None:
+    """The origin is fenced, and named in the status; all others go on."""
+    process, api = start()
+    left, right, other = Impostor(50), Impostor(50), Impostor(51)
+    left.push(api, left.block([4, b"k", b"left", []]))
+    right.push(api, right.block([4, b"k", b"right", []]))
+    left.push(api, left.block([4, b"k", b"left again", []]))
+    other.push(api, other.block([4, b"other", b"v", []]))
+    assert api.values(b"k") == [b"left"]
+    assert api.values(b"other") == [b"v"]
+    (fork,) = api.status().forks
+    assert (fork.origin, fork.node, bool(fork.reason)) == (50, "impostor", True)
+    assert api.put(b"k2", b"v").result.dot.seq == 1
+    process.stop(trouble=COMPLAINTS)
+    _, api = start()
+    assert [fork.origin for fork in api.status().forks] == [50]
+
+
+def test_a_peer_with_more_of_our_writes_than_we_have_fences_our_writes(start: Start) -> None:
+    """An old copy of the directory was put back: reads go on, writes would fork our history."""
+    _, api = start()
+    api.put(b"k", b"v")
+    region = Impostor(50)
+    region.push(api, has={api.status().origin: 9})
+    status = api.status()
+    assert status.state == "fenced"
+    assert "9" in status.problem
+    found = refusal(lambda: api.put(b"k", b"w"))
+    assert found.info.reason == Reason.NODE_FENCED
+    assert api.values(b"k") == [b"v"]
+
+
+def test_a_node_can_always_read_what_it_writes(start: Start) -> None:
+    """Even after a block at the end of time, from which its own clock cannot go on."""
+    process, api = start()
+    region = Impostor(50)
+    region.push(api, region.block([3, b"k", b"end of time"], hlc=HLC_MAX - 1))
+    accepted = []
+    for value in (b"1", b"2", b"3"):
+        if failed(lambda: api.put(b"mine", value)) is None:  # noqa: B023 - called at once
+            accepted = [value]
+    process.kill()
+    _, api = start()
+    assert api.values(b"mine") == accepted
