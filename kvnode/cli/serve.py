@@ -20,7 +20,7 @@ SWITCH_INTERVAL_S = 0.0005
 def _peers(pairs: tuple[str, ...]) -> dict[str, str] | None:
     if not pairs:
         return None
-    peers = {}
+    peers: dict[str, str] = {}
     for pair in pairs:
         name, equals, address = pair.partition("=")
         if not equals:

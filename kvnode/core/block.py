@@ -171,7 +171,7 @@ def decode_block(raw: bytes) -> Block:
         and hlc > 0
         and hlc + count <= HLC_MAX
         and 0 <= wall_ms <= HLC_MAX
-        and len(ops) in (0, count)
+        and (len(ops) == count or not (ops or requests))
     ):
         raise BlockError("block with numbers out of range")
     return Block(

@@ -67,23 +67,34 @@ def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Con
             f"the context was not made by this cluster for the key {quoted(key)}: "
             "pass the one that get returned for this key, unchanged",
         )
+    try:
+        return _unpack(msgpack.unpackb(payload[1:]))
+    except (ValueError, TypeError, LookupError) as error:  # sealed by somebody with the secret
+        raise Refused(Reason.BAD_CONTEXT, f"the context is of unknown form: {error}") from error
+
+
+def _unpack(rows: list[Any]) -> Context:
     siblings: frozenset[Dot] = frozenset()
     register: Stamp | None = None
     counters: dict[int, Totals] = {}
     types = []
-    for kind, seen in msgpack.unpackb(payload[1:]):
+    for kind, seen in rows:
+        if not all(type(number) is int and number >= 0 for number in seen):
+            raise ValueError("numbers expected")
         types.append(kind)
         numbers = iter(seen)
         if kind == SIBLINGS:
             siblings = frozenset(zip(numbers, numbers, strict=True))
         elif kind == LWW_REGISTER:
-            register = (seen[0], seen[1], seen[2])
-        else:
-            assert kind in COUNTERS, f"a sealed context names type {kind}"
+            hlc, origin, seq = seen
+            register = (hlc, origin, seq)
+        elif kind in COUNTERS:
             counters[kind] = {
                 (o, b): (inc, dec)
                 for o, b, inc, dec in zip(numbers, numbers, numbers, numbers, strict=True)
             }
+        else:
+            raise ValueError(f"unknown type {kind!r}")
     return Context(siblings, register, counters, tuple(types))
 
 

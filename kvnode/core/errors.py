@@ -53,6 +53,10 @@ class Refused(Exception):
         self.facts = facts
 
 
+class OutcomeUnclear(Exception):
+    """A request that was handed to the log, which failed: it happened or it did not."""
+
+
 class BlockError(Exception):
     """Bytes that are not a well-formed block, or a block that breaks a rule."""
 

@@ -14,6 +14,12 @@ HLC_MAX = 2**63 - 1
 """No honest clock gets there before the year 6429; a block beyond it is malformed."""
 
 
+AHEAD_MAX = 365 * 24 * 3600 * 1000 << LOGICAL_BITS
+"""A client's context is believed up to a year ahead of all that was received: what bears such a
+time was not written by any node, and a write that had to come after it would take the clock along.
+"""
+
+
 def tick(hlc: int, wall_ms: int) -> int:
     """The first free tick after ``hlc`` at wall time ``wall_ms`` (Unix ms)."""
     return max(hlc + 1, wall_ms << LOGICAL_BITS)

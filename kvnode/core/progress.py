@@ -40,6 +40,10 @@ class PushBuffer:
             oldest = self._blocks.pop(next(iter(self._blocks)))
             self.bytes_held -= len(oldest.raw)
 
+    def has(self, seq: int) -> bool:
+        """Whether the block that begins at ``seq`` can be pushed."""
+        return seq in self._blocks
+
     def since(self, seq: int, bytes_max: int) -> tuple[list[bytes], int]:
         """Blocks from ``seq`` on, about ``bytes_max`` of them, and where to go on.
 

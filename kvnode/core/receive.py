@@ -15,7 +15,9 @@ own origin, above what is here        AHEAD: somebody wrote under this identity 
                                       was put back, or there are two copies)
 ====================================  =========================================================
 
-After a FORK nothing of that origin is taken any more. Repair sends blocks in the sender's arrival
+After a FORK nothing of that origin is taken any more. Its blocks may be innocent: one that depends
+on the other branch of somebody else's fork does not fit here either, and to tell who wrote twice
+takes both branches, which one replica does not have. Repair sends blocks in the sender's arrival
 order, which is a causal order, so repair never waits in the buffer.
 """
 
@@ -24,13 +26,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from heapq import heappop, heappush
 
 from kvnode.core.block import GENESIS, Block, chain_value
 from kvnode.core.dots import Dot, Vector, covers
 
 
 class Verdict(Enum):
-    """See the table above; MALFORMED: an operation in it is not well formed."""
+    """See the table above.
+
+    MALFORMED: an operation in it is not well formed. DAMAGED: what is stored here under a key that
+    it changes fails its checksum, so it cannot be merged.
+    """
 
     SEEN = "seen"
     APPLIED = "applied"
@@ -39,11 +46,12 @@ class Verdict(Enum):
     FORK = "fork"
     AHEAD = "ahead"
     MALFORMED = "malformed"
+    DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on one block and, for FORK, AHEAD and MALFORMED, why."""
+    """The verdict on one block and, for FORK, AHEAD, MALFORMED and DAMAGED, why."""
 
     verdict: Verdict
     block: Block
@@ -51,38 +59,53 @@ class Judgement:
 
 
 class HoldBuffer:
-    """Blocks that wait for others: soft state, bounded in bytes; dropping one loses nothing."""
+    """Blocks that wait for others: soft state, bounded in bytes; dropping one loses nothing.
+
+    Of each origin only the first one held can be next, so looking for what is ready costs a look
+    per origin, however many blocks wait.
+    """
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.bytes_held = 0
-        self._blocks: dict[Dot, Block] = {}
+        self._blocks: dict[int, dict[int, Block]] = {}
+        self._order: dict[int, list[int]] = {}
+        """origin -> heap of the first seqs held."""
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        return sum(map(len, self._blocks.values()))
 
     def hold(self, block: Block) -> bool:
         """Keep it; False if there is no room."""
-        key = (block.origin, block.first_seq)
-        if key in self._blocks:
+        blocks = self._blocks.setdefault(block.origin, {})
+        if block.first_seq in blocks:
             return True
         if self.bytes_held + len(block.raw) > self.bytes_max:
             return False
-        self._blocks[key] = block
+        blocks[block.first_seq] = block
+        heappush(self._order.setdefault(block.origin, []), block.first_seq)
         self.bytes_held += len(block.raw)
         return True
 
     def take_ready(self, vector: Vector) -> list[Block]:
-        """Blocks that ``vector`` lets in now or has made useless; they leave the buffer."""
-        ready = [
-            block
-            for block in self._blocks.values()
-            if block.first_seq <= vector.get(block.origin, 0) + 1 and covers(vector, block.deps)
-        ]
-        for block in ready:
-            del self._blocks[(block.origin, block.first_seq)]
-            self.bytes_held -= len(block.raw)
+        """Per origin the first block, if ``vector`` lets it in now or has made it useless."""
+        ready = []
+        for origin, order in list(self._order.items()):
+            block = self._blocks[origin][order[0]]
+            if block.first_seq <= vector.get(origin, 0) + 1 and covers(vector, block.deps):
+                heappop(order)
+                del self._blocks[origin][block.first_seq]
+                self.bytes_held -= len(block.raw)
+                ready.append(block)
+                if not order:
+                    self.drop(origin)
         return ready
+
+    def drop(self, origin: int) -> None:
+        """Forget what is held of an origin."""
+        blocks = self._blocks.pop(origin, {})
+        self._order.pop(origin, None)
+        self.bytes_held -= sum(len(block.raw) for block in blocks.values())
 
 
 def judge(

@@ -12,9 +12,9 @@ The own block comes first in a round: it depends on what was applied before, not
 round receives. If logging fails the round is thrown away and the replica is as before.
 
 ``Durable`` is what survives a crash: a checkpoint of it plus the log behind it (``replay``). All
-else here is soft. Invariants (checked by ``check_invariants``): (1) the vector's own component is
-the last own block's last seq; (2) every origin in the vector has a chain value, and no other;
-(3) the clock is at or after the tick of every applied operation.
+else here is soft. Invariants (checked by ``check_invariants``): (1) for each origin the vector ends
+where a logged block ends, and the chain value kept is that block's; (2) every origin in the vector
+has a chain value, and no other.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from kvnode.core.block import GENESIS, Block, Delta, encode_block
 from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.entry import Entry, merge_delta
-from kvnode.core.errors import BlockError, Reason, Refused
-from kvnode.core.hlc import HLC_MAX, tick
+from kvnode.core.errors import BlockError, Reason, Refused, StateError
+from kvnode.core.hlc import AHEAD_MAX, HLC_MAX, LOGICAL_BITS, tick
 from kvnode.core.operations import Increment, Operation
 from kvnode.core.receive import HoldBuffer, Judgement, Verdict, judge
 from kvnode.core.requests import RequestWindow
@@ -123,7 +123,7 @@ class Replica:
 
     def absorb(self, round_: Round) -> None:
         """Merge the received blocks into the round's overlay, operation by operation."""
-        overlay, read = round_.overlay, self._read
+        overlay = round_.overlay
         vector = dict(self.durable.vector)
         if round_.own:
             vector[self.origin] = round_.own.last_seq
@@ -133,10 +133,7 @@ class Replica:
             for delta in deltas:
                 if delta is not None:
                     key, kind, state = delta
-                    entry = overlay.get(key)
-                    if entry is None:
-                        entry = read(key)
-                    overlay[key] = merge_delta(entry, kind, state, seen, (origin, seq))
+                    overlay[key] = merge_delta(overlay[key], kind, state, seen, (origin, seq))
                 vector[origin] = seq
                 seq += 1
             vector[origin] = block.last_seq
@@ -156,7 +153,9 @@ class Replica:
     def replay(self, block: Block) -> dict[bytes, Entry]:
         """Apply one block of the own log after a restart; returns the entries it changed."""
         after = self.durable
-        round_ = Round([], None, [], [block], {}, after, [(block, block.deltas())])
+        deltas = block.deltas()
+        round_ = Round([], None, [], [block], {}, after, [(block, deltas)])
+        self._fetch(round_.overlay, deltas)
         self.absorb(round_)
         _advance(after, block)
         return self.commit(round_)
@@ -164,17 +163,19 @@ class Replica:
     def check_invariants(self) -> None:
         """Assert the invariants of the module's opening comment."""
         durable = self.durable
-        assert durable.vector.keys() == durable.chains.keys(), "invariant 2"
-        assert all(seq > 0 for seq in durable.vector.values()), "invariant 2"
         for origin, seq in durable.vector.items():
             logged = self._chain_at((origin, seq))
+            assert seq > 0, "invariant 1"
             assert logged is None or logged == durable.chains[origin], "invariant 1"
+        assert durable.vector.keys() == durable.chains.keys(), "invariant 2"
 
     def _write(
         self, round_: Round, requests: Sequence[Request], wall_ms: int, lww_refusal: str
     ) -> None:
         after = round_.after
-        hlc = tick(max(after.hlc, _latest_seen(requests)), wall_ms)
+        highest = max(after.hlc, wall_ms << LOGICAL_BITS) + AHEAD_MAX
+        stamps = [_latest_seen(request) for request in requests]
+        hlc = tick(max(after.hlc, *(stamp for stamp in stamps if stamp <= highest), 0), wall_ms)
         refusal = self._no_writes(hlc + sum(len(request.operations) for request in requests))
         if refusal:
             round_.outcomes.extend(refusal for _ in requests)
@@ -190,8 +191,10 @@ class Replica:
             siblings_max=self._siblings_max,
             lww_refusal=lww_refusal,
         )
-        for request in requests:
+        for request, stamp in zip(requests, stamps, strict=True):
             try:
+                if stamp > highest:
+                    raise Refused(Reason.BAD_CONTEXT, "the context bears a time no node wrote at")
                 round_.outcomes.append(writer.add(request.operations, request.request_id))
             except Refused as refusal:
                 round_.outcomes.append(refusal)
@@ -240,15 +243,15 @@ class Replica:
         after = round_.after
         waiting = list(incoming)
         while waiting:
-            applied = False
             for block in waiting:
                 judgement = self._judge(round_, block, chain_at)
                 round_.judgements.append(judgement)
                 if judgement.verdict is Verdict.APPLIED:
                     fresh[block.end] = block.chain
                     _advance(after, block)
-                    applied = True
-            waiting = self.held.take_ready(after.vector) if applied and len(self.held) else []
+                elif judgement.verdict is Verdict.FORK:
+                    self.held.drop(block.origin)
+            waiting = self.held.take_ready(after.vector) if len(self.held) else []
 
     def _judge(self, round_: Round, block: Block, chain_at: ChainAt) -> Judgement:
         after = round_.after
@@ -268,13 +271,22 @@ class Replica:
             case Verdict.APPLIED:
                 try:
                     deltas = block.deltas()
+                    self._fetch(round_.overlay, deltas)
                 except BlockError as error:
                     return Judgement(Verdict.MALFORMED, block, str(error))
+                except StateError as error:
+                    return Judgement(Verdict.DAMAGED, block, str(error))
                 round_.records.append(block)
                 round_.received.append((block, deltas))
             case _:
                 pass
         return judgement
+
+    def _fetch(self, overlay: dict[bytes, Entry], deltas: list[Delta]) -> None:
+        """Read what the block will change before it is logged: afterwards it must not fail."""
+        for delta in deltas:
+            if delta is not None and delta[0] not in overlay:
+                overlay[delta[0]] = self._read(delta[0])
 
 
 def _advance(durable: Durable, block: Block) -> None:
@@ -283,13 +295,12 @@ def _advance(durable: Durable, block: Block) -> None:
     durable.hlc = max(durable.hlc, block.hlc + block.count - 1)
 
 
-def _latest_seen(requests: Sequence[Request]) -> int:
-    """The latest register stamp in the requests' contexts: their writes must come after it."""
+def _latest_seen(request: Request) -> int:
+    """The latest register stamp in the request's contexts: its writes must come after it."""
     latest = 0
-    for request in requests:
-        for operation in request.operations:
-            if not isinstance(operation, Increment) and operation.context is not None:
-                register = operation.context.register
-                if register is not None and register[0] > latest:
-                    latest = register[0]
+    for operation in request.operations:
+        if not isinstance(operation, Increment) and operation.context is not None:
+            register = operation.context.register
+            if register is not None and register[0] > latest:
+                latest = register[0]
     return latest

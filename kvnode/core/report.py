@@ -26,3 +26,5 @@ class Report:
     wall_ms: int
     names: Mapping[int, str] = field(default_factory=dict)
     """origin -> name; empty if there is nothing new."""
+    forks: Mapping[int, str] = field(default_factory=dict)
+    """origin -> why nothing of it is taken any more."""

@@ -167,7 +167,7 @@ class BlockWriter:
         try:
             return self._read(key)
         except StateError as damage:
-            raise Refused(Reason.STATE_DAMAGED, f"{quoted(key)}: {damage}") from damage
+            raise Refused(Reason.STATE_DAMAGED, str(damage)) from damage
 
     def _put(self, put: Put, entry: Entry) -> list[Any]:
         if entry:

@@ -1,7 +1,8 @@
 """When a checkpoint is made, and what it carries.
 
-A checkpoint covers only synced log: it is cut between two rounds, on the event loop, and written
-by a thread while rounds go on. If it fails for lack of room, what it should have written waits
+A checkpoint covers only synced and applied log: it is cut on the event loop, from the state as of
+the last committed round (the log itself may be one round ahead), and written by a thread while
+rounds go on. If it fails for lack of room, what it should have written waits
 for the next one; if it fails otherwise, the node stops.
 """
 
@@ -47,6 +48,7 @@ class Checkpoints:
         self._running: asyncio.Future[None] | None = None
         self._last = time.monotonic()
         self._not_before = 0.0
+        self._wanted = False
 
     @property
     def running(self) -> bool:
@@ -77,15 +79,17 @@ class Checkpoints:
             self.start()
 
     def start(self) -> None:
-        """Cut a checkpoint now, unless one is running."""
+        """Cut a checkpoint now, or as soon as the running one is done."""
         if self._running is not None:
+            self._wanted = True
             return
+        self._wanted = False
         engine = self._engine
         durable = engine.replica.durable
         size, behind = engine.memtable.bytes_held, self.behind_operations
         next_request = durable.requests.next_number
         checkpoint = Checkpoint(
-            arrival=engine.log.last_arrival,
+            arrival=engine.applied_arrival,
             durable=Durable(
                 durable.requests,
                 durable.vector,
@@ -120,14 +124,16 @@ class Checkpoints:
                 else:
                     engine.on_failure(error)
             running.set_result(None)
+            if self._wanted and error is None:
+                self.start()
 
         self._worker.run(lambda: self.state.save(checkpoint), done)
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""
-        if self._running is not None:
+        while self._running is not None:
             await self._running
-        if self.behind_operations:
+        if self.behind_operations or self._wanted:
             self.start()
             assert self._running is not None
             await self._running

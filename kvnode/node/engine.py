@@ -7,8 +7,9 @@ it to the log and syncs, during which the loop merges what was received; then, a
 round becomes visible, is answered and is pushed. That rule lives in ``_finish``.
 
 What can go wrong with the append: the disk is full (the round is refused, nothing is changed, the
-node goes on), or anything else (what is on disk is unknown: the node stops and lets the restart
-find out).
+node goes on), or anything else. Then what is on disk is unknown: the node stops and lets the
+restart find out, and the round's callers are told just that. A refusal would be a lie they act on:
+they would write again elsewhere, and count twice.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from kvnode.config import Config
 from kvnode.core.block import Block, decode_block
 from kvnode.core.dots import Vector
-from kvnode.core.errors import BlockError, Reason, Refused
+from kvnode.core.errors import BlockError, OutcomeUnclear, Reason, Refused, StateError
 from kvnode.core.progress import PushBuffer
 from kvnode.core.receive import Judgement, Verdict
 from kvnode.core.replica import Durable, Replica, Request, Round
@@ -37,6 +38,7 @@ from kvnode.storage.memtable import Memtable
 logger = logging.getLogger(__name__)
 
 Outcome = tuple[Accepted, Vector]
+Pending = asyncio.Future[Outcome] | asyncio.Future[Verdict]
 
 
 @dataclass(slots=True)
@@ -94,6 +96,8 @@ class Engine:
         )
         next_request = durable.requests.next_number
         self.replayed = self._replay(covered)
+        self.applied_arrival = log.last_arrival
+        """Up to here the log is applied; while a round is being logged, the log is ahead."""
         self.checkpoints = Checkpoints(
             self, state, covered=covered, behind=self.replayed, next_request=next_request
         )
@@ -186,6 +190,11 @@ class Engine:
                 self.memtable.install(self.replica.replay(block), len(raw))
             except BlockError as error:
                 raise StorageError(f"block {arrival} of the log: {error}") from error
+            except StateError as error:
+                raise StorageError(
+                    f"the state is damaged: {error}. Restore the data directory, or start with an "
+                    "empty one and let peers fill it"
+                ) from error
             operations += block.count
         return operations
 
@@ -207,7 +216,8 @@ class Engine:
         try:
             round_ = self.replica.plan(requests, blocks, wall_ms, self.lww_refusal())
         except Exception as error:  # a bug; without the round's answers the node is of no use
-            self._fail(error, [*request_futures, *block_futures])
+            self._reject(_stopping(error), [*request_futures, *block_futures])
+            self._fail(error)
             return
         self._running = round_
         futures = (request_futures, block_futures)
@@ -231,29 +241,42 @@ class Engine:
     ) -> None:
         """The append has returned: make the round visible, answer, push. Nothing before."""
         self._running = None
-        requests, blocks = futures
-        if isinstance(error, DiskFullError):
+        everybody: list[Pending] = [*futures[0], *futures[1]]
+        if isinstance(error, DiskFullError) and not self._failure:
             refusal = Refused(Reason.DISK_FULL, f"{error}: make room, or use another node")
-            self._reject(refusal, [*requests, *blocks])
+            self._reject(refusal, everybody)
         elif error or self._failure:
-            self._fail(error or self._failure or AssertionError(), [*requests, *blocks])
+            self._lose(error or self._failure or AssertionError(), everybody)
             return
         else:
-            contested = len(self.replica.durable.forks), self.replica.durable.fence
-            entries = self.replica.commit(round_)
-            self.memtable.install(entries, sum(len(block.raw) for block in round_.records))
-            if round_.own:
-                self.push_buffer.add(round_.own)
-            self._count(round_)
-            self._answer(round_, requests, blocks)
-            if contested != (len(self.replica.durable.forks), self.replica.durable.fence):
-                self.checkpoints.start()  # a restart must not forget it
-            self.checkpoints.consider(round_)
-            self.on_commit(round_)
+            try:
+                self._adopt(round_)
+                self._answer(round_, *futures)
+            except Exception as bug:
+                self._lose(bug, everybody)
+                return
         if self.queue.waiting or self._incoming:
             self._schedule()
         else:
             self._idle.set()
+
+    def _adopt(self, round_: Round) -> None:
+        contested = len(self.replica.durable.forks), self.replica.durable.fence
+        entries = self.replica.commit(round_)
+        self.memtable.install(entries, sum(len(block.raw) for block in round_.records))
+        self.applied_arrival += len(round_.records)
+        if round_.own:
+            self.push_buffer.add(round_.own)
+        self._count(round_)
+        if contested != (len(self.replica.durable.forks), self.replica.durable.fence):
+            self.checkpoints.start()  # a restart must not forget it
+        self.checkpoints.consider(round_)
+        self.on_commit(round_)
+
+    def _lose(self, error: BaseException, futures: Sequence[Pending]) -> None:
+        """The round's records may be on disk: a restart will tell, its callers cannot be told."""
+        self._reject(OutcomeUnclear(f"the log failed: {error}"), futures)
+        self._fail(error)
 
     def _answer(
         self,
@@ -322,19 +345,14 @@ class Engine:
             futures.append(future)
         return blocks, futures
 
-    def _fail(
-        self,
-        error: BaseException,
-        futures: Sequence[asyncio.Future[Outcome] | asyncio.Future[Verdict]],
-    ) -> None:
+    def _fail(self, error: BaseException) -> None:
         logger.critical("the node stops: %s", error, exc_info=error)
         self._failure = error
-        self._reject(Refused(Reason.STOPPING, "the node failed and stops"), futures)
         self._abandon(error)
         self.on_failure(error)
 
     def _abandon(self, error: BaseException) -> None:
-        refusal = Refused(Reason.STOPPING, f"the node failed and stops: {error}")
+        refusal = _stopping(error)
         self._reject(refusal, [future for _, _, future in self.queue.waiting])
         self._reject(refusal, [future for _, future in self._incoming])
         self.queue = Queue()
@@ -342,14 +360,16 @@ class Engine:
         self._idle.set()
 
     @staticmethod
-    def _reject(
-        refusal: Refused, futures: Sequence[asyncio.Future[Outcome] | asyncio.Future[Verdict]]
-    ) -> None:
+    def _reject(refusal: Exception, futures: Sequence[Pending]) -> None:
         for future in futures:
             if not future.done():
                 future.set_exception(refusal)
 
 
+def _stopping(error: BaseException) -> Refused:
+    return Refused(Reason.STOPPING, f"the node failed and stops: {error}")
+
+
 def _report(judgement: Judgement) -> None:
-    if judgement.verdict in (Verdict.FORK, Verdict.AHEAD, Verdict.MALFORMED):
+    if judgement.reason:
         logger.error("block refused: %s", judgement.reason)

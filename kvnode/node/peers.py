@@ -9,6 +9,9 @@ from typing import Literal
 from kvnode.core.dots import Vector
 from kvnode.core.report import Report
 
+PULL_PAUSE_MAX_S = 10.0
+"""Between attempts to get what came in vain before."""
+
 
 @dataclass(slots=True)
 class Peer:
@@ -30,10 +33,22 @@ class Peer:
     clock_offset_ms: int | None = None
     wanted: Vector = field(default_factory=dict)
     """Its vector as of the anti-entropy round before."""
-    futile_pulls: int = 0
-    """Pulls in a row that brought nothing new."""
-    pull_not_before: float = 0.0
-    """Monotonic seconds; after futile pulls there is a pause."""
+    stuck: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """origin -> pulls in a row that brought nothing of it, no sooner than when it is asked for
+    again (monotonic seconds): blocks that do not fit must not be fetched in a loop."""
+
+    def start_over(self, origin: int) -> None:
+        """It has a new identity, so what its old data directory held says nothing any more."""
+        self.origin = origin
+        self.vector = {}
+        self.wanted = {}
+        self.pushed = float("-inf")
+        self.stuck = {}
+
+    def missing(self, have: Vector, *, now: bool) -> Vector:
+        """What it reported (by the round before, unless ``now``) and ``have`` does not cover."""
+        reported = self.vector if now else self.wanted
+        return {origin: seq for origin, seq in reported.items() if seq > have.get(origin, 0)}
 
     def learn(self, report: Report) -> None:
         """Take a report. Vectors only grow; reports of two streams may cross."""
@@ -42,15 +57,20 @@ class Peer:
             if seq > self.vector.get(origin, 0):
                 self.vector[origin] = seq
 
-    def pulled(self, *, progress: bool, pause_s: float, pause_max_s: float) -> float:
-        """A pull ended; returns for how many seconds there is no other: twice as long every time
-        that it brought nothing new.
-        """
-        self.futile_pulls = 0 if progress else self.futile_pulls + 1
-        pause = min(pause_s * 2.0 ** min(self.futile_pulls, 16), pause_max_s)
-        pause = pause if self.futile_pulls else 0.0
-        self.pull_not_before = time.monotonic() + pause
-        return pause
+    def paused(self) -> list[int]:
+        """Origins not to ask this peer for now."""
+        now = time.monotonic()
+        return [origin for origin, (_, until) in self.stuck.items() if until > now]
+
+    def pulled(self, missing: Vector, vector: Vector, pause_s: float) -> None:
+        """A complete pull for ``missing`` ended and ``vector`` is what there is now."""
+        for origin, seq in missing.items():
+            if vector.get(origin, 0) >= seq:
+                self.stuck.pop(origin, None)
+            else:
+                pulls = self.stuck.get(origin, (0, 0.0))[0] + 1
+                pause = min(pause_s * 2.0 ** min(pulls, 16), PULL_PAUSE_MAX_S)
+                self.stuck[origin] = (pulls, time.monotonic() + pause)
 
     def measure_clock(self, report: Report, sent_ms: float, now_ms: float) -> None:
         """Compare clocks by a question and its answer; wrong by half the time between at most."""

@@ -102,7 +102,8 @@ class Pusher:
     async def _receive(self, stream: PushStream) -> None:
         while True:
             await self._answer(stream)
-            self._wake_if_useful()
+            if self._engine.push_buffer.has(self._cursor):
+                self._wake.set()
 
     async def _answer(self, stream: PushStream) -> None:
         try:
@@ -114,6 +115,8 @@ class Pusher:
             ) from error
         if hello:
             self._replicator.meet(self._peer, hello)
+        if not self._unanswered:
+            raise LinkError(f"{self._peer.address} answered what it was not asked", refused=True)
         sent_ms, empty = self._unanswered.popleft()
         if empty:
             self._peer.measure_clock(report, sent_ms, _now_ms())
@@ -122,22 +125,17 @@ class Pusher:
         if acknowledged >= self._cursor:
             self._cursor = acknowledged + 1  # it got the rest by pulling
 
-    def _wake_if_useful(self) -> None:
-        if self._cursor < self._engine.push_buffer.next_seq:
-            self._wake.set()
-
     def _report(self) -> Report:
         """What the peer has after this message, as far as this stream brings it."""
         engine, own = self._engine, self._replicator.hello.origin
         vector = dict(engine.vector)
-        pushable = engine.push_buffer.since(self._cursor, 1)[0]
-        if own in vector and pushable:
+        if own in vector and engine.push_buffer.has(self._cursor):
             vector[own] = self._cursor - 1
             if vector[own] == 0:
                 del vector[own]
         names = dict(engine.names) if len(engine.names) != self._names_sent else {}
         self._names_sent = len(engine.names)
-        return Report(vector, round(_now_ms()), names)
+        return Report(vector, round(_now_ms()), names, dict(engine.replica.durable.forks))
 
 
 def _now_ms() -> float:

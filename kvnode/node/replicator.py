@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from kvnode.core.block import Block, decode_block
-from kvnode.core.dots import Vector, covers
+from kvnode.core.dots import Vector
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
 from kvnode.core.report import PROTOCOL, Hello, Report
@@ -28,9 +28,6 @@ logger = logging.getLogger(__name__)
 ALL = 2**63 - 1
 """In a vector of what not to send: nothing of that origin."""
 PUSH_FRESH_HEARTBEATS = 3
-PULL_PAUSE_MAX_S = 10.0
-PEERS_MAX = 256
-"""Nodes that may call, configured or not; the design is for some tens."""
 NAMES_MAX = 4096
 """Origins with a name: each new data directory of a node makes one more."""
 
@@ -48,6 +45,7 @@ class Replicator:
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
+        self._closing = False
         engine.names[hello.origin] = hello.name
         engine.lww_refusal = self.lww_refusal
 
@@ -71,6 +69,7 @@ class Replicator:
 
     async def close(self) -> None:
         """Stop the loops and close the links."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -99,8 +98,7 @@ class Replicator:
             raise LinkError(
                 f"at {peer.address} answers node {hello.name!r}, not {peer.name!r}", refused=True
             )
-        peer.origin = hello.origin
-        self.engine.names[hello.origin] = hello.name
+        self._identify(peer, hello)
 
     def learn(self, peer: Peer, report: Report) -> None:
         """Take a peer's report: what it has, what its clock says, whom it knows."""
@@ -116,6 +114,13 @@ class Replicator:
                 f"{self.hello.origin:016x}, which itself has {own}: an old copy of the data "
                 "directory was put back, or it is in use twice. Start this node with an empty "
                 "data directory; it gets all it had from its peers"
+            )
+        elif self.hello.origin in report.forks:
+            self.engine.fence(
+                f"{peer.name} has seen two histories of this node's origin "
+                f"({report.forks[self.hello.origin]}): a copy of the data directory was in use. "
+                "Start this node with an empty data directory; what it wrote on its own since the "
+                "histories parted is only here (kvnode scan)"
             )
 
     def clock_offset_ms(self) -> int:
@@ -150,11 +155,12 @@ class Replicator:
         self._check(hello)
         peer = self.peers.get(hello.name)
         if peer is None:
-            if len(self.peers) >= PEERS_MAX:
-                raise Refused(Reason.WRONG_CLUSTER, f"{PEERS_MAX} nodes have called already")
-            peer = self.peers[hello.name] = Peer(hello.name, "", problem="not in our configuration")
-        peer.origin = hello.origin
-        self.engine.names[hello.origin] = hello.name
+            raise Refused(
+                Reason.WRONG_CLUSTER,
+                f"node {hello.name!r} is not among the peers of {self.hello.name!r}: start that "
+                f"with --peer {hello.name}=HOST:PORT",
+            )
+        self._identify(peer, hello)
         return peer
 
     async def pushed(self, peer: Peer, report: Report, raws: Sequence[bytes]) -> None:
@@ -175,7 +181,9 @@ class Replicator:
 
     def report(self) -> Report:
         """What this node has now."""
-        return Report(self.engine.vector, time.time_ns() // 1_000_000, dict(self.engine.names))
+        engine = self.engine
+        forks = dict(engine.replica.durable.forks)
+        return Report(engine.vector, time.time_ns() // 1_000_000, dict(engine.names), forks)
 
     async def lacking(
         self, have: Vector, bytes_max: int
@@ -204,22 +212,16 @@ class Replicator:
                     await self._look.wait()
             self._look.clear()
             for peer in list(self.peers.values()):
-                urgent = peer.name in self._urgent
-                self._urgent.discard(peer.name)
-                have = self.vector_to_ask_with()
-                missing = not covers(have, peer.vector if urgent else peer.wanted)
+                have = self.vector_to_ask_with(peer)
+                missing = peer.missing(have, now=peer.name in self._urgent)
                 peer.wanted = dict(peer.vector)
-                reachable = peer.name in self._links and peer.state == "connected"
-                if missing and reachable and time.monotonic() >= peer.pull_not_before:
-                    before = self.engine.vector
-                    await self._pull(peer, have)
-                    peer.pulled(
-                        progress=self.engine.vector != before,
-                        pause_s=config.anti_entropy_interval_ms / 1000,
-                        pause_max_s=PULL_PAUSE_MAX_S,
-                    )
+                self._urgent.discard(peer.name)
+                if missing and peer.state == "connected" and await self._pull(peer, have):
+                    pause_s = config.anti_entropy_interval_ms / 1000
+                    peer.pulled(missing, self.engine.vector, pause_s)
 
-    async def _pull(self, peer: Peer, have: Vector) -> None:
+    async def _pull(self, peer: Peer, have: Vector) -> bool:
+        """Get what ``have`` lacks; whether all of it came."""
         try:
             async for pulled in self._messages(peer, have):
                 if pulled.hello:
@@ -228,15 +230,17 @@ class Replicator:
                 if blocks:
                     await self.engine.receive(blocks)
                 self.learn(peer, pulled.report)
-                if not pulled.complete:
-                    self._look.set()
-                    self._urgent.add(peer.name)
-                else:
-                    self._urgent.discard(peer.name)
+                if pulled.complete:
+                    return True
         except LinkError as error:
             logger.warning("pull from %s: %s", peer.name, error)
+            return False
         except Refused as error:
             logger.warning("pull from %s put off: %s", peer.name, error.message)
+            return False
+        self._urgent.add(peer.name)  # there is more
+        self._look.set()
+        return False
 
     def _messages(self, peer: Peer, have: Vector) -> AsyncIterator[Pulled]:
         config = self.engine.config
@@ -244,16 +248,19 @@ class Replicator:
             self.hello, self.report(), have, config.pull_bytes, config.peer_timeout_ms / 1000
         )
 
-    def vector_to_ask_with(self) -> Vector:
-        """What not to ask for: what is here, and what push streams are bringing."""
+    def vector_to_ask_with(self, peer: Peer) -> Vector:
+        """What not to ask ``peer`` for: what is here, what push streams are bringing, what is
+        refused, and what this peer sent in vain before.
+        """
         have = dict(self.engine.vector)
         fresh = time.monotonic() - PUSH_FRESH_HEARTBEATS * (
             self.engine.config.heartbeat_interval_ms / 1000
         )
-        for peer in self.peers.values():
-            if peer.origin and peer.pushed > fresh:
-                have[peer.origin] = ALL
+        for other in self.peers.values():
+            if other.origin and other.pushed > fresh:
+                have[other.origin] = ALL
         have.update(dict.fromkeys(self.engine.replica.durable.forks, ALL))
+        have.update(dict.fromkeys(peer.paused(), ALL))
         return have
 
     # ---- checks
@@ -280,6 +287,11 @@ class Replicator:
                 "a copy of this data directory is running",
             )
 
+    def _identify(self, peer: Peer, hello: Hello) -> None:
+        if peer.origin != hello.origin:
+            peer.start_over(hello.origin)
+        self.engine.names[hello.origin] = hello.name
+
     def _decode(self, peer: Peer, raws: Sequence[bytes]) -> list[Block]:
         blocks = []
         for raw in raws:
@@ -291,5 +303,8 @@ class Replicator:
         return blocks
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()):
-            self.engine.on_failure(error)  # a bug: a node that no longer replicates must not go on
+        if self._closing:
+            return
+        # A bug: a node that no longer replicates must not go on as if it did.
+        error = None if task.cancelled() else task.exception()
+        self.engine.on_failure(error or RuntimeError(f"the task {task.get_name()!r} ended"))

@@ -20,7 +20,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from kvnode.core.errors import Reason, Refused, StateError
+from kvnode.core.errors import OutcomeUnclear, Reason, Refused, StateError
 from kvnode.errors import CODES, DOMAIN
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,9 @@ async def abort(context: Context, error: Exception) -> NoReturn:
             refusal = error
         case StateError():
             refusal = Refused(Reason.STATE_DAMAGED, str(error))
+        case OutcomeUnclear():
+            # Without ErrorInfo: to a client that means nothing is certain, and nothing is.
+            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
         case _:
             logger.error("bug in the handling of a call", exc_info=error)
             await context.abort(grpc.StatusCode.INTERNAL, "internal error, see the node's log")

@@ -16,6 +16,7 @@ from kvnode.core.types import (
     LWW_REGISTER,
     PN_COUNTER,
     SIBLINGS,
+    lww,
     pncounter,
 )
 from kvnode.core.writer import Accepted
@@ -81,12 +82,13 @@ class KvCodec:
         for index, operation in enumerate(operations):
             result = pb.WriteResult(dot=types_pb2.Dot(origin=origin, seq=seq + index))
             if type(operation) is Put:
-                if operation.type == SIBLINGS:
-                    seen = [origin, seq + index]
-                    result.context = cell_token(operation.key, SIBLINGS, seen, secret)
-                elif not accepted.repeated:
-                    seen = [hlc + index, origin, seq + index]
-                    result.context = cell_token(operation.key, LWW_REGISTER, seen, secret)
+                kind = operation.type
+                dot = (origin, seq + index)
+                if accepted.repeated:
+                    seen = _still_there(kind, dot, read(operation.key))
+                else:
+                    seen = [*dot] if kind == SIBLINGS else [hlc + index, *dot]
+                result.context = cell_token(operation.key, kind, seen, secret)
             elif type(operation) is Increment:
                 if accepted.repeated:
                     value = _counter_now(operation, read(operation.key))
@@ -144,6 +146,18 @@ def counter_value(value: int) -> types_pb2.CounterValue:
 def _counter_now(operation: Increment, entry: Entry) -> int:
     kinds = (operation.type,) if operation.type else (G_COUNTER, PN_COUNTER)
     return sum(pncounter.value(entry[kind]) for kind in kinds if kind in entry)
+
+
+def _still_there(kind: int, dot: Dot, entry: Entry) -> list[int]:
+    """What the context of a repeated put names: its dot if the key holds it, else nothing.
+
+    A token must never name a dot of another key, and whether the first request under this id
+    wrote this key only the key itself can tell.
+    """
+    if kind == SIBLINGS:
+        return [*dot] if SIBLINGS in entry and dot in entry[SIBLINGS][0] else []
+    register = entry.get(LWW_REGISTER, lww.EMPTY)
+    return list(register[:3] if register[1:3] == dot else lww.EMPTY[:3])
 
 
 def _by_time(item: tuple[Dot, tuple[int, bytes]]) -> tuple[int, Dot]:

@@ -39,6 +39,10 @@ def report_to_wire(report: Report) -> pb.Report:
         vector=vector_to_wire(report.vector),
         wall_ms=report.wall_ms,
         members=[pb.Member(name=name, origin=origin) for origin, name in report.names.items()],
+        contradictions=[
+            pb.Contradiction(origin=origin, reason=reason)
+            for origin, reason in sorted(report.forks.items())
+        ],
     )
 
 
@@ -48,4 +52,5 @@ def report_from_wire(message: pb.Report) -> Report:
         vector_from_wire(message.vector),
         message.wall_ms,
         {member.origin: member.name for member in message.members},
+        {fork.origin: fork.reason for fork in message.contradictions},
     )

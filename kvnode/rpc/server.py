@@ -14,6 +14,11 @@ from grpc_reflection.v1alpha import reflection
 from kvnode.rpc import admin_service, kv_service, replication_service
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
+CALLS_MAX = 2_000
+"""Calls in progress; more are turned away with RESOURCE_EXHAUSTED before they are read."""
+REQUEST_BYTES_MAX = 32 << 20
+"""The largest are pushes: a round's block of two full batches, with contexts."""
+
 SERVICES = (kv_service.SERVICE, admin_service.SERVICE, replication_service.SERVICE)
 
 
@@ -23,14 +28,15 @@ class Server:
     def __init__(self, address: str, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Bind; OSError if the address cannot be had."""
         self._server = grpc.aio.server(
+            maximum_concurrent_rpcs=CALLS_MAX,
             options=[
-                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
                 ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
                 ("grpc.so_reuseport", 0),  # a second node on the port must fail, not share it
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
                 ("grpc.http2.max_ping_strikes", 0),  # peers ping to find dead links early
-            ]
+            ],
         )
         self._server.add_generic_rpc_handlers(tuple(handlers))
         self._health = health_aio.HealthServicer()

@@ -92,7 +92,9 @@ class DataDirectory:
 
 def _lock(path: Path) -> int:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(parents=True)
+            _sync_directory(path.parent)
     except OSError as error:
         raise StorageError(f"cannot make the data directory {path}: {error.strerror}") from error
     foreign = sorted({entry.name for entry in path.iterdir()} - {"LOCK", "new", FORMAT})

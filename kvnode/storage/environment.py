@@ -88,8 +88,8 @@ class Environment:
         """Bytes used and mapped, and records in one table."""
         with self.read() as txn:
             records: int = txn.stat(self.tables[table])["entries"]
-        info = self._env.info()
-        used = (info["last_pgno"] + 1) * self._env.stat()["psize"]
+            info = self._env.info()
+            used = (info["last_pgno"] + 1) * self._env.stat()["psize"]
         return Usage(used, info["map_size"], records)
 
     def close(self) -> None:

@@ -7,9 +7,10 @@ copied. When the checkpoint is on disk the frozen layer is dropped; if it failed
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping
+from heapq import merge
+
+from sortedcontainers import SortedList
 
 from kvnode.core.entry import NOTHING, Entry
 from kvnode.storage.interfaces import StateStore
@@ -28,8 +29,10 @@ class Memtable:
         self._store = store
         self._active: dict[bytes, Entry] = {}
         self._frozen: dict[bytes, Entry] = {}
-        self._order: list[bytes] = []
-        self._ordered = 0
+        self._order: SortedList[bytes] | None = None
+        """All keys in memory, for scans; None until the next scan makes it anew."""
+        self._fresh: list[bytes] = []
+        """Keys that came since ``_order`` was last brought up to date."""
 
     def __len__(self) -> int:
         return len(self._active) + len(self._frozen)
@@ -50,6 +53,8 @@ class Memtable:
 
     def install(self, entries: Mapping[bytes, Entry], size: int) -> None:
         """Take a committed round's entries; ``size`` in bytes, about."""
+        if self._order is not None:
+            self._fresh += [key for key in entries if key not in self._active]
         self._active.update(entries)
         self.bytes_held += size
 
@@ -58,20 +63,18 @@ class Memtable:
         assert not self._frozen, "a checkpoint is running"
         self._frozen, self._active = self._active, {}
         self.bytes_held = 0
-        self._ordered = -1
         return self._frozen
 
     def drop_frozen(self) -> None:
         """The checkpoint is on disk."""
         self._frozen = {}
-        self._ordered = -1
+        self._order = None
 
     def restore_frozen(self, size: int) -> None:
         """The checkpoint failed: what it should have written waits for the next one."""
         self._frozen.update(self._active)
         self._active, self._frozen = self._frozen, {}
         self.bytes_held += size
-        self._ordered = -1
 
     def scan(
         self,
@@ -88,18 +91,17 @@ class Memtable:
         ``conflicts`` the store's part is only the keys it has marked, while those in memory are
         all offered.
         """
-        overlay = self._overlay_keys(start, end)
-        position = 0
         examined = 0
         taken = start
         cursor: bytes | None = start
         while cursor is not None:
             stored = self._store.keys(cursor, end, CHUNK_KEYS, conflicts=conflicts)
             last = stored[-1] if len(stored) == CHUNK_KEYS else None
-            upto = len(overlay) if last is None else bisect_left(overlay, last + b"\0", position)
-            chunk = sorted({*stored, *overlay[position:upto]})
-            position = upto
-            for key in chunk:
+            before = None
+            for key in merge(stored, self._in_memory(cursor, end, last)):
+                if key == before:
+                    continue  # in both
+                before = key
                 examined += 1
                 if examined > EXAMINED_MAX or not accept(key, self.read(key)):
                     return taken
@@ -107,11 +109,16 @@ class Memtable:
             cursor = None if last is None else last + b"\0"
         return None
 
-    def _overlay_keys(self, start: bytes, end: bytes) -> list[bytes]:
-        """Keys in memory within the range. Sorted anew only when there are others than before."""
-        if self._ordered != len(self):
-            self._order = sorted(set(chain(self._active, self._frozen)))
-            self._ordered = len(self)
-        low = bisect_left(self._order, start)
-        high = bisect_left(self._order, end) if end else len(self._order)
-        return self._order[low:high]
+    def _in_memory(self, start: bytes, end: bytes, last: bytes | None) -> Iterator[bytes]:
+        """Keys in memory from ``start`` to ``last`` (inclusive) or else ``end`` (exclusive)."""
+        if self._order is None:
+            self._order = SortedList(self._active.keys() | self._frozen.keys())
+        elif self._fresh:
+            self._order.update({key for key in self._fresh if key not in self._frozen})
+        self._fresh.clear()
+        keys: Iterator[bytes] = (
+            self._order.irange(start, end or None, inclusive=(True, False))
+            if last is None
+            else self._order.irange(start, last)
+        )
+        return keys

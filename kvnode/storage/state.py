@@ -19,7 +19,7 @@ from zlib import crc32
 import msgpack
 
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
-from kvnode.core.errors import StateError
+from kvnode.core.errors import StateError, quoted
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
 from kvnode.storage.environment import Environment
@@ -68,7 +68,10 @@ class LmdbState:
         """The key's entry; StateError if it is damaged."""
         with self._env.read() as txn:
             raw = txn.get(key, db=self._entries)
-        return None if raw is None else decode_entry(raw)
+        try:
+            return None if raw is None else decode_entry(raw)
+        except StateError as error:
+            raise StateError(f"{quoted(key)}: {error}") from error
 
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end, of all or of those in conflict."""

@@ -27,15 +27,25 @@ class Member(_message.Message):
     origin: int
     def __init__(self, name: _Optional[str] = ..., origin: _Optional[int] = ...) -> None: ...
 
+class Contradiction(_message.Message):
+    __slots__ = ("origin", "reason")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    origin: int
+    reason: str
+    def __init__(self, origin: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class Report(_message.Message):
-    __slots__ = ("vector", "wall_ms", "members")
+    __slots__ = ("vector", "wall_ms", "members", "contradictions")
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     WALL_MS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    CONTRADICTIONS_FIELD_NUMBER: _ClassVar[int]
     vector: _types_pb2.VersionVector
     wall_ms: int
     members: _containers.RepeatedCompositeFieldContainer[Member]
-    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., wall_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+    contradictions: _containers.RepeatedCompositeFieldContainer[Contradiction]
+    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., wall_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., contradictions: _Optional[_Iterable[_Union[Contradiction, _Mapping]]] = ...) -> None: ...
 
 class PushRequest(_message.Message):
     __slots__ = ("hello", "report", "blocks")

@@ -12,13 +12,15 @@ from tests.node.process import NodeProcess
 from .api import Api
 
 CLUSTER = "testing"
+PEERS = ("--peer", "impostor=127.0.0.1:9")
+"""The node takes pushes from configured peers only; at this address nobody answers."""
 
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """The node that most tests share. Whatever they ask of it, it logs no error and stops well."""
     folder = tmp_path_factory.mktemp("shared")
-    found = NodeProcess(folder / "data", "--cluster", CLUSTER, "--name", "shared")
+    found = NodeProcess(folder / "data", "--cluster", CLUSTER, "--name", "shared", *PEERS)
     try:
         yield found.ready()
         found.stop()
@@ -48,7 +50,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., tuple[NodeProcess, Api]]]:
     apis: list[Api] = []
 
     def run(folder: str = "own", *options: str) -> tuple[NodeProcess, Api]:
-        process = NodeProcess(tmp_path / folder, "--cluster", CLUSTER, *options)
+        process = NodeProcess(tmp_path / folder, "--cluster", CLUSTER, *PEERS, *options)
         processes.append(process)
         apis.append(Api(process.ready().address))
         return process, apis[-1]

@@ -15,7 +15,7 @@ from kvnode.core.errors import Reason
 from tests.node.process import NodeProcess
 
 from .api import G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS, Api, increment, put, refusal
-from .conftest import CLUSTER
+from .conftest import CLUSTER, PEERS
 from .impostor import Impostor
 
 Start = Callable[..., tuple[NodeProcess, Api]]
@@ -26,7 +26,7 @@ ORIGINS = itertools.count(1000)
 @pytest.fixture(scope="module")
 def region_s_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A node that hears from another region. It logs no error and stops well."""
-    process = NodeProcess(tmp_path_factory.mktemp("region") / "data", "--cluster", CLUSTER)
+    process = NodeProcess(tmp_path_factory.mktemp("region") / "data", "--cluster", CLUSTER, *PEERS)
     try:
         api = Api(process.ready().address)
         yield api

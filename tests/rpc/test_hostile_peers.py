@@ -16,7 +16,7 @@ from kvnode.v1 import replication_pb2
 from tests.node.process import NodeProcess
 
 from .api import CALL_S, Api, failed, refusal, vector
-from .conftest import CLUSTER
+from .conftest import CLUSTER, PEERS
 from .impostor import Impostor, report
 from .refused import nothing_changes
 
@@ -29,7 +29,7 @@ COMPLAINTS = r"block refused: |sent bytes that are no block: |bad peer"
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A node of its own; it may complain of what it gets, and stops well."""
-    process = NodeProcess(tmp_path_factory.mktemp("victim") / "data", "--cluster", CLUSTER)
+    process = NodeProcess(tmp_path_factory.mktemp("victim") / "data", "--cluster", CLUSTER, *PEERS)
     try:
         api = Api(process.ready().address)
         api.put(b"k", b"v")

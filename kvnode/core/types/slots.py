@@ -91,22 +91,24 @@ def increment(kind: int, state: Slots, key: bytes, amount: int, origin: int, seq
     """The logged operation that adds ``amount`` for ``origin`` at ``seq``.
 
     Raises:
-        Refused: COUNTER_OVERFLOW if the sum or a total would leave 64 bits.
+        Refused: COUNTER_OVERFLOW if the sum would leave 64 bits.
     """
-    birth, inc, dec = seq, 0, 0
-    for (slot_origin, slot_birth), slot in state.items():
-        if slot_origin == origin and not (slot[2] or slot[3]):
-            birth, inc, dec = slot_birth, slot[0], slot[1]
-    if amount > 0:
-        inc += amount
-    else:
-        dec -= amount
-    if not INT64_MIN <= value(state) + amount <= INT64_MAX or max(inc, dec) > INT64_MAX:
+    if not INT64_MIN <= value(state) + amount <= INT64_MAX:
         raise Refused(
             Reason.COUNTER_OVERFLOW,
             f"adding {amount} would take the counter {quoted(key)} beyond 64 bits",
             limit=str(INT64_MAX),
         )
+    birth, inc, dec = 0, 0, 0
+    for (slot_origin, slot_birth), slot in state.items():
+        if slot_origin == origin and slot_birth > birth and not (slot[2] or slot[3]):
+            birth, inc, dec = slot_birth, slot[0], slot[1]
+    if amount > 0:
+        inc += amount
+    else:
+        dec -= amount
+    if not birth or max(inc, dec) > INT64_MAX:  # a full slot is left as it is, like a deleted one
+        birth, inc, dec = seq, max(amount, 0), max(-amount, 0)
     return [kind, key, birth, inc, dec]
 
 

@@ -1,0 +1,37 @@
+"""Settings for all tests.
+
+Property tests are derandomised: the same code gives the same verdict every time. To search for
+new counterexamples instead: ``KVNODE_HYPOTHESIS=search pytest tests/laws tests/core``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+_HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+settings.register_profile(
+    "fixed",
+    derandomize=True,
+    deadline=None,  # a shared machine is slow now and then
+    max_examples=100,
+    database=None,
+    suppress_health_check=_HEALTH,
+)
+settings.register_profile(
+    "search",
+    derandomize=False,
+    deadline=None,
+    max_examples=3000,
+    database=None,
+    print_blob=True,
+    suppress_health_check=_HEALTH,
+)
+settings.register_profile(
+    "verdict",  # red or green soon, without the smallest example: for mutations
+    settings.get_profile("fixed"),
+    phases=[Phase.explicit, Phase.generate],
+)
+settings.load_profile(os.environ.get("KVNODE_HYPOTHESIS", "fixed"))

@@ -1,0 +1,1 @@
+"""The core alone: no clock, no disk, no network."""

@@ -1,0 +1,162 @@
+"""A node without I/O: the real core over the in-memory log and state store.
+
+What a crash leaves are the two stores; ``restart`` starts again from nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kvnode.core.block import Block, decode_block
+from kvnode.core.context import Context, decode_token, entry_token
+from kvnode.core.dots import Vector
+from kvnode.core.entry import Entry, encode_entry
+from kvnode.core.errors import Refused
+from kvnode.core.operations import Operation
+from kvnode.core.receive import Verdict
+from kvnode.core.replica import Durable, Replica, Request, Round
+from kvnode.core.requests import RequestWindow
+from kvnode.core.writer import Accepted
+from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.memory import MemoryLog, MemoryState
+from kvnode.storage.memtable import Memtable
+
+SECRET = b"the cluster's secret"
+WALL_MS = 1_700_000_000_000
+TOKEN_BYTES_MAX = 64 << 10
+
+
+class MemoryNode:
+    """Log, state, memtable and replica of one origin; every call is one step."""
+
+    def __init__(
+        self,
+        origin: int,
+        *,
+        window: int = 1000,
+        hold_bytes_max: int = 1 << 20,
+        siblings_max: int = 100,
+    ) -> None:
+        self.origin = origin
+        self.log = MemoryLog()
+        self.state = MemoryState()
+        self._window = window
+        self._hold_bytes_max = hold_bytes_max
+        self._siblings_max = siblings_max
+        self.restart()
+
+    def restart(self) -> None:
+        """Load the checkpoint and replay the log behind it; all else is forgotten."""
+        self.memtable = Memtable(self.state)
+        saved = self.state.load(self._window)
+        durable = saved.durable if saved else Durable(RequestWindow(self._window))
+        self._next_request = durable.requests.next_number
+        self.replica = Replica(
+            self.origin,
+            durable,
+            read=self.memtable.read,
+            chain_at=self.log.chain_at,
+            hold_bytes_max=self._hold_bytes_max,
+            siblings_max=self._siblings_max,
+        )
+        for _, raw in self.log.replay(saved.arrival if saved else 0):
+            block = decode_block(raw)
+            self.memtable.install(self.replica.replay(block), len(raw))
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint; on DiskFullError the memtable keeps what it should have written."""
+        durable = self.replica.durable
+        entries = self.memtable.freeze()
+        checkpoint = Checkpoint(
+            arrival=self.log.last_arrival,
+            durable=durable,
+            names={},
+            entries=entries,
+            requests=durable.requests.since(self._next_request),
+            requests_floor=durable.requests.floor,
+        )
+        try:
+            self.state.save(checkpoint)
+        except BaseException:
+            self.memtable.restore_frozen(0)
+            raise
+        self.memtable.drop_frozen()
+        self._next_request = durable.requests.next_number
+
+    def commit(
+        self,
+        requests: Sequence[Request] = (),
+        blocks: Iterable[Block] = (),
+        *,
+        wall_ms: int = WALL_MS,
+        lww_refusal: str = "",
+    ) -> Round:
+        """One round; DiskFullError if the log is full, and then nothing has happened."""
+        round_ = self.replica.plan(requests, blocks, wall_ms, lww_refusal)
+        if round_.records:
+            self.log.append(round_.records)
+        self.replica.absorb(round_)
+        self.memtable.install(self.replica.commit(round_), 0)
+        return round_
+
+    def write(
+        self, *operations: Operation, request_id: bytes = b"", wall_ms: int = WALL_MS
+    ) -> Accepted:
+        """Commit one request alone; raises what refused it."""
+        outcome = self.commit([Request(operations, request_id)], wall_ms=wall_ms).outcomes[0]
+        if isinstance(outcome, Refused):
+            raise outcome
+        return outcome
+
+    def receive(self, raws: Iterable[bytes]) -> list[Verdict]:
+        """Commit blocks from elsewhere; their verdicts, in order, then those of held ones."""
+        round_ = self.commit(blocks=[decode_block(raw) for raw in raws])
+        return [judgement.verdict for judgement in round_.judgements]
+
+    def pull(self, other: MemoryNode) -> list[Verdict]:
+        """Take everything ``other`` has and this node lacks."""
+        return self.receive(other.log.lacking(self.vector, 1 << 30)[0])
+
+    @property
+    def vector(self) -> Vector:
+        """What it has."""
+        return self.replica.durable.vector
+
+    @property
+    def last_block(self) -> Block:
+        """The block that arrived last."""
+        *_, (_, raw) = self.log.replay(self.log.last_arrival - 1)
+        return decode_block(raw)
+
+    def entry(self, key: bytes) -> Entry:
+        """What it keeps under the key."""
+        return self.memtable.read(key)
+
+    def token(self, key: bytes) -> bytes:
+        """The token a reader gets."""
+        return entry_token(key, self.entry(key), SECRET)
+
+    def context(self, key: bytes) -> Context:
+        """The reader's context, through the token."""
+        return decode_token(key, self.token(key), SECRET, TOKEN_BYTES_MAX)
+
+    def encoded(self) -> dict[bytes, bytes]:
+        """Every key's entry in its stored form."""
+        found: dict[bytes, bytes] = {}
+
+        def take(key: bytes, entry: Entry) -> bool:
+            if entry:
+                found[key] = encode_entry(entry)
+            return True
+
+        assert self.memtable.scan(b"", b"", take) is None
+        return found
+
+
+def converge(nodes: Sequence[MemoryNode]) -> None:
+    """Pull until all have the same; a bounded number of rounds must do."""
+    for _ in range(len(nodes)):
+        for here in nodes:
+            for there in nodes:
+                here.pull(there)
+    assert all(node.vector == nodes[0].vector for node in nodes), "replicas do not converge"

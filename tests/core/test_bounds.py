@@ -1,0 +1,108 @@
+"""What is remembered is bounded: request ids, and blocks to push."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvnode.core.block import Block, decode_block
+from kvnode.core.operations import Put
+from kvnode.core.progress import PushBuffer
+from kvnode.core.requests import RequestWindow
+from tests.core.memory_node import MemoryNode
+
+
+def request_id(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+@given(st.integers(1, 5), st.lists(st.integers(0, 9), max_size=30))
+def test_the_window_keeps_the_newest_request_ids(size_max: int, numbers: list[int]) -> None:
+    window = RequestWindow(size_max)
+    kept: list[int] = []
+    for at, number in enumerate(numbers):
+        window.add(request_id(number), 1, at + 1, 1)
+        if number not in kept:
+            kept = [*kept, number][-size_max:]
+    assert len(window) == len(kept) <= size_max
+    assert [request for request, _ in window.since(0)] == [request_id(n) for n in kept]
+    for number in range(10):
+        assert (window.get(request_id(number)) is not None) == (number in kept)
+    if kept:
+        assert window.floor == window.since(0)[0][1].number
+        assert window.next_number == window.since(0)[-1][1].number + 1
+
+
+def test_the_first_outcome_of_a_request_id_counts() -> None:
+    window = RequestWindow(3)
+    window.add(b"i", 1, 10, 2)
+    window.add(b"i", 2, 99, 2)
+    known = window.get(b"i")
+    assert known is not None
+    assert (known.origin, known.first_seq, known.size) == (1, 10, 2)
+
+
+def test_since_gives_what_a_checkpoint_lacks() -> None:
+    window = RequestWindow(10)
+    for number in range(5):
+        window.add(request_id(number), 1, number + 1, 1)
+    mark = window.next_number
+    assert window.since(mark) == []
+    window.add(request_id(7), 1, 8, 1)
+    assert [known for known, _ in window.since(mark)] == [request_id(7)]
+
+
+def test_a_restored_window_goes_on_where_it_was() -> None:
+    window, restored = RequestWindow(3), RequestWindow(3)
+    for number in range(7):
+        window.add(request_id(number), 1, number + 1, 1)
+    for known, where in window.since(0):
+        restored.restore(known, where)
+    assert restored.since(0) == window.since(0)
+    assert restored.next_number == window.next_number
+
+
+def own_blocks(count: int) -> list[Block]:
+    node = MemoryNode(1)
+    for number in range(count):
+        node.write(*[Put(b"k", b"%d" % number)] * (1 + number % 3))
+    return [decode_block(raw) for _, raw in node.log.replay(0)]
+
+
+BLOCKS = own_blocks(12)
+
+
+@given(st.integers(1, 1000), st.integers(1, 600), st.integers(0, 30))
+def test_the_push_buffer_is_a_bounded_suffix(bytes_max: int, message: int, start: int) -> None:
+    buffer = PushBuffer(bytes_max, 1)
+    for block in BLOCKS:
+        buffer.add(block)
+        assert buffer.bytes_held <= max(bytes_max, len(block.raw))
+    assert buffer.next_seq == BLOCKS[-1].last_seq + 1
+
+    sent, seq = buffer.since(start, message)
+    assert sent == [b.raw for b in BLOCKS if start <= b.first_seq < seq] or seq == start
+    assert sum(map(len, sent[:-1])) < message
+    if not sent:
+        assert seq == start
+    everything, end = buffer.since(BLOCKS[-1].first_seq, 1)
+    assert everything == [BLOCKS[-1].raw], "the newest block always fits"
+    assert buffer.since(end, 1000) == ([], end)
+
+
+def test_a_peer_that_fell_behind_the_buffer_is_sent_nothing() -> None:
+    """It pulls; pushing from the middle would only show it a gap."""
+    buffer = PushBuffer(len(BLOCKS[0].raw), 1)
+    for block in BLOCKS:
+        buffer.add(block)
+    assert buffer.since(1, 1 << 20) == ([], 1)
+
+
+def test_the_lag_of_a_peer_is_the_age_of_the_first_write_it_lacks() -> None:
+    buffer = PushBuffer(1 << 20, 1)
+    assert buffer.oldest_unacknowledged_ms(0) is None
+    for block in BLOCKS[:3]:
+        buffer.add(block)
+    assert buffer.oldest_unacknowledged_ms(0) == BLOCKS[0].wall_ms
+    assert buffer.oldest_unacknowledged_ms(BLOCKS[0].last_seq) == BLOCKS[1].wall_ms
+    assert buffer.oldest_unacknowledged_ms(BLOCKS[2].last_seq) is None

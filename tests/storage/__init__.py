@@ -1,0 +1,1 @@
+"""Log, state store, memtable and data directory, and the engine over them."""

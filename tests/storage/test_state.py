@@ -1,0 +1,194 @@
+"""The state store, over LMDB and in memory: what a checkpoint keeps, and that it is one thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvnode.core.entry import Entry
+from kvnode.core.operations import Delete, Increment, Put
+from kvnode.core.replica import Durable
+from kvnode.core.requests import Remembered, RequestWindow
+from kvnode.core.types import LWW_REGISTER
+from kvnode.storage import environment
+from kvnode.storage.interfaces import Checkpoint, DiskFullError, StorageError
+from kvnode.storage.memory import MemoryState
+from kvnode.storage.state import LmdbState
+from tests.core.memory_node import MemoryNode
+from tests.storage.stores import ORIGIN, Stores
+
+WINDOW = 100
+
+
+def durable(**changes: object) -> Durable:
+    made = Durable(
+        RequestWindow(WINDOW),
+        vector={ORIGIN: 7, 1: 2**40},
+        chains={ORIGIN: b"a" * 16, 1: b"b" * 16},
+        hlc=(1 << 62) + 5,
+        forks={3: "it does not fit"},
+        fence="an old copy was put back",
+    )
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def checkpoint(
+    entries: dict[bytes, Entry] | None = None,
+    *,
+    arrival: int = 42,
+    requests: list[tuple[bytes, Remembered]] | None = None,
+    floor: int = 0,
+) -> Checkpoint:
+    return Checkpoint(
+        arrival, durable(), {ORIGIN: "ewr", 1: "jfk"}, entries or {}, requests or [], floor
+    )
+
+
+def remembered(number: int) -> tuple[bytes, Remembered]:
+    return number.to_bytes(16, "big"), Remembered(number, ORIGIN, 10 * number, 3)
+
+
+def test_a_new_store_has_no_checkpoint(stores: Stores) -> None:
+    assert stores.state.load(WINDOW) is None
+    assert stores.state.get(b"k") is None
+    assert stores.state.keys(b"", b"", 10, conflicts=False) == []
+
+
+def test_everything_replay_cannot_rebuild_comes_back(stores: Stores) -> None:
+    stores.state.save(checkpoint())
+    stores.reopen()
+    loaded = stores.state.load(WINDOW)
+    assert loaded is not None
+    assert loaded.arrival == 42
+    assert loaded.names == {ORIGIN: "ewr", 1: "jfk"}
+    expected = durable(requests=loaded.durable.requests)
+    assert loaded.durable == expected
+
+
+def test_the_latest_checkpoint_counts(stores: Stores) -> None:
+    stores.state.save(checkpoint(arrival=1))
+    stores.state.save(checkpoint(arrival=2))
+    loaded = stores.state.load(WINDOW)
+    assert loaded is not None
+    assert loaded.arrival == 2
+
+
+def entries_of(node: MemoryNode, *keys: bytes) -> dict[bytes, Entry]:
+    return {key: node.entry(key) for key in keys}
+
+
+def written() -> MemoryNode:
+    node = MemoryNode(ORIGIN)
+    node.write(Put(b"a", b"1"), Put(b"b", b"1"), Increment(b"c", -5), Put(b"d", b"", LWW_REGISTER))
+    node.write(Put(b"b", b"2", blind=True))
+    return node
+
+
+def test_entries_come_back_and_empty_ones_go(stores: Stores) -> None:
+    node = written()
+    entries = entries_of(node, b"a", b"b", b"c", b"d")
+    stores.state.save(checkpoint(entries))
+    stores.reopen()
+    assert {key: stores.state.get(key) for key in entries} == entries
+    assert stores.state.usage().records == 4
+    node.write(Delete(b"a"), Put(b"b", b"3"))
+    stores.state.save(checkpoint(entries_of(node, b"a", b"b")))
+    stores.reopen()
+    assert stores.state.get(b"a") is None
+    assert stores.state.get(b"b") == node.entry(b"b")
+    assert stores.state.keys(b"", b"", 10, conflicts=False) == [b"b", b"c", b"d"]
+
+
+def test_keys_are_ranges_in_order(stores: Stores) -> None:
+    node = MemoryNode(ORIGIN)
+    keys = sorted([b"\0", b"\0\0", b"a", b"a\0", b"ab", b"b", b"\xff", b"\xff\xff"])
+    node.write(*(Put(key, b"v") for key in keys))
+    stores.state.save(checkpoint(entries_of(node, *keys)))
+    bounds = [b"", *keys, b"aa", b"\xff\xff\xff"]
+    for start in bounds:
+        for end in bounds:
+            for limit in (1, 3, 100):
+                wanted = [k for k in keys if k >= start and (not end or k < end)][:limit]
+                assert stores.state.keys(start, end, limit, conflicts=False) == wanted
+
+
+def test_conflicts_are_marked_while_they_last(stores: Stores) -> None:
+    node = written()
+    stores.state.save(checkpoint(entries_of(node, b"a", b"b", b"c", b"d")))
+    assert stores.state.keys(b"", b"", 10, conflicts=True) == [b"b"]
+    node.write(Put(b"a", b"2", blind=True), Put(b"b", b"resolved"))
+    stores.state.save(checkpoint(entries_of(node, b"a", b"b")))
+    stores.reopen()
+    assert stores.state.keys(b"", b"", 10, conflicts=True) == [b"a"]
+    node.write(Delete(b"a"))
+    stores.state.save(checkpoint(entries_of(node, b"a")))
+    assert stores.state.keys(b"", b"", 10, conflicts=True) == []
+
+
+def test_request_ids_are_added_kept_and_forgotten(stores: Stores) -> None:
+    stores.state.save(checkpoint(requests=[remembered(n) for n in (1, 2, 3)]))
+    stores.reopen()
+    stores.state.save(checkpoint(requests=[remembered(4)], floor=3))
+    stores.reopen()
+    loaded = stores.state.load(WINDOW)
+    assert loaded is not None
+    assert loaded.requests == [remembered(3), remembered(4)]
+    window = loaded.durable.requests
+    assert window.since(0) == [remembered(3), remembered(4)]
+    assert window.next_number == 5
+
+
+def test_a_smaller_window_keeps_the_newest_request_ids(stores: Stores) -> None:
+    stores.state.save(checkpoint(requests=[remembered(n) for n in range(1, 11)]))
+    loaded = stores.state.load(4)
+    assert loaded is not None
+    assert loaded.durable.requests.since(0) == [remembered(n) for n in (7, 8, 9, 10)]
+
+
+# ---- what only one of them does
+
+
+def test_a_full_memory_state_keeps_the_checkpoint_before() -> None:
+    state = MemoryState()
+    state.save(checkpoint(arrival=1))
+    state.full = True
+    with pytest.raises(DiskFullError):
+        state.save(checkpoint(arrival=2))
+    loaded = state.load(WINDOW)
+    assert loaded is not None
+    assert loaded.arrival == 1
+
+
+def test_the_map_grows_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "MAP_BYTES_START", 64 << 10)
+    state = LmdbState(tmp_path, ORIGIN)
+    node = MemoryNode(ORIGIN)
+    keys = [b"%d" % number for number in range(200)]
+    node.write(*(Put(key, bytes(5000)) for key in keys))
+    state.save(checkpoint(entries_of(node, *keys)))
+    assert state.usage().map_bytes > 1 << 20
+    assert all(state.get(key) == node.entry(key) for key in keys)
+    state.close()
+
+
+def test_a_state_of_another_origin_is_refused(tmp_path: Path) -> None:
+    LmdbState(tmp_path, ORIGIN).close()
+    with pytest.raises(StorageError, match="belongs to another node"):
+        LmdbState(tmp_path, 1)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    state = LmdbState(tmp_path, ORIGIN)
+    state.save(checkpoint())
+    state.close()
+    file = tmp_path / "data.mdb"
+    raw = file.read_bytes()
+    assert raw.count(b"an old copy was put back") == 1
+    file.write_bytes(raw.replace(b"an old copy was put back", b"an old copy was put bacK"))
+    state = LmdbState(tmp_path, ORIGIN)
+    with pytest.raises(StorageError, match="damaged"):
+        state.load(WINDOW)
+    state.close()
