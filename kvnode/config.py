@@ -86,9 +86,9 @@ class Config:
     # times what a working time service leaves.
     clock_offset_ms_max: int = 10_000
 
-    # After all that was accepted is answered, calls get so long to end when the node stops. Push
-    # streams never end by themselves, so this is how long stopping takes.
-    stop_grace_ms: int = 300
+    # After all that was accepted is answered, calls get so long to end when the node stops: push
+    # streams end with the next heartbeat.
+    stop_grace_ms: int = 500
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail later and obscurely; raises ConfigError."""

@@ -24,7 +24,7 @@ settings.register_profile(
     "search",
     derandomize=False,
     deadline=None,
-    max_examples=3000,
+    max_examples=1000,
     database=None,
     print_blob=True,
     suppress_health_check=_HEALTH,

@@ -163,7 +163,8 @@ def decode_block(raw: bytes) -> Block:
             pass
         case _:
             raise BlockError("block of unknown form")
-    if not (
+    numbers = (origin, first, count, hlc, wall_ms)
+    if not all(type(number) is int for number in numbers) or not (
         0 < origin <= ORIGIN_MAX
         and first > 0
         and count > 0

@@ -4,9 +4,10 @@ A context names exactly what was shown: the dots of the siblings, the stamp of t
 totals of the counter slots. Not the replica's version vector: that would name writes the reader
 has not been shown, and a put with it would remove them unseen.
 
-Token: ``version byte | msgpack [[type, seen], ...] | 8-byte keyed BLAKE2b over key and payload``.
-The key of the hash is the cluster's secret, so a token of another key or cluster, a truncated or
-an invented one is refused, and every node of the cluster accepts every other node's.
+Token: ``version byte | msgpack [[type, seen], ...] | 8-byte keyed BLAKE2b over key and payload``;
+the deletion of a register is a row of its own, ``[type, seen, 0]``. The key of the hash is the
+cluster's secret, so a token of another key or cluster, a truncated or an invented one is refused,
+and every node of the cluster accepts every other node's.
 """
 
 from __future__ import annotations
@@ -21,17 +22,19 @@ import msgpack
 from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry, visible_types
 from kvnode.core.errors import Reason, Refused, quoted
-from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS, TYPES
+from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS, TYPES, lww
 from kvnode.core.types.lww import Stamp
 from kvnode.core.types.slots import Totals
 
 VERSION = b"\x01"
 MAC_BYTES = 8
+HIDDEN = 0
+"""Third element of a row whose type showed nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a reader saw of a key; nothing at all if the key was absent."""
+    """What a reader saw of a key; ``types`` are those that showed a value."""
 
     siblings: frozenset[Dot] = frozenset()
     register: Stamp | None = None
@@ -40,8 +43,15 @@ class Context:
 
 
 def entry_token(key: bytes, entry: Entry, secret: bytes) -> bytes:
-    """The token of everything visible in ``entry``."""
-    seen = [[kind, TYPES[kind].context(entry[kind])] for kind in visible_types(entry)]
+    """The token of everything visible in ``entry``, and of a register's deletion.
+
+    The deletion is there because who has seen the key absent has seen it: a register written with
+    this token must come after it, also at a node that has not received it.
+    """
+    shown = visible_types(entry)
+    seen: list[list[Any]] = [[kind, TYPES[kind].context(entry[kind])] for kind in shown]
+    if LWW_REGISTER in entry and LWW_REGISTER not in shown:
+        seen.append([LWW_REGISTER, lww.context(entry[LWW_REGISTER]), HIDDEN])
     return _seal(key, seen, secret)
 
 
@@ -78,10 +88,11 @@ def _unpack(rows: list[Any]) -> Context:
     register: Stamp | None = None
     counters: dict[int, Totals] = {}
     types = []
-    for kind, seen in rows:
+    for kind, seen, *hidden in rows:
         if not all(type(number) is int and number >= 0 for number in seen):
             raise ValueError("numbers expected")
-        types.append(kind)
+        if not hidden:
+            types.append(kind)
         numbers = iter(seen)
         if kind == SIBLINGS:
             siblings = frozenset(zip(numbers, numbers, strict=True))

@@ -45,7 +45,7 @@ class Replicator:
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
-        self._closing = False
+        self.closing = False
         engine.names[hello.origin] = hello.name
         engine.lww_refusal = self.lww_refusal
 
@@ -69,7 +69,7 @@ class Replicator:
 
     async def close(self) -> None:
         """Stop the loops and close the links."""
-        self._closing = True
+        self.closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -303,7 +303,7 @@ class Replicator:
         return blocks
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if self._closing:
+        if self.closing:
             return
         # A bug: a node that no longer replicates must not go on as if it did.
         error = None if task.cancelled() else task.exception()

@@ -29,6 +29,8 @@ class Replication(Protocol[P]):
 
     @property
     def hello(self) -> Hello: ...
+    @property
+    def closing(self) -> bool: ...
     def introduce(self, hello: Hello) -> P: ...
     def learn(self, peer: P, report: Report) -> None: ...
     async def pushed(self, peer: P, report: Report, raws: Sequence[bytes]) -> None: ...
@@ -65,6 +67,8 @@ class ReplicationService:
                 hello = hello_to_wire(node.hello)
             await node.pushed(peer, report_from_wire(request.report), request.blocks)
             yield pb.PushReply(hello=hello, report=report_to_wire(node.report()))
+            if node.closing:
+                return  # by itself: gRPC prints a traceback for every call it has to cancel
 
     async def pull(self, request: pb.PullRequest) -> AsyncIterator[pb.PullReply]:
         """Send what the peer lacks."""

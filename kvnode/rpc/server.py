@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import grpc
@@ -22,6 +23,37 @@ REQUEST_BYTES_MAX = 32 << 20
 SERVICES = (kv_service.SERVICE, admin_service.SERVICE, replication_service.SERVICE)
 
 
+class Health(health_aio.HealthServicer):
+    """gRPC's health service, whose watches end with the server.
+
+    The library's wait for a change for ever; cancelling them makes gRPC print a traceback.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._over = asyncio.Event()
+
+    async def Watch(  # noqa: N802 - the name of the call
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: grpc.aio.ServicerContext[
+            health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+        ],
+    ) -> None:
+        """Tell every change until the server stops."""
+        watch = asyncio.ensure_future(super().Watch(request, context))
+        over = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait((watch, over), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watch.cancel()
+            over.cancel()
+
+    def end_watches(self) -> None:
+        """Let every watch end."""
+        self._over.set()
+
+
 class Server:
     """A listening server; ``port`` is the real one, also when 0 was asked for."""
 
@@ -39,7 +71,7 @@ class Server:
             ],
         )
         self._server.add_generic_rpc_handlers(tuple(handlers))
-        self._health = health_aio.HealthServicer()
+        self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -62,4 +94,5 @@ class Server:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, let running ones end for so long, close."""
+        self._health.end_watches()
         await self._server.stop(grace_s)

@@ -97,11 +97,12 @@ def _lock(path: Path) -> int:
             _sync_directory(path.parent)
     except OSError as error:
         raise StorageError(f"cannot make the data directory {path}: {error.strerror}") from error
-    foreign = sorted({entry.name for entry in path.iterdir()} - {"LOCK", "new", FORMAT})
-    if foreign and not (path / FORMAT).is_dir():
+    names = {entry.name for entry in path.iterdir()}
+    ours = {"LOCK", "new"} if "LOCK" in names else set()  # what a crash while making it leaves
+    if names - ours and not (path / FORMAT).is_dir():
         raise StorageError(
-            f"{path} is not a kvnode data directory and not empty (it holds {foreign[0]!r}): "
-            "use an empty or a new directory"
+            f"{path} is not a kvnode data directory and not empty (it holds "
+            f"{min(names - ours)!r}): use an empty or a new directory"
         )
     try:
         lock = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -28,11 +28,12 @@ T = TypeVar("T")
 class Environment:
     """One LMDB environment; one writing thread at a time, readers from any thread."""
 
-    def __init__(self, path: Path, tables: tuple[str, ...]) -> None:
-        """Open or create it.
+    def __init__(self, path: Path, tables: tuple[str, ...], *, part: str, origin: int) -> None:
+        """Open it as this ``part`` ("log" or "state") of ``origin``'s, or create it so.
 
         Raises:
-            StorageError: the file there is foreign, truncated or damaged; it is left untouched.
+            StorageError: the file there is foreign, of another origin or part, truncated or
+                damaged; it is left untouched.
         """
         self.path = path
         file = path / "data.mdb"
@@ -42,7 +43,7 @@ class Environment:
             self._env = lmdb.open(
                 str(path),
                 map_size=max(MAP_BYTES_START, file.stat().st_size if file.exists() else 0),
-                max_dbs=len(tables),
+                max_dbs=len(tables) + 1,
                 max_readers=64,
                 metasync=True,
                 sync=True,
@@ -55,12 +56,28 @@ class Environment:
                     f"{file} is truncated: {file.stat().st_size} bytes of {used}. "
                     "Restore it, or start with an empty data directory and let peers fill it"
                 )
+            self.meta = self._env.open_db(b"meta")
+            self._claim(b"kvnode 1 %s %016x" % (part.encode(), origin))
             self.tables: dict[str, Any] = {
                 name: self._env.open_db(name.encode()) for name in tables
             }
         except lmdb.Error as error:
             raise StorageError(f"{file} cannot be opened: {error}") from error
         self._gate = Lock()
+
+    def _claim(self, mark: bytes) -> None:
+        """Mark the environment as ours, unless it is marked; nothing else is created before."""
+        with self._env.begin() as txn:
+            found = txn.get(b"owner", db=self.meta)
+        if found is None:
+            with self._env.begin(write=True) as txn:
+                txn.put(b"owner", mark, db=self.meta)
+        elif found != mark:
+            self._env.close()
+            raise StorageError(
+                f"{self.path} belongs to another node, or is another part of this one: "
+                "directories were mixed up"
+            )
 
     @contextmanager
     def read(self) -> Iterator[Any]:

@@ -32,17 +32,12 @@ class LmdbLog:
 
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the log of ``origin``; StorageError if it is another's or damaged."""
-        self._env = Environment(path, ("blocks", "ends", "meta"))
+        self._env = Environment(path, ("blocks", "ends"), part="log", origin=origin)
         self._blocks = self._env.tables["blocks"]
         self._ends = self._env.tables["ends"]
-        try:
-            claim(self._env, origin)
-            with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
-                self._first = _number(cursor.key()) if cursor.first() else 1
-                self._last = _number(cursor.key()) if cursor.last() else 0
-        except BaseException:
-            self._env.close()
-            raise
+        with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
+            self._first = _number(cursor.key()) if cursor.first() else 1
+            self._last = _number(cursor.key()) if cursor.last() else 0
 
     @property
     def first_arrival(self) -> int:
@@ -144,18 +139,6 @@ class LmdbLog:
                 "directory, or start with an empty one and let peers fill it"
             )
         return raw
-
-
-def claim(env: Environment, origin: int) -> None:
-    """Mark the environment as ``origin``'s; StorageError if it is marked as another's."""
-    meta = env.tables["meta"]
-    mark = b"kvnode 1 " + origin.to_bytes(8, "big")
-    with env.read() as txn:
-        found = txn.get(b"owner", db=meta)
-    if found is None:
-        env.write(lambda txn: txn.put(b"owner", mark, db=meta))
-    elif found != mark:
-        raise StorageError(f"{env.path} belongs to another node: directories were mixed up")
 
 
 def _end(origin: int, seq: int) -> bytes:

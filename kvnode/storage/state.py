@@ -24,7 +24,6 @@ from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
-from kvnode.storage.log import claim
 
 REQUEST = struct.Struct(">16sQQI")
 VERSION = b"\x01"
@@ -35,16 +34,12 @@ class LmdbState:
 
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
-        self._env = Environment(path, ("entries", "conflicts", "requests", "meta"))
+        tables = ("entries", "conflicts", "requests")
+        self._env = Environment(path, tables, part="state", origin=origin)
         self._entries = self._env.tables["entries"]
         self._conflicts = self._env.tables["conflicts"]
         self._requests = self._env.tables["requests"]
-        self._meta = self._env.tables["meta"]
-        try:
-            claim(self._env, origin)
-        except BaseException:
-            self._env.close()
-            raise
+        self._meta = self._env.meta
 
     def load(self, window: int) -> Checkpoint | None:
         """The last checkpoint without its entries, None if none was saved yet."""

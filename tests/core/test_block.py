@@ -14,7 +14,7 @@ from kvnode.core.errors import BlockError
 from kvnode.core.hlc import HLC_MAX
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.replica import Request
-from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS
+from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER
 from tests.core.memory_node import MemoryNode
 
 

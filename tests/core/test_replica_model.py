@@ -89,9 +89,7 @@ class Nodes(RuleBasedStateMachine):
     @rule(target=sent, number=node_numbers, batch=batches, read=reads)
     def write(self, number: int, batch: list[Wish], read: Read) -> Sent:
         node, asks, request_id = self.nodes[number], self._asks(batch, read), self._id()
-        (outcome,) = self.history.submit(
-            node, [asks], ids=[request_id], wall_ms=self.wall_ms
-        )
+        (outcome,) = self.history.submit(node, [asks], ids=[request_id], wall_ms=self.wall_ms)
         first = outcome.first_seq if isinstance(outcome, Accepted) else 0
         return Sent(asks, request_id, (node.origin, first))
 
@@ -254,4 +252,4 @@ def _newest(source: MemoryNode, target: MemoryNode) -> list[bytes]:
 
 
 TestNodes = Nodes.TestCase
-TestNodes.settings = settings(max_examples=150, stateful_step_count=50)
+TestNodes.settings = settings(stateful_step_count=60)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from kvnode.core.context import decode_token
-from kvnode.core.dots import Dot, Vector, covers
+from kvnode.core.dots import Covered, Dot, Vector, covers
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.replica import Request, Round
@@ -134,7 +134,7 @@ class History:
         return [
             event
             for event in self.events
-            if (event.key, event.kind) == (key, kind) and event.dot[1] <= vector.get(event.dot[0], 0)
+            if (event.key, event.kind) == (key, kind) and event.dot in Covered(vector)
         ]
 
     def expected(self, vector: Vector, key: bytes) -> dict[int, Any]:
@@ -198,7 +198,7 @@ class History:
         for key in {event.key for event in self.events}:
             assert shown(node, key) == self.expected(node.vector, key), (key, node.vector)
         for event in self.events:
-            if event.dot[1] <= node.vector.get(event.dot[0], 0):
+            if event.dot in Covered(node.vector):
                 assert covers(node.vector, event.past), f"{event.dot} is there before its cause"
 
     def _predict(self, ask: Ask, dot: Dot, vector: Vector, past: Vector) -> Event | None:
@@ -251,8 +251,7 @@ class History:
             if event.kind != LWW_REGISTER:
                 continue
             for vector in (before, reads[event.dot]):
-                seen = self.visible(vector, event.key, LWW_REGISTER)
-                for other in seen if vector is before or register(seen) is not None else ():
+                for other in self.visible(vector, event.key, LWW_REGISTER):
                     assert other.stamp < stamp, "a write is not later than what it has seen"
 
 

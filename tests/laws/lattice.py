@@ -229,13 +229,11 @@ def check_entry(entry: dict[int, State]) -> None:
     assert encode_entry({kind: shuffled(entry[kind]) for kind in reversed(list(entry))}) == stored
 
 
-def check_laws(
-    kind: DataType, mutate: Mutate, *, examples: int = 300, shrink: bool = True
-) -> None:
+def check_laws(kind: DataType, mutate: Mutate, *, examples: int = 300, shrink: bool = True) -> None:
     """Try to break the type; AssertionError if that succeeds."""
     phases = settings().phases if shrink else [Phase.generate]
 
-    @settings(phases=phases, max_examples=examples, report_multiple_bugs=False)
+    @settings(phases=phases, max_examples=3 * settings().max_examples, report_multiple_bugs=False)
     @given(runs(kind, mutate))
     def search(run: Run) -> None:
         check(kind, run)

@@ -128,7 +128,7 @@ def test_every_registered_type_has_a_specification() -> None:
 
 @pytest.mark.parametrize("kind", SPECS, ids=lambda kind: TYPES[kind].NAME)
 def test_one_type_shows_what_its_history_says(kind: int) -> None:
-    @settings(max_examples=250)
+    @settings(max_examples=2 * settings().max_examples)
     @given(steps([kind], KEYS[:1]))
     def search(steps: list[Any]) -> None:
         Cluster().run(steps)
@@ -136,7 +136,7 @@ def test_one_type_shows_what_its_history_says(kind: int) -> None:
     search()
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(steps([G_COUNTER, PN_COUNTER, LWW_REGISTER, SIBLINGS], KEYS))
 def test_mixed_types_under_two_keys_show_what_their_history_says(steps: list[Any]) -> None:
     Cluster().run(steps)

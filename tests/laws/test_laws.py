@@ -28,7 +28,7 @@ def test_type_keeps_the_laws(number: int) -> None:
 def test_equal_entries_have_equal_bytes(lives: tuple[Run, ...]) -> None:
     """Digests compare stored forms: the order in which a dict was filled must not show."""
     entry = {
-        number: run.replicas[0].state for number, run in zip(TYPES, lives, strict=True) if run.writes
+        kind: run.replicas[0].state for kind, run in zip(TYPES, lives, strict=True) if run.writes
     }
     check_entry({kind: state for kind, state in entry.items() if state != TYPES[kind].EMPTY})
 
@@ -86,7 +86,7 @@ def _encoded_as_filled(state: slots.Slots) -> list[int]:
     return [number for slot in state for number in (*slot, *state[slot])]
 
 
-CANARIES = {
+CANARIES: dict[str, tuple[int, dict[str, Any]]] = {
     "counter merged by maximum of sums": (G_COUNTER, {"merge": _larger_sum}),
     "counter slot merged by maximum of sums": (PN_COUNTER, {"merge": _larger_slot_sum}),
     "counter merged by addition": (G_COUNTER, {"merge": _added}),

@@ -12,12 +12,11 @@ from kvnode.config import Config
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.report import Hello, Report
 from kvnode.node.engine import Engine
-from kvnode.node.peers import Peer
 from kvnode.node.replicator import ALL, Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
 
-OWN, OTHER = 0xA, 0xB
+OWN, OTHER, THIRD = 0xA, 0xB, 0xC
 CONFIG = Config(name="a", peers={"b": "127.0.0.1:1", "c": "127.0.0.1:2"})
 
 
@@ -109,17 +108,67 @@ def test_a_peer_that_is_none_of_ours_is_refused(hello: Hello, complaint: str) ->
     with_replicator(check)
 
 
-def test_a_futile_pull_is_followed_by_longer_and_longer_pauses() -> None:
-    """Blocks that never fit (a fork, a malformed one) must not be fetched in a loop."""
-    peer = Peer("b", "127.0.0.1:1")
-    pauses = [peer.pulled(progress=False, pause_s=0.2, pause_max_s=10.0) for _ in range(8)]
-    assert pauses == [0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
-    assert peer.pulled(progress=True, pause_s=0.2, pause_max_s=10.0) == 0.0
+def test_what_came_in_vain_is_asked_for_later_and_later_and_nothing_else_waits() -> None:
+    """Blocks that never fit (a malformed one, a lost write) must not be fetched in a loop."""
+
+    def check(replicator: Replicator) -> None:
+        peer = replicator.peers["b"]
+        peer.learn(Report({OTHER: 5, THIRD: 9}, 0))
+        before = time.monotonic()
+        for _ in range(3):
+            peer.pulled({OTHER: 5, THIRD: 9}, {THIRD: 9}, 0.2)
+        pulls, until = peer.stuck[OTHER]
+        assert pulls == 3
+        assert until - before >= 1.6
+        have = replicator.vector_to_ask_with(peer)
+        assert have == {OTHER: ALL}
+        assert peer.missing(have, now=True) == {THIRD: 9}
+        assert replicator.vector_to_ask_with(replicator.peers["c"]) == {}
+        peer.pulled({OTHER: 5}, {OTHER: 5}, 0.2)
+        assert not peer.stuck
+
+    with_replicator(check)
+
+
+def test_what_a_wiped_peer_had_is_not_asked_of_it() -> None:
+    """Its new identity starts with nothing; else a write that is lost would be wanted for ever."""
+
+    def check(replicator: Replicator) -> None:
+        peer = replicator.introduce(Hello("default", "b", OTHER))
+        peer.learn(Report({OTHER: 5}, 0))
+        replicator.introduce(Hello("default", "b", OTHER))
+        assert peer.vector == {OTHER: 5}
+        replicator.introduce(Hello("default", "b", THIRD))
+        assert (peer.origin, peer.vector) == (THIRD, {})
+
+    with_replicator(check)
 
 
 def test_nothing_of_a_forked_origin_is_asked_for() -> None:
     def check(replicator: Replicator) -> None:
         replicator.engine.replica.durable.forks[OTHER] = "two histories"
-        assert replicator.vector_to_ask_with()[OTHER] == ALL
+        assert replicator.vector_to_ask_with(replicator.peers["b"])[OTHER] == ALL
+
+    with_replicator(check)
+
+
+def test_a_node_learns_from_reports_that_it_has_a_double() -> None:
+    """A copy that has written past its peers is not behind them; only they can see the fork."""
+
+    def check(replicator: Replicator) -> None:
+        report = Report({}, 0, forks={OWN: "block 7 does not fit", OTHER: "not ours"})
+        replicator.learn(replicator.peers["b"], report)
+        assert "two histories" in replicator.engine.replica.durable.fence
+        assert "block 7 does not fit" in replicator.engine.replica.durable.fence
+
+    with_replicator(check)
+
+
+def test_nodes_that_are_not_configured_are_turned_away_with_what_to_do() -> None:
+    def check(replicator: Replicator) -> None:
+        with pytest.raises(Refused, match="--peer d=") as refused:
+            replicator.introduce(Hello("default", "d", OTHER))
+        assert refused.value.reason is Reason.WRONG_CLUSTER
+        assert set(replicator.peers) == {"b", "c"}
 
     with_replicator(check)

@@ -30,7 +30,7 @@ def test_status_names_the_node(api: Api, node: NodeProcess) -> None:
     assert status.problem == ""
     assert status.version
     assert status.data_directory == str(node.data)
-    assert not status.peers
+    assert [(peer.name, peer.state) for peer in status.peers] == [("impostor", "unreachable")]
     assert not status.forks
     assert api.status().uptime_ms >= status.uptime_ms
 
@@ -74,7 +74,7 @@ def test_status_shows_who_pushed_and_what_it_lacks(start: Start) -> None:
     region.push(api, region.block([4, b"k", b"text", []], [4, b"k", b"more", []]), has={7: 5})
     status = api.status()
     (peer,) = status.peers
-    assert (peer.name, peer.origin, peer.address) == ("impostor", 7, "")
+    assert (peer.name, peer.origin, peer.address) == ("impostor", 7, "127.0.0.1:9")
     assert (peer.behind_ops, peer.ahead_ops) == (1, 3)
     assert [(entry.node, entry.seq) for entry in peer.vector] == [("impostor", 5)]
     assert status.operations_received == 2

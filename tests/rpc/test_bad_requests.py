@@ -55,7 +55,7 @@ def batch(*operations: kv_pb2.Operation, request_id: bytes = b"") -> Message:
 SIMPLE: dict[str, tuple[Reason, Message]] = {
     "get without key": (Reason.BAD_KEY, kv_pb2.GetRequest()),
     "get, long key": (Reason.BAD_KEY, kv_pb2.GetRequest(key=LONG)),
-    "batch get of nothing": (Reason.BATCH_TOO_LARGE, kv_pb2.BatchGetRequest()),
+    "batch get of nothing": (Reason.BAD_REQUEST, kv_pb2.BatchGetRequest()),
     "batch get of 10,001": (
         Reason.BATCH_TOO_LARGE,
         kv_pb2.BatchGetRequest(keys=[b"k"] * 10_001),

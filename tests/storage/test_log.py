@@ -185,6 +185,6 @@ def test_a_missing_block_is_found(tmp_path: Path) -> None:
 
 def test_a_log_of_another_origin_is_refused(tmp_path: Path) -> None:
     lmdb_log(tmp_path).close()
-    with pytest.raises(StorageError, match="belongs to another node"):
+    with pytest.raises(StorageError, match="directories were mixed up"):
         LmdbLog(tmp_path, 1)
     lmdb_log(tmp_path).close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvnode.core.entry import Entry, in_conflict
@@ -114,9 +114,7 @@ class Modelled:
         while True:
             taken: list[tuple[bytes, Entry]] = []
 
-            def accept(
-                key: bytes, found: Entry, taken: list[tuple[bytes, Entry]] = taken
-            ) -> bool:
+            def accept(key: bytes, found: Entry, taken: list[tuple[bytes, Entry]] = taken) -> bool:
                 if not (in_conflict(found) if conflicts else found):
                     return True
                 if len(taken) == page:
@@ -131,7 +129,6 @@ class Modelled:
             start = last + b"\0"
 
 
-@settings(max_examples=150)
 @given(steps)
 def test_reads_and_scans_are_those_of_a_sorted_dict(steps: list[object]) -> None:
     table = Modelled()

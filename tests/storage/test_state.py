@@ -176,7 +176,7 @@ def test_the_map_grows_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_state_of_another_origin_is_refused(tmp_path: Path) -> None:
     LmdbState(tmp_path, ORIGIN).close()
-    with pytest.raises(StorageError, match="belongs to another node"):
+    with pytest.raises(StorageError, match="directories were mixed up"):
         LmdbState(tmp_path, 1)
 
 

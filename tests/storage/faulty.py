@@ -1,4 +1,4 @@
-"""A log whose disk takes its time, or fails, when a test says so."""
+"""Stores whose disk takes its time, fails or rots when a test says so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from kvnode.core.block import Block
-from kvnode.storage.memory import MemoryLog
+from kvnode.core.entry import Entry
+from kvnode.core.errors import StateError
+from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.memory import MemoryLog, MemoryState
 
 DEADLINE_S = 10.0
 
@@ -37,8 +40,33 @@ class GatedLog(MemoryLog):
         assert self.after.wait(DEADLINE_S)
 
 
+class SlowState(MemoryState):
+    """A state store whose saves wait at a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = GatedLog()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.gate.append([])
+        super().save(checkpoint)
+
+
+class RottenState(MemoryState):
+    """A state store where some entries fail their checksum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rotten: set[bytes] = set()
+
+    def get(self, key: bytes) -> Entry | None:
+        if key in self.rotten:
+            raise StateError(f"{key!r}: entry fails its checksum")
+        return super().get(key)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until ``condition`` holds; the log's thread works meanwhile."""
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the other side is a thread
             await asyncio.sleep(0.001)
