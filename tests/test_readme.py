@@ -12,6 +12,7 @@ from time import monotonic, sleep
 import pytest
 
 from cluster.processes import LocalCluster
+from kvnode import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -111,8 +112,12 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     with LocalCluster(2, directory=tmp_path) as cluster:
         endpoints = ",".join(cluster.endpoints.values())
         program = example.replace("127.0.0.1:7101,127.0.0.1:7102", endpoints)
+        with Client(endpoints) as client:
+            client.put("cart:ada", "tea", blind=True)
+            client.put("cart:ada", "cake", blind=True)
         scope: dict[str, object] = {}
         exec(compile(program, "README.md", "exec"), scope)
+    assert scope["merged"] == "tea + cake"
     assert scope["state"], "the scan found nothing"
 
 

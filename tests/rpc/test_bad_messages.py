@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -140,6 +140,6 @@ def test_an_unknown_method_is_unimplemented(api: Api, method: str) -> None:
 
 def test_invalid_utf8_is_refused(api: Api) -> None:
     """No string field is in the key-value service; replication's hello has two."""
-    call = api.channel.unary_stream("/kvnode.v1.Replication/Pull", None, None)
+    call: Any = api.channel.unary_stream("/kvnode.v1.Replication/Pull", None, None)
     found = refusal(lambda: list(call(b"\x0a\x03\x0a\x01\xff", timeout=10)))
     assert found.info.reason == Reason.MALFORMED_MESSAGE

@@ -120,12 +120,10 @@ def test_noise_instead_of_messages(victim: Api, method: str) -> None:
     with nothing_changes(victim):
         for size in (1, 10, 1000):
             raw = b"\x07" + noise.randbytes(size)
-            if method == "Push":
-                replies = victim.channel.stream_stream(path, None, None)(
-                    iter([raw]), timeout=CALL_S
-                )
-            else:
-                replies = victim.channel.unary_stream(path, None, None)(raw, timeout=CALL_S)
+            streams = method == "Push"
+            channel = victim.channel
+            call: Any = (channel.stream_stream if streams else channel.unary_stream)(path)
+            replies = call(iter([raw]) if streams else raw, timeout=CALL_S)
             found = refusal(lambda replies=replies: list(replies))  # type: ignore[misc]
             assert found.info.reason == Reason.MALFORMED_MESSAGE
 

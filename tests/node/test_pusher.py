@@ -1,0 +1,164 @@
+"""The push stream to one peer, over a link that a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from kvnode.config import Config
+from kvnode.core.operations import Increment
+from kvnode.core.replica import Request
+from kvnode.core.report import Hello, Report
+from kvnode.node.engine import Engine
+from kvnode.node.pusher import Pusher
+from kvnode.node.replicator import Replicator
+from kvnode.rpc.link import LinkError
+from kvnode.storage.memory import MemoryLog, MemoryState
+
+OWN, PEER = 0xA, 0xB
+HEARTBEAT_MS = 20
+CONFIG = Config(
+    name="a", peers={"b": "127.0.0.1:1"}, heartbeat_interval_ms=HEARTBEAT_MS, push_buffer_bytes=1
+)
+
+
+class PlayedStream:
+    """A peer that has ``has`` of the node's writes and takes, or does not take, what is pushed."""
+
+    def __init__(self, *, has: int = 0, takes: bool = True) -> None:
+        self.has = has
+        self.takes = takes
+        self.sent: list[tuple[Report, int]] = []
+        self.answers = 1
+        self._questions: asyncio.Queue[int] = asyncio.Queue()
+
+    async def send(self, report: Report, blocks: Sequence[bytes], hello: Hello | None) -> None:
+        self.sent.append((report, len(blocks)))
+        if blocks and self.takes:
+            self.has = report.vector[OWN]
+        for _ in range(self.answers):
+            self._questions.put_nowait(int(hello is not None))
+
+    async def receive(self) -> tuple[Report, Hello | None]:
+        first = await self._questions.get()
+        hello = Hello("default", "b", PEER) if first else None
+        return Report({OWN: self.has} if self.has else {}, 0), hello
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class PlayedLink:
+    """Opens the one stream again and again."""
+
+    def __init__(self, stream: PlayedStream) -> None:
+        self.stream = stream
+        self.opened = 0
+
+    def push(self) -> PlayedStream:
+        self.opened += 1
+        return self.stream
+
+
+def play(
+    stream: PlayedStream,
+    check: Callable[[Engine, Replicator, PlayedLink], Awaitable[None]],
+    *,
+    writes_before_restart: int = 0,
+) -> None:
+    """Run a pusher over the stream beside the check."""
+
+    async def run() -> None:
+        log, state = MemoryLog(), MemoryState()
+        engine = Engine(CONFIG, OWN, log, state)
+        for _ in range(writes_before_restart):
+            await engine.submit(Request([Increment(b"c", 1)]), 10)
+        await engine.close()
+        engine = Engine(CONFIG, OWN, log, state)
+        replicator = Replicator(engine, Hello("default", "a", OWN))
+        link = PlayedLink(stream)
+        pusher = Pusher(replicator, replicator.peers["b"], link)  # type: ignore[arg-type]
+        engine.on_commit = lambda _: pusher.notify()
+        pushing = asyncio.create_task(pusher.run())
+        try:
+            await asyncio.wait_for(check(engine, replicator, link), 10)
+        finally:
+            pushing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await pushing
+            await engine.close()
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition holds; the caller's deadline bounds it."""
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(HEARTBEAT_MS / 4000)
+
+
+def test_commits_are_pushed_and_acknowledged() -> None:
+    async def check(engine: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        await until(lambda: replicator.peers["b"].state == "connected")
+        for _ in range(3):
+            await engine.submit(Request([Increment(b"c", 1)]), 10)
+        await until(lambda: replicator.peers["b"].vector == {OWN: 3})
+        assert sum(blocks for _, blocks in link.stream.sent) == 3
+
+    play(PlayedStream(), check)
+
+
+def test_a_peer_behind_the_buffer_gets_heartbeats_that_say_so_and_no_more() -> None:
+    """What it lacks is not in memory any more: it has to pull, and pushing must not spin."""
+
+    async def check(engine: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        await until(lambda: len(link.stream.sent) >= 4)
+        before = len(link.stream.sent)
+        beats = 10
+        await asyncio.sleep(beats * HEARTBEAT_MS / 1000)  # the rate itself is what is looked at
+        assert len(link.stream.sent) - before <= 2 * beats
+        assert all(blocks == 0 for _, blocks in link.stream.sent)
+        assert link.stream.sent[-1][0].vector == {OWN: 5}, "it cannot see that it lacks something"
+        assert engine.vector == {OWN: 5}
+        assert replicator.peers["b"].vector == {}
+
+    play(PlayedStream(), check, writes_before_restart=5)
+
+
+def test_pushing_goes_on_when_the_peer_has_caught_up_by_pulling() -> None:
+    async def check(engine: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        await until(lambda: len(link.stream.sent) >= 3)
+        link.stream.has = 5
+        await until(lambda: replicator.peers["b"].vector == {OWN: 5})
+        await engine.submit(Request([Increment(b"c", 1)]), 10)
+        await until(lambda: replicator.peers["b"].vector == {OWN: 6})
+        assert sum(blocks for _, blocks in link.stream.sent) == 1
+
+    play(PlayedStream(), check, writes_before_restart=5)
+
+
+def test_answers_nobody_asked_for_end_the_stream_and_not_the_node() -> None:
+    stream = PlayedStream()
+    stream.answers = 2
+
+    async def check(_: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        await until(lambda: link.opened >= 2)
+        assert replicator.peers["b"].state == "refused"
+        assert "not asked" in replicator.peers["b"].problem
+
+    play(stream, check)
+
+
+def test_a_broken_stream_is_opened_again() -> None:
+    class Broken(PlayedStream):
+        async def receive(self) -> tuple[Report, Hello | None]:
+            raise LinkError("connection refused")
+
+    async def check(_: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        await until(lambda: link.opened >= 2)
+        assert replicator.peers["b"].state == "unreachable"
+        assert replicator.peers["b"].problem == "connection refused"
+
+    play(Broken(), check)
