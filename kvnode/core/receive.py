@@ -51,7 +51,9 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on one block and, for FORK, AHEAD, MALFORMED and DAMAGED, why."""
+    """The verdict on one block and why, where something is wrong: for AHEAD, MALFORMED, DAMAGED,
+    and for the first FORK of an origin.
+    """
 
     verdict: Verdict
     block: Block

@@ -256,7 +256,7 @@ class Replica:
     def _judge(self, round_: Round, block: Block, chain_at: ChainAt) -> Judgement:
         after = round_.after
         if block.origin in after.forks:
-            return Judgement(Verdict.FORK, block, after.forks[block.origin])
+            return Judgement(Verdict.FORK, block)
         judgement = judge(block, own_origin=self.origin, vector=after.vector, chain_at=chain_at)
         match judgement.verdict:
             case Verdict.FORK:
