@@ -8,6 +8,7 @@ directories often do not.)
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from cluster.ports import HOST
 
 STATE_FILE: Final = "cluster.json"
 LOCK_FILE: Final = "lock"
+LOG_FILE: Final = "supervisor.log"
 
 REQUEST_DEADLINE_S: Final = 5.0
 """For requests that only change or read the supervisor's memory."""
@@ -38,6 +40,18 @@ class ClusterError(Exception):
 
 class NotRunning(ClusterError):
     """No supervisor answers for this directory."""
+
+
+def is_held(directory: Path) -> bool:
+    """A supervisor lives in the directory."""
+    try:
+        with (directory / LOCK_FILE).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +130,14 @@ class ClusterControl:
         )
 
     def stop(self, name: str) -> None:
-        """End a node with SIGTERM and wait; an unclean exit raises."""
+        """End a node with SIGTERM and wait; an unclean exit raises, as does a node not running."""
         self._ask("stop", STOP_DEADLINE_S + 5, name=name, deadline_s=STOP_DEADLINE_S)
 
     def kill(self, name: str) -> None:
-        """End a node with SIGKILL and wait for its end; its port and data stay its own."""
+        """End a node with SIGKILL and wait for its end; its port and data stay its own.
+
+        Raises if it is not running.
+        """
         self._ask("kill", name=name)
 
     def pause(self, name: str) -> None:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from time import monotonic
-from types import FrameType, TracebackType
-from typing import Final, Self
+from typing import Final
 
 import click
 from rich.table import Table
 
 from cluster.control import ClusterError
-from cluster.flights import Flight, FlightsNotFound, Totals, read_flights, totals_of
+from cluster.demo_directory import DemoDirectory, remove_abandoned
+from cluster.flights import FLIGHTS, Flight, FlightsNotFound, Totals, read_flights, totals_of
+from cluster.interruption import EXIT_INTERRUPTED, raise_when_interrupted
 from cluster.narration import Narration
 from cluster.node_process import Life
 from cluster.notes import Note
 from cluster.operations import NOTE, days_shared_by_airports
-from cluster.processes import ROOT, LocalCluster
+from cluster.processes import LocalCluster
 from cluster.replay import Replay, ReplayFailed
 from cluster.vectors import Vector, joined, lacking
 from cluster.verdict import (
@@ -83,13 +79,13 @@ class Outcome:
     left: list[str]
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--flights",
     "limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, FLIGHTS),
     metavar="N",
-    help="Replay only the first N flights.",
+    help="Replay only the first N flights of the file.",
 )
 @click.option("--keep", is_flag=True, help="Keep the nodes' data and logs, and say where they are.")
 def main(limit: int | None, *, keep: bool) -> None:
@@ -103,55 +99,24 @@ def main(limit: int | None, *, keep: bool) -> None:
     Exit code 0: everything was acknowledged, the nodes agree, differences 0, no conflict left.
     1: something of that does not hold. 2: wrong usage. 130: interrupted.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_when_interrupted()
     try:
         _run(limit, keep=keep)
     except KeyboardInterrupt:
-        click.echo("\nInterrupted; nothing is left running.", err=True)
-        sys.exit(130)
+        # After SIGHUP the terminal is gone.
+        with suppress(OSError):
+            click.echo("\nInterrupted; nothing is left running.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     except (Wrong, FlightsNotFound, ReplayFailed, NotConverged, KvnodeError, ClusterError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
 
 
-class DataDirectory:
-    """Where the nodes keep data and logs: beside the code, because /tmp may not be a disk.
-
-    Removed on exit unless it is to be kept, or the nodes ran and something failed.
-    """
-
-    def __init__(self, narration: Narration, *, keep: bool) -> None:
-        self.path = Path(mkdtemp(prefix=f".kvnode-demo-{os.getpid()}-", dir=ROOT))
-        self.keep_after_failure = False
-        self._keep = keep
-        self._narration = narration
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._keep or (self.keep_after_failure and isinstance(error, Exception)):
-            self._narration.say(
-                f"The nodes' logs and data are in {self.path}. To look into one:\n"
-                f"  .venv/bin/kvnode serve --name EWR --cluster local --data {self.path}/EWR/data"
-            )
-        else:
-            rmtree(self.path)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends the demo as Ctrl-C does, so that nothing is left running."""
-    raise KeyboardInterrupt
-
-
 def _run(limit: int | None, *, keep: bool) -> None:
     with ExitStack() as stack:
         narration = stack.enter_context(Narration())
+        for abandoned in remove_abandoned():
+            narration.say(f"Removed {abandoned.name}, which a killed demo had left.")
         begun_s = monotonic()
         flights = read_flights(limit)
         totals = totals_of(flights)
@@ -159,7 +124,7 @@ def _run(limit: int | None, *, keep: bool) -> None:
             f"{totals.flights:,} flights stand for {totals.operations:,} operations "
             f"({monotonic() - begun_s:.1f} s to read and to add up)."
         )
-        directory = stack.enter_context(DataDirectory(narration, keep=keep))
+        directory = stack.enter_context(DemoDirectory(narration, keep=keep))
         cluster = stack.enter_context(LocalCluster(names=AIRPORTS, directory=directory.path))
         directory.keep_after_failure = True
         clients = {
@@ -347,7 +312,3 @@ def _report(outcome: Outcome, narration: Narration) -> None:
         narration.say(f"  {line}")
     if wrong:
         raise Wrong(f"{len(wrong):,} things are not as they should be")
-
-
-if __name__ == "__main__":
-    main(prog_name="./cluster/demo")

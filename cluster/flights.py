@@ -26,6 +26,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ARCHIVE: Final = "data/flights.csv.zip"
+FLIGHTS: Final = 336_776
+"""How many there are."""
+
 MISSING: Final = "NA"
 
 
@@ -114,16 +117,16 @@ def totals_of(flights: Iterable[Flight]) -> Totals:
         totals.flights_by_carrier[row.carrier] += 1
         totals.flights_by_destination[row.dest] += 1
         totals.operations += 2
-        minutes = 0 if row.arr_delay == "NA" else int(row.arr_delay)
+        minutes = 0 if row.arr_delay == MISSING else int(row.arr_delay)
         if minutes != 0:
             for sums, name in (
                 (totals.delay_by_carrier, row.carrier),
                 (totals.delay_by_aircraft, row.tailnum),
             ):
-                if name != "NA":
+                if name != MISSING:
                     sums[name] = sums.get(name, 0) + minutes
                     totals.operations += 1
-        if row.dep_time == "NA" or row.tailnum == "NA":
+        if row.dep_time == MISSING or row.tailnum == MISSING:
             continue
         day = "-".join((row.year, row.month.zfill(2), row.day.zfill(2)))
         clock = row.dep_time.zfill(4)

@@ -6,44 +6,39 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
-from time import monotonic, sleep
-from types import FrameType
 from typing import Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from cluster.control import (
-    LOCK_FILE,
     ClusterControl,
     ClusterError,
     ClusterView,
     Contact,
-    NodeView,
     NotRunning,
+    is_held,
 )
 from cluster.faults import Fault, Mode
+from cluster.interruption import EXIT_INTERRUPTED, ignore_interrupts, raise_when_interrupted
+from cluster.local_directory import clear, end_hard, foreign_in
+from cluster.local_view import few, note, out, show, show_links, show_nodes, show_start
 from cluster.node_process import Life, tail
 from cluster.processes import ROOT, LocalCluster
+from kvnode.config import ConfigError, load
 
 DIRECTORY: Final = ROOT / ".kvnode-cluster"
 FIRST_PORT: Final = 7101
 NODES_MAX: Final = 16
 """Each node is a process of some 60 MB, and the links grow with its square."""
 
-STATUS_TIMEOUT_S: Final = 1.0
-KILL_DEADLINE_S: Final = 5.0
-
-out = Console(highlight=False)
+TOGETHER_TIMEOUT_S: Final = 5.0
+"""For nodes to find each other again and to catch up: links come back within a second or two; only
+after millions of writes apart, or over slow links, does it take longer."""
 
 EXAMPLES: Final = """
 \b
@@ -82,30 +77,34 @@ def cluster() -> ClusterControl:
     return ClusterControl(Contact.read(DIRECTORY))
 
 
-def is_held() -> bool:
-    """A supervisor lives in the directory."""
-    try:
-        with (DIRECTORY / LOCK_FILE).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+def await_together(control: ClusterControl, *names: str) -> str:
+    """Wait until nodes that can reach each other do so and have caught up; if not, how it went.
 
+    Only pairs with one of ``names`` (none: all) count, and only nodes that run.
+    """
+    view = control.status()
+    running = {node.name: node.address for node in view.nodes if node.life is Life.READY}
+    apart = {
+        frozenset((link.source, link.target))
+        for link in view.links
+        if link.fault.mode in (Mode.CUT, Mode.DROP)
+    }
+    pairs = [
+        pair
+        for pair in combinations(running, 2)
+        if frozenset(pair) not in apart and (not names or set(pair) & set(names))
+    ]
+    if not pairs:
+        return ""
+    from cluster.convergence import wait_together  # 120 ms that most commands do not need
 
-def clear(*, keep_data: bool) -> None:
-    """Remove the directory, or all of it but the nodes' data. Only without a supervisor."""
-    if not keep_data:
-        shutil.rmtree(DIRECTORY, ignore_errors=True)
-        return
-    for entry in DIRECTORY.iterdir():
-        if (entry / "data").is_dir():
-            (entry / "log").unlink(missing_ok=True)
-        elif entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+    missing = wait_together(running, pairs, timeout_s=TOGETHER_TIMEOUT_S)
+    if not missing:
+        return ""
+    return (
+        f"After {TOGETHER_TIMEOUT_S:g} s they have not caught up: {few(missing, '; ')}. "
+        "See ./cluster/local status."
+    )
 
 
 @click.group(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -135,24 +134,57 @@ def up(nodes: int, names: str | None, config: Path | None) -> None:
     chosen = [name.strip() for name in names.split(",")] if names else None
     if chosen is not None and (len(set(chosen)) < len(chosen) or not all(map(is_name, chosen))):
         raise Plain("--names takes different names of letters, digits, - and _, such as a,b,c.")
-    if is_held():
+    if is_held(DIRECTORY):
         raise Plain("a cluster is already running: see ./cluster/local status, or end it: down.")
+    refuse_foreign()
+    try:
+        load(config, name=(chosen or ["n1"])[0], peers={})
+    except ConfigError as error:
+        raise Plain(str(error)) from error
     kept = {entry.parent.name for entry in DIRECTORY.glob("*/data")}
-    end_by_exception()
+    raise_when_interrupted()
     local = LocalCluster(
         nodes, names=chosen, directory=DIRECTORY, node_config=config, first_port=FIRST_PORT
     )
     try:
+        view, rest = begin(local, keep_data=bool(kept))
+    except KeyboardInterrupt:
+        note("\nInterrupted; nothing is left running.")
+        sys.exit(EXIT_INTERRUPTED)
+    show_start(view, kept, FIRST_PORT)
+    note(rest)
+
+
+def begin(local: LocalCluster, *, keep_data: bool) -> tuple[ClusterView, str]:
+    """Start it and let it run on without this process; on any error nothing is left."""
+    try:
         with plain_errors():
             local.open()
+            rest = await_together(local)
             view = local.status()
+            ignore_interrupts()
             local.detach()
     except BaseException:
-        local.close()
-        if not is_held():
-            clear(keep_data=bool(kept))
+        try:
+            local.close()
+        finally:
+            if not is_held(DIRECTORY):
+                clear(DIRECTORY, keep_data=keep_data)
         raise
-    show_start(view, kept)
+    return view, rest
+
+
+def refuse_foreign() -> None:
+    """Use the directory only if all in it is ours, because ``down`` removes it."""
+    if DIRECTORY.exists() and not DIRECTORY.is_dir():
+        raise Plain(f"{DIRECTORY} is not a directory: move it away first.")
+    if foreign := foreign_in(DIRECTORY):
+        raise Plain(f"{in_the_way(foreign)}, which no cluster put there: move that away first.")
+
+
+def in_the_way(foreign: Sequence[Path]) -> str:
+    """Where it is and what it is called."""
+    return f"{DIRECTORY} holds {few([str(f.relative_to(DIRECTORY)) for f in foreign], ', ')}"
 
 
 def is_name(name: str) -> bool:
@@ -160,57 +192,27 @@ def is_name(name: str) -> bool:
     return bool(name) and name.replace("-", "").replace("_", "").isalnum() and name[0] != "-"
 
 
-def end_by_exception() -> None:
-    """Let SIGTERM and SIGHUP end this process the way Ctrl-C does, so that it cleans up."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
-
-
-def show_start(view: ClusterView, kept: set[str]) -> None:
-    """What runs, and how to talk to it."""
-    installed = Path(sys.executable).with_name("kvnode")
-    program = "kvnode" if shutil.which("kvnode") else os.path.relpath(installed)
-    out.print(f"{len(view.nodes)} nodes are up. Talk to them:")
-    for node in view.nodes:
-        out.print(f"  {node.name}: {program} --endpoint {node.address} status", soft_wrap=True)
-    if old := [node.name for node in view.nodes if node.name in kept]:
-        out.print(f"Data kept from last time: {', '.join(old)}")
-    out.print("Break something:  ./cluster/local cut|drop|delay|reset A B, isolate A, kill A")
-    out.print("Mend and look:    ./cluster/local heal, start A, status, logs A")
-    out.print("End it:           ./cluster/local down")
-
-
 @main.command()
 @click.option("--keep-data", is_flag=True, help="Leave the nodes' data for the next up.")
 def down(*, keep_data: bool) -> None:
-    """Stop everything and remove .kvnode-cluster/."""
-    if not DIRECTORY.exists():
+    """Stop everything and remove .kvnode-cluster/.
+
+    What no cluster put there is left.
+    """
+    if not DIRECTORY.is_dir():
         out.print("No cluster is running.")
         return
     try:
         cluster().shut_down()
     except ClusterError:
         # It is gone, or it hangs: either way nothing of it may stay.
-        end_hard()
-    clear(keep_data=keep_data)
+        with plain_errors():
+            end_hard(DIRECTORY)
+    foreign = clear(DIRECTORY, keep_data=keep_data)
     kept = f" The data is kept in {DIRECTORY}." if keep_data else ""
     out.print(f"The cluster is down.{kept}", soft_wrap=True)
-
-
-def end_hard() -> None:
-    """Kill a supervisor that does not answer; its nodes go with it."""
-    deadline = monotonic() + KILL_DEADLINE_S
-    while is_held():
-        # Suppressed: it is just beginning or ending.
-        with suppress(NotRunning, ProcessLookupError):
-            os.kill(Contact.read(DIRECTORY).pid, signal.SIGKILL)
-        if monotonic() > deadline:
-            raise Plain(f"the supervisor cannot be ended; who holds {DIRECTORY / LOCK_FILE}?")
-        sleep(0.02)
+    if foreign:
+        note(f"{in_the_way(foreign)}, which no cluster put there: left as it is.")
 
 
 @main.command()
@@ -218,36 +220,8 @@ def status() -> None:
     """Show the nodes, and the links that do not just pass."""
     with plain_errors():
         view = cluster().status()
-    nodes = Table("node", "process", "pid", "address", "state", "peers connected")
-    for node in view.nodes:
-        state, peers = ask_state(node)
-        process = f"{node.life} ({node.exit_code})" if node.life is Life.DIED else str(node.life)
-        nodes.add_row(node.name, process, str(node.pid or "-"), node.address, state, peers)
-    out.print(nodes)
-    impaired = [link for link in view.links if link.fault != Fault()]
-    if not impaired:
-        out.print("All links pass.")
-        return
-    links = Table("from", "to", "fault", "bytes held", "hits")
-    for link in impaired:
-        held, hits = str(link.counters.bytes_held), str(link.counters.faults)
-        links.add_row(link.source, link.target, str(link.fault), held, hits)
-    out.print(links)
-
-
-def ask_state(node: NodeView) -> tuple[str, str]:
-    """The node's own word on itself and its peers; dashes if it cannot say."""
-    if node.life is not Life.READY:
-        return "-", "-"
-    from kvnode import Client, KvnodeError  # 120 ms that no other command needs
-
-    try:
-        with Client(node.address, timeout_s=STATUS_TIMEOUT_S) as client:
-            answer = client.status()
-    except KvnodeError:
-        return "no answer", "-"
-    connected = sum(peer.state == "connected" for peer in answer.peers)
-    return answer.state, f"{connected} of {len(answer.peers)}"
+    show_nodes(view)
+    show_links(view)
 
 
 one_way = click.option("--one-way", is_flag=True, help="Only what travels from A to B.")
@@ -329,19 +303,29 @@ def isolate(node: str) -> None:
 
 @main.command()
 def heal() -> None:
-    """Let all links pass again."""
+    """Let all links pass again.
+
+    Waits, 5 seconds at most, until the running nodes are connected and have caught up.
+    """
     with plain_errors():
-        cluster().heal()
-    out.print("All links pass.")
+        control = cluster()
+        control.heal()
+        rest = await_together(control)
+    show(outcome="All links pass.", rest=rest)
 
 
 @main.command()
 @click.argument("nodes", nargs=-1)
 def start(nodes: tuple[str, ...]) -> None:
-    """Start nodes that are not running; without names, all of them."""
+    """Start nodes that are not running; without names, all of them.
+
+    Waits, 5 seconds at most, until they are connected and have caught up, as far as links pass.
+    """
     with plain_errors():
-        cluster().start(*nodes)
-    out.print(f"{', '.join(nodes) or 'Every node'} is up.")
+        control = cluster()
+        control.start(*nodes)
+        rest = await_together(control, *nodes)
+    show(outcome=f"{', '.join(nodes) or 'Every node'} is up.", rest=rest)
 
 
 @main.command()
@@ -377,10 +361,15 @@ def pause(node: str) -> None:
 @main.command()
 @click.argument("node")
 def resume(node: str) -> None:
-    """Let a halted node run on."""
+    """Let a halted node run on.
+
+    Waits as start does.
+    """
     with plain_errors():
-        cluster().resume(node)
-    out.print(f"{node} runs on.")
+        control = cluster()
+        control.resume(node)
+        rest = await_together(control, node)
+    show(outcome=f"{node} runs on.", rest=rest)
 
 
 @main.command()
@@ -391,7 +380,3 @@ def logs(node: str, lines: int) -> None:
     with plain_errors():
         log = cluster().node(node).log
     click.echo(tail(log, lines))
-
-
-if __name__ == "__main__":
-    main(prog_name="./cluster/local")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from time import monotonic
-from types import TracebackType
 from typing import Final
 
 from rich.console import Console
@@ -36,17 +37,19 @@ class Narration:
     def __enter__(self) -> Narration:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end_progress()
+    def __exit__(self, *_: object) -> None:
+        # After SIGHUP the terminal is gone.
+        with suppress(OSError):
+            self.end_progress()
 
     def say(self, text: str) -> None:
         """One sentence, above the bar if there is one."""
         self._console.print(text, markup=False)
+
+    def complain(self, text: str) -> None:
+        """One sentence on standard error, beside the error that it belongs to."""
+        self.end_progress()
+        sys.stderr.write(f"{text}\n")
 
     def table(self, table: Table) -> None:
         """A table, above the bar if there is one."""

@@ -41,6 +41,11 @@ class Life(StrEnum):
     DIED = "died"
     """Ended without being told to, or not cleanly."""
 
+    @property
+    def clause(self) -> str:
+        """What to say after the node's name."""
+        return "has died" if self is Life.DIED else f"is {self}"
+
 
 class NodeFailed(Exception):
     """A node did not do what it was told; the message has the end of its log."""
@@ -98,6 +103,8 @@ class NodeProcess:
 
     async def start(self, deadline_s: float) -> None:
         """Start it and wait until it serves. Raises ``NodeFailed``; it is then not running."""
+        if self.life is Life.PAUSED:
+            raise NodeFailed(f"{self.name} is paused: resume {self.name} lets it run on")
         if self._process is not None or self.life is Life.STARTING:
             raise NodeFailed(f"{self.name} is already running (pid {self.pid})")
         self.life = Life.STARTING
@@ -180,14 +187,14 @@ class NodeProcess:
     def pause(self) -> None:
         """Halt it with SIGSTOP."""
         if self.life is not Life.READY:
-            raise NodeFailed(f"{self.name} cannot be paused: it is {self.life}")
+            raise NodeFailed(f"{self.name} cannot be paused: it {self.life.clause}")
         self._signal(signal.SIGSTOP)
         self.life = Life.PAUSED
 
     def resume(self) -> None:
         """Let it run on after ``pause``."""
         if self.life is not Life.PAUSED:
-            raise NodeFailed(f"{self.name} cannot be resumed: it is {self.life}")
+            raise NodeFailed(f"{self.name} cannot be resumed: it {self.life.clause}")
         self._signal(signal.SIGCONT)
         self.life = Life.READY
 

@@ -18,22 +18,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
-from time import monotonic, sleep
 from types import TracebackType
 from typing import Final, Self
 
-from cluster.control import STOP_DEADLINE_S, ClusterControl, ClusterError, Contact
+from cluster.control import LOG_FILE, STOP_DEADLINE_S, ClusterControl, ClusterError, Contact
 from cluster.node_process import Life
 from cluster.supervisor import Plan
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SERVE: Final = (sys.executable, "-m", "kvnode", "serve")
-
-POLL_S: Final = 0.02
-"""Between two looks at a condition that has no event."""
 
 
 class NodeDied(ClusterError):
@@ -89,8 +85,8 @@ class LocalCluster(ClusterControl):
     def __exit__(
         self,
         kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
     ) -> None:
         died: list[str] = []
         try:
@@ -115,7 +111,7 @@ class LocalCluster(ClusterControl):
 
     def _start_supervisor(self) -> None:
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        with (self.directory / "supervisor.log").open("ab") as log:
+        with (self.directory / LOG_FILE).open("ab") as log:
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-m", "cluster.supervisor"],
                 stdin=subprocess.PIPE,
@@ -131,49 +127,24 @@ class LocalCluster(ClusterControl):
             plan.close()
             answer = answers.readline().decode().strip()
         if answer != "ready":
-            reason = answer.removeprefix("error: ") or f"see {self.directory / 'supervisor.log'}"
+            reason = answer.removeprefix("error: ") or f"see {self.directory / LOG_FILE}"
             raise ClusterError(f"the cluster did not start: {reason}")
-
-    def wait_ready(self) -> None:
-        """Return when every node serves; raises ``NodeDied`` if one is not running."""
-        down = [node for node in self.status().nodes if node.life is not Life.READY]
-        if down:
-            raise NodeDied("; ".join(f"{node.name} is {node.life}" for node in down))
 
     def wait_connected(self, *names: str, deadline_s: float = 15.0) -> None:
         """Return when these nodes (none named: all) say that they are connected to each other.
 
         Raises ``ClusterError`` naming the links that are not by the deadline.
         """
-        from kvnode import Client, KvnodeError  # grpc, which the command line does without
+        from cluster.convergence import wait_together  # grpc, which nothing else here needs
 
-        names = names or self.names
-        give_up = monotonic() + deadline_s
-        with ExitStack() as stack:
-            clients = {
-                name: stack.enter_context(Client(self.endpoints[name], timeout_s=2.0))
-                for name in names
-            }
-            while True:
-                missing: list[str] = []
-                for name, client in clients.items():
-                    try:
-                        peers = client.status().peers
-                    except KvnodeError as error:
-                        missing.append(f"{name}: {error}")
-                        continue
-                    missing += [
-                        f"{name} -> {peer.name}: {peer.state} {peer.problem}"
-                        for peer in peers
-                        if peer.name in names and peer.state != "connected"
-                    ]
-                if not missing:
-                    return
-                if monotonic() > give_up:
-                    raise ClusterError(
-                        f"not connected after {deadline_s:g} s: {'; '.join(missing)}"
-                    )
-                sleep(POLL_S)
+        missing = wait_together(
+            self.endpoints,
+            list(combinations(names or self.names, 2)),
+            timeout_s=deadline_s,
+            caught_up=False,
+        )
+        if missing:
+            raise ClusterError(f"not connected after {deadline_s:g} s: {'; '.join(missing)}")
 
     def detach(self) -> None:
         """Let the cluster run on after this process; ``cluster.control`` finds it again."""

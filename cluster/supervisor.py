@@ -190,6 +190,12 @@ class Supervisor:
                 f"there is no node {name!r}; the nodes are {', '.join(self._nodes)}"
             ) from None
 
+    def _running(self, name: str) -> NodeProcess:
+        node = self._node(name)
+        if node.pid is None:
+            raise Refused(f"{name} is not running: it {node.life.clause}")
+        return node
+
     async def _start(self, names: list[str], deadline_s: float) -> None:
         if names:
             nodes = [self._node(name) for name in names]
@@ -203,10 +209,10 @@ class Supervisor:
             raise Refused("\n".join(map(str, failures)))
 
     async def _stop(self, name: str, deadline_s: float) -> None:
-        await self._node(name).stop(deadline_s)
+        await self._running(name).stop(deadline_s)
 
     async def _kill(self, name: str) -> None:
-        await self._node(name).kill()
+        await self._running(name).kill()
 
     async def _pause(self, name: str) -> None:
         self._node(name).pause()

@@ -1,6 +1,7 @@
 """Regenerate the checked-in protobuf code: ``python proto/generate.py [--into DIR]``.
 
-The output goes to ``kvnode/v1/`` (or below DIR); ``tests/test_proto.py`` fails when it is stale.
+The output goes to ``kvnode/v1/`` (or below DIR); ``tests/architecture/test_package.py`` fails when
+it is stale.
 """
 
 import argparse
@@ -12,7 +13,13 @@ PROTO = Path(__file__).resolve().parent
 
 def generate(into: Path) -> None:
     """Write ``kvnode/v1/*_pb2.py(i)`` and ``*_pb2_grpc.py`` below ``into``; raise on any error."""
-    from grpc_tools import protoc
+    try:
+        from grpc_tools import protoc
+    except ImportError:
+        raise SystemExit(
+            "grpcio-tools is not installed: run ./cluster/setup test first, "
+            "then .venv/bin/python proto/generate.py"
+        ) from None
 
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.glob("kvnode/v1/*.proto"))
     include = Path(protoc.__file__).parent / "_proto"

@@ -68,7 +68,7 @@ def test_the_tour_shows_what_really_happens() -> None:
             steps += 1
     finally:
         subprocess.run(["./cluster/local", "down"], cwd=ROOT, capture_output=True, check=False)
-    assert steps >= 20
+    assert steps >= 19
     assert not (ROOT / ".kvnode-cluster").exists()
 
 

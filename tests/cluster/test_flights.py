@@ -8,7 +8,15 @@ from itertools import pairwise
 
 import pytest
 
-from cluster.flights import Flight, FlightsNotFound, Totals, parse_flights, read_flights, totals_of
+from cluster.flights import (
+    FLIGHTS,
+    Flight,
+    FlightsNotFound,
+    Totals,
+    parse_flights,
+    read_flights,
+    totals_of,
+)
 from cluster.notes import Note, wrong_survivors
 from cluster.operations import OPERATIONS_PER_FLIGHT_MAX, batch_of, days_shared_by_airports
 from cluster.replay import SLICE_ROWS_MAX
@@ -136,6 +144,10 @@ def test_first_real_flight_is_as_published() -> None:
         "origin": "EWR",
         "dest": "IAH",
     }
+
+
+def test_there_are_as_many_flights_as_the_help_says() -> None:
+    assert len(real(FLIGHTS + 1)) == FLIGHTS
 
 
 def test_real_flights_are_in_the_order_of_their_days() -> None:

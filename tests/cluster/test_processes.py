@@ -11,29 +11,15 @@ from pathlib import Path
 import pytest
 
 from cluster.control import ClusterError
-from cluster.processes import LocalCluster, NodeDied
+from cluster.processes import ROOT, LocalCluster, NodeDied
 from kvnode import Client
 from tests.cluster.convergence import wait_for
+from tests.cluster.leftovers import running_in
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc"),
 ]
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def running_in(directory: Path) -> list[str]:
-    """Command lines of processes that were started for this directory."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:  # it ended while we looked
-            continue
-        if str(directory) in line:
-            found.append(line)
-    return found
 
 
 def test_a_cluster_ends_with_its_block(tmp_path: Path) -> None:
@@ -97,6 +83,20 @@ def test_the_nodes_end_with_a_killed_owner(tmp_path: Path) -> None:
     wait_for(lambda: running_in(tmp_path) == [], "all processes end with their owner")
 
 
+def test_what_does_not_run_is_not_ended_and_what_is_paused_not_started(tmp_path: Path) -> None:
+    with LocalCluster(2, directory=tmp_path) as cluster:
+        cluster.kill("n1")
+        with pytest.raises(ClusterError, match="n1 is not running: it is killed"):
+            cluster.kill("n1")
+        with pytest.raises(ClusterError, match="n1 is not running: it is killed"):
+            cluster.stop("n1")
+        cluster.start("n1")
+        cluster.pause("n1")
+        with pytest.raises(ClusterError, match="n1 is paused: resume n1"):
+            cluster.start("n1")
+        cluster.resume("n1")
+
+
 def test_a_stopped_node_keeps_its_port_and_data(tmp_path: Path) -> None:
     with LocalCluster(2, directory=tmp_path) as cluster:
         endpoint = cluster.endpoint("n1")
@@ -106,37 +106,3 @@ def test_a_stopped_node_keeps_its_port_and_data(tmp_path: Path) -> None:
             cluster.start("n1")
             assert cluster.endpoint("n1") == endpoint
             assert client.get("kept").value == b"value"
-
-
-def local(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ./cluster/local."""
-    return subprocess.run(
-        ["./cluster/local", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_commands_without_a_cluster_say_what_to_do() -> None:
-    if (ROOT / ".kvnode-cluster").exists():
-        pytest.skip("a local cluster is up: ./cluster/local down")
-    done = local("cut", "n1", "n2")
-    assert done.returncode != 0
-    assert "./cluster/local up" in done.stderr
-
-
-def test_up_twice_is_refused_and_down_cleans_up() -> None:
-    if (ROOT / ".kvnode-cluster").exists():
-        pytest.skip("a local cluster is up: ./cluster/local down")
-    try:
-        assert local("up", "--nodes", "1").returncode == 0
-        again = local("up")
-        assert again.returncode != 0
-        assert "down" in again.stderr
-    finally:
-        assert local("down").returncode == 0
-    assert not (ROOT / ".kvnode-cluster").exists()
-    assert running_in(ROOT / ".kvnode-cluster") == []
