@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         OperationReceipt,
         Receipt,
         StoredValue,
+        ValueTypeError,
     )
     from kvnode.errors import (
         DataDamaged,
@@ -52,6 +53,7 @@ _HOMES: Final = {
     "OperationReceipt": "kvnode.client.values",
     "Receipt": "kvnode.client.values",
     "StoredValue": "kvnode.client.values",
+    "ValueTypeError": "kvnode.client.values",
     "DataDamaged": "kvnode.errors",
     "DeadlineExceeded": "kvnode.errors",
     "FailedPrecondition": "kvnode.errors",
@@ -90,6 +92,7 @@ __all__ = [
     "RequestRefused",
     "ResourceExhausted",
     "StoredValue",
+    "ValueTypeError",
 ]
 
 

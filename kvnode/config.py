@@ -141,7 +141,9 @@ def load(file: Path | None, **flags: Any) -> Config:
     if file is not None:
         try:
             settings = tomllib.loads(file.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:  # its own text names the file too
+            raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"cannot read {file}: {error}") from error
     unknown = sorted(settings.keys() - {item.name for item in fields(Config)})
     if unknown:

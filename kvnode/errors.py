@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from grpc import StatusCode
@@ -104,13 +105,29 @@ class NodeUnavailable(RequestRefused):
 class OutcomeUnknown(KvnodeError):
     """A write was sent and no reply came: it happened or it did not.
 
-    ``request_id`` asked again of the same node gives the first outcome, or does it once.
+    The node at ``endpoint`` can tell, also after a restart: the same write under the same
+    ``request_id`` gives its first outcome, or does it once. It remembers the ids of the last
+    100,000 requests. Other nodes can not tell: that a read there does not show the write says
+    nothing, and they would carry it out a second time. ::
+
+        try:
+            client.increment("visits", 5)
+        except OutcomeUnknown as error:
+            with Client(error.endpoint) as same:
+                receipt = same.increment("visits", 5, request_id=error.request_id)
+
+    A put or delete with a ``context`` may also simply be repeated with that context, anywhere:
+    nothing that its caller did not see is replaced. At worst both puts happened, and the key
+    holds the value twice until the next write. Never simply repeat an increment, it may count
+    twice.
     """
 
-    def __init__(self, message: str, *, request_id: bytes, endpoint: str) -> None:
+    def __init__(self, message: str, *, request_id: bytes, endpoint: str, write: str) -> None:
         super().__init__(message)
         self.request_id = request_id
         self.endpoint = endpoint
+        self.write = write
+        """Which write it is, for messages: "increment of key 'visits'"."""
 
 
 class DeadlineExceeded(KvnodeError):
@@ -129,3 +146,32 @@ EXCEPTIONS: Final[dict[StatusCode, type[RequestRefused]]] = {
     StatusCode.DATA_LOSS: DataDamaged,
     StatusCode.UNAVAILABLE: NodeUnavailable,
 }
+
+
+CAUSE_CHARACTERS_MAX: Final = 80
+"""One cell of a table, or one of several endpoints in a message."""
+
+CAUSES: Final = (
+    ("Connection refused", "connection refused"),
+    ("Connection reset", "connection reset"),
+    ("lookup failed", "host name not found"),
+    ("errors resolving", "host name not found"),
+    ("DNS resolution failed", "host name not found"),
+    ("Failed parsing HTTP/2", "not a gRPC server"),
+    ("before receiving SETTINGS", "connected, but nobody answers"),
+)
+"""What gRPC's text about a broken connection contains, and what it means."""
+
+
+def cause_of(details: str) -> str:
+    """Why a connection failed, in a few words.
+
+    gRPC tells of every layer it went through, outermost first, in some 250 characters; what went
+    wrong is in the last part.
+    """
+    for part, meaning in CAUSES:
+        if part in details:
+            return meaning
+    last = re.split(r": |\n", details.strip())[-1].strip(" .!")
+    cut = last[:CAUSE_CHARACTERS_MAX]
+    return cut if cut == last else cut[:-3] + "..."

@@ -151,7 +151,7 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
         (
             "log",
             f"blocks {log.first_arrival} to {log.last_arrival},"
-            f" {size(log.used_bytes)} of {size(log.map_bytes)}",
+            f" {size(log.used_bytes)} (grows by itself)",
         ),
         (
             "checkpoint",
@@ -160,8 +160,7 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
         ),
         (
             "state store",
-            f"{checkpoint.stored_keys} keys,"
-            f" {size(checkpoint.used_bytes)} of {size(checkpoint.map_bytes)};"
+            f"{checkpoint.stored_keys} keys, {size(checkpoint.used_bytes)} (grows by itself);"
             f" in memory {checkpoint.memtable_keys} keys, {size(checkpoint.memtable_bytes)}",
         ),
         ("clock", f"{found.clock_offset_ms:+d} ms against the median of all members"),

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
+from kvnode.cli.interrupts import raise_on_interrupt
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
 
     # generic in click's types, but at run time only since click 8.4
     ParamType: TypeAlias = click.ParamType[bytes]
+    IntParamType: TypeAlias = click.ParamType[int]
 else:
-    ParamType = click.ParamType
+    ParamType = IntParamType = click.ParamType
 
 TIMEOUT_S: Final = 5.0
 
 VALUE_BYTES_MAX: Final = 1 << 20
 """Where reading a file or standard input stops: what is longer no node takes."""
+
+DASH_HINT: Final = "Put -- before a key or value that begins with a dash."
 
 BASE64_KEYS: Final = "kvnode.cli.base64_keys"
 """In the context's ``meta``: keys of this command line are base64."""
@@ -48,14 +53,37 @@ class Settings:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from kvnode.client.client import DEFAULT_ENDPOINT, Client
 
+        raise_on_interrupt()  # loaded; from here on there can be a write on its way
         return Client(self.endpoints or DEFAULT_ENDPOINT, timeout_s=self.timeout_s)
 
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)
 
 
+class Count(click.IntRange):
+    """1 or more of something."""
+
+    name = "whole number"
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+
+class Seconds(click.FloatRange):
+    """A time to wait."""
+
+    name = "number"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+
 def connection_options(envvar: str | None = None) -> Callable[[AnyCallable], AnyCallable]:
-    """--endpoint, --timeout and --json, kept in ``Settings``; ``envvar`` names endpoints too."""
+    """--endpoint, --timeout and --json, kept in ``Settings``.
+
+    ``envvar`` names endpoints too. It is read once, for the options before the command: read again
+    for those after it, it would overrule them. Its name is in the help of both.
+    """
     options = (
         click.option(
             "-e",
@@ -64,14 +92,14 @@ def connection_options(envvar: str | None = None) -> Callable[[AnyCallable], Any
             multiple=True,
             metavar="HOST:PORT",
             envvar=envvar,
-            show_envvar=envvar is not None,
             expose_value=False,
             callback=note_endpoints,
-            help="A node; repeat it or separate several by commas.  [default: 127.0.0.1:7080]",
+            help="A node; repeat it or separate several by commas.  [env var: KVNODE_ENDPOINTS;"
+            " default: 127.0.0.1:7080]",
         ),
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Seconds(),
             metavar="SECONDS",
             expose_value=False,
             callback=note_timeout,
@@ -187,6 +215,30 @@ class TokenType(ParamType):
             ) from error
 
 
+class AmountType(IntParamType):
+    """What is added or taken away: 1 or more. ``other`` says which command does the opposite."""
+
+    name = "amount"
+
+    def __init__(self, other: str) -> None:
+        self.hint = f"AMOUNT is 1 or more; {other}"
+
+    def convert(
+        self,
+        value: str | int,
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,
+    ) -> int:
+        """The number; how large it may be the client knows."""
+        try:
+            amount = int(value)
+        except ValueError:
+            raise click.UsageError(f"AMOUNT {value!r} is not a whole number", ctx) from None
+        if amount < 1:
+            raise click.UsageError(f"AMOUNT {amount} is too small. {self.hint}", ctx)
+        return amount
+
+
 KEY: Final = KeyType()
 VALUE: Final = BytesType()
 TOKEN: Final = TokenType()
@@ -200,10 +252,13 @@ file_option = click.option(
 )
 
 
-def value_of(value: bytes | None, path: str | None, what: str = "VALUE") -> bytes:
-    """The value from the argument, the file or, for "-", standard input."""
+def value_of(value: bytes | None, path: str | None, choices: str) -> bytes:
+    """The value from the argument, the file or, for "-", standard input.
+
+    ``choices`` says in how many ways it can be given, if it was given in none or in several.
+    """
     if (value is None) == (path is None):
-        raise click.UsageError(f"Give one of {what}, --file FILE, or - for standard input")
+        raise click.UsageError(f"Give one of {choices}")
     if path is not None:
         return read_value(path)
     assert value is not None
@@ -230,6 +285,11 @@ def decode_base64(text: str) -> bytes:
         return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
     except binascii.Error as error:
         raise ValueError(str(error)) from error
+
+
+def encode_base64(raw: bytes) -> str:
+    """Bytes as --key-base64 takes them; never with a dash, which could pass for an option."""
+    return base64.b64encode(raw).decode()
 
 
 def encode_token(context: bytes) -> str:

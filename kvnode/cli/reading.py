@@ -10,6 +10,7 @@ import click
 
 from kvnode.cli.options import (
     KEY,
+    Count,
     Settings,
     connection_options,
     encode_token,
@@ -106,7 +107,7 @@ def write_value(value: int | bytes, *, raw: bool) -> None:
 @click.argument("prefix", type=KEY, default=b"")
 @click.option("--start", type=KEY, default=b"", metavar="KEY", help="Only keys >= KEY.")
 @click.option("--end", type=KEY, default=b"", metavar="KEY", help="Only keys < KEY.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N keys.")
+@click.option("--limit", type=Count(), metavar="N", help="At most N keys.")
 @click.option("--keys-only", is_flag=True, help="Keys alone, one a line.")
 @key_base64_option
 @connection_options()
@@ -142,7 +143,7 @@ def scan(
 
 @click.command()
 @click.argument("prefix", type=KEY, default=b"")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N keys.")
+@click.option("--limit", type=Count(), metavar="N", help="At most N keys.")
 @click.option("--keys-only", is_flag=True, help="Keys alone, one a line.")
 @key_base64_option
 @connection_options()

@@ -59,7 +59,12 @@ def siblings(settings: Settings, *, key: bytes) -> None:
     metavar="N|DOT",
     help="Keep the value of this number or, safe against renumbering, of this dot.",
 )
-@click.option("--value", type=VALUE, metavar="VALUE", help="Store this merged value.")
+@click.option(
+    "--value",
+    type=VALUE,
+    metavar="VALUE",
+    help="Store this merged value; - is standard input.",
+)
 @file_option
 @key_base64_option
 @connection_options()
@@ -87,7 +92,9 @@ def resolve(
         raise click.UsageError("Give one of --keep, --value and --file")
     merged = None
     if keep is None:
-        merged = value_of(value, path, "--keep N, --value VALUE")
+        merged = value_of(
+            value, path, "--keep N, --value VALUE, or --file FILE (- is standard input)"
+        )
     with settings.client() as client:
         state = client.get(key)
         if keep is not None:

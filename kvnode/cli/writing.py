@@ -10,6 +10,7 @@ from kvnode.cli.options import (
     KEY,
     TOKEN,
     VALUE,
+    AmountType,
     Settings,
     connection_options,
     encode_token,
@@ -21,15 +22,24 @@ from kvnode.cli.options import (
 from kvnode.cli.output import bytes_object, escaped, write_json, write_line
 
 if TYPE_CHECKING:
+    from kvnode.client.client import Client
     from kvnode.client.values import DataType, Receipt
 
-TYPE_NAMES: Final = ("g_counter", "pn_counter", "lww_register", "siblings")
+COUNTER_NAMES: Final = ("g_counter", "pn_counter")
+TYPE_NAMES: Final = (*COUNTER_NAMES, "lww_register", "siblings")
 
 context_option = click.option(
     "--context",
     type=TOKEN,
     metavar="TOKEN",
     help="Replace exactly what was read with TOKEN ('get --show-context').",
+)
+
+counter_type_option = click.option(
+    "--type",
+    "type_name",
+    type=click.Choice(COUNTER_NAMES),
+    help="Which counter; needed only for a key that is both.",
 )
 
 
@@ -55,9 +65,10 @@ def put(
 ) -> None:
     """Store VALUE under KEY.
 
-    It replaces what the node holds now; with --context exactly what was read then, so that
-    values written since survive beside it; with --blind nothing. VALUE - is standard input; put
-    -- before a value that begins with a dash.
+    It replaces what the node holds now, all values of a conflict too (which is said then, except
+    in JSON); with --context exactly what was read then, so that values written since survive
+    beside it; with --blind nothing. VALUE - is standard input; put -- before a value that begins
+    with a dash.
 
     \b
     Examples:
@@ -67,10 +78,29 @@ def put(
       kvnode put user:1 'Ada L.' --context "$(kvnode get user:1 --json | jq -r .context)"
       kvnode put position:N123 12.5,47.1 --lww
     """
-    content = value_of(value, path)
+    content = value_of(value, path, "VALUE, --file FILE, or - for standard input")
+    tells = not (lww or blind or context or settings.json)
     with settings.client() as client:
+        replaced = siblings_held(client, key) if tells else 0
         receipt = client.put(key, content, lww=lww, context=context, blind=blind)
-    write_receipt(settings, key, receipt, "stored")
+    place = f" in place of {replaced} conflicting values" if replaced > 1 else ""
+    write_receipt(settings, key, receipt, "stored", place)
+
+
+def siblings_held(client: Client, key: bytes) -> int:
+    """How many values a plain put is about to replace, only to be told; 0 if that cannot be read.
+
+    Where nobody answers a read nobody would take the write, and so far it is certain that nothing
+    was written: that error stands.
+    """
+    from kvnode.errors import DeadlineExceeded, KvnodeError, NodeUnavailable
+
+    try:
+        return len(client.get(key).siblings)
+    except (NodeUnavailable, DeadlineExceeded):
+        raise
+    except KvnodeError:
+        return 0
 
 
 @click.command()
@@ -104,12 +134,15 @@ def delete(settings: Settings, *, key: bytes, type_name: str | None, context: by
 
 @click.command()
 @click.argument("key", type=KEY)
-@click.argument("amount", type=click.IntRange(min=1), default=1)
+@click.argument("amount", type=AmountType("'kvnode decr' takes away"), default=1)
 @click.option("--grow-only", is_flag=True, help="A counter that can never be decremented.")
+@counter_type_option
 @key_base64_option
 @connection_options()
 @pass_settings
-def incr(settings: Settings, *, key: bytes, amount: int, grow_only: bool) -> None:
+def incr(
+    settings: Settings, *, key: bytes, amount: int, grow_only: bool, type_name: str | None
+) -> None:
     """Add AMOUNT to the counter KEY.
 
     1 if not given. Prints the sum that the node then has.
@@ -123,7 +156,9 @@ def incr(settings: Settings, *, key: bytes, amount: int, grow_only: bool) -> Non
       kvnode incr visits
       kvnode incr bytes-sent 4096 --grow-only
     """
-    kind = type_of("g_counter") if grow_only else None
+    if grow_only and type_name:
+        raise click.UsageError("Give one of --grow-only and --type")
+    kind = type_of("g_counter" if grow_only else type_name)
     with settings.client() as client:
         receipt = client.increment(key, amount, type=kind)
     write_sum(settings, key, receipt)
@@ -131,11 +166,12 @@ def incr(settings: Settings, *, key: bytes, amount: int, grow_only: bool) -> Non
 
 @click.command()
 @click.argument("key", type=KEY)
-@click.argument("amount", type=click.IntRange(min=1), default=1)
+@click.argument("amount", type=AmountType("'kvnode incr' adds"), default=1)
+@counter_type_option
 @key_base64_option
 @connection_options()
 @pass_settings
-def decr(settings: Settings, *, key: bytes, amount: int) -> None:
+def decr(settings: Settings, *, key: bytes, amount: int, type_name: str | None) -> None:
     """Take AMOUNT off the counter KEY.
 
     1 if not given. Prints the sum that the node then has.
@@ -146,7 +182,7 @@ def decr(settings: Settings, *, key: bytes, amount: int) -> None:
       kvnode decr balance 100
     """
     with settings.client() as client:
-        receipt = client.increment(key, -amount)
+        receipt = client.increment(key, -amount, type=type_of(type_name))
     write_sum(settings, key, receipt)
 
 
@@ -157,12 +193,14 @@ def type_of(name: str | None) -> DataType | None:
     return None if name is None else DataType[name.upper()]
 
 
-def write_receipt(settings: Settings, key: bytes, receipt: Receipt, done: str) -> None:
-    """What became of a put or delete."""
+def write_receipt(
+    settings: Settings, key: bytes, receipt: Receipt, done: str, place: str = ""
+) -> None:
+    """What became of a put or delete; ``place`` says what a put took the place of."""
     if settings.json:
         write_json(receipt_object(key, receipt))
     else:
-        write_line(f"{done} {escaped(key)} (write {receipt.dot} at {receipt.endpoint})")
+        write_line(f"{done} {escaped(key)}{place} (write {receipt.dot} at {receipt.endpoint})")
 
 
 def write_sum(settings: Settings, key: bytes, receipt: Receipt) -> None:

@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 from grpc import StatusCode
 
 from kvnode.core.errors import Reason
-from kvnode.errors import InvalidArgument
+from kvnode.errors import InvalidArgument, cause_of
 
 MESSAGE_BYTES_MAX: Final = 128 << 20
 """Above the largest page of a scan (2 MiB and one value) and the largest batch (4 MiB)."""
@@ -81,14 +81,15 @@ class Endpoint:
     """The address of one node, connected on first use. Thread safe.
 
     ``answered_at``: when the node answered last (monotonic seconds), None before the first answer
-    and after a call without one. ``resting``: the last call found nobody. Both are hints; threads
-    may overwrite each other's.
+    and after a call without one. ``resting``: the last call found nobody. ``trouble``: why it could
+    not be reached, for messages. All are hints; threads may overwrite each other's.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.answered_at: float | None = None
         self.resting = False
+        self.trouble = ""
         self._lock = threading.Lock()
         self._closed = False
         self._channel: grpc.Channel | None = None
@@ -111,6 +112,11 @@ class Endpoint:
             )
         except grpc.RpcError as error:
             code = error.code()
+            if code is StatusCode.UNAVAILABLE:
+                self.trouble = cause_of(error.details() or "")
+            elif code in SILENT:
+                # while gRPC rests it does not say why; the last attempt did
+                self.trouble = self.trouble or "no answer in time"
         except (ValueError, RuntimeError):  # closed by another thread
             return False
         self._note(code)
@@ -142,6 +148,8 @@ class Endpoint:
     def _note(self, code: StatusCode) -> None:
         """Keep what the end of a call shows; also an error can show that somebody is there."""
         self.resting = code in SILENT
+        if not self.resting:
+            self.trouble = ""
         self.answered_at = None if self.resting else time.monotonic()
 
     def _callable(
@@ -169,16 +177,23 @@ def remaining_s(until: float) -> float:
 
 
 def addresses_of(endpoints: str | Sequence[str]) -> tuple[str, ...]:
-    """The addresses in "HOST:PORT,HOST:PORT" or a sequence of such, each once, in order."""
+    """The addresses in "HOST:PORT,HOST:PORT" or a sequence of such, each once, in order.
+
+    Nothing between two commas or after the last one is no endpoint and no mistake.
+    """
     listed = [endpoints] if isinstance(endpoints, str) else list(endpoints)
     found: dict[str, None] = {}
     for text in listed:
         if not isinstance(text, str):
             raise InvalidArgument(f"endpoint {text!r} is not text", reason=Reason.BAD_REQUEST)
         for part in text.split(","):
-            found[checked_address(part.strip())] = None
+            if part.strip():
+                found[checked_address(part.strip())] = None
     if not found:
-        raise InvalidArgument("no endpoint given", reason=Reason.BAD_REQUEST)
+        raise InvalidArgument(
+            "no endpoint given; one is HOST:PORT, for example 127.0.0.1:7080",
+            reason=Reason.BAD_REQUEST,
+        )
     return tuple(found)
 
 

@@ -5,9 +5,9 @@
 ...     client.increment("visits")
 ...     print(client.get("user:1").value)
 
-Every call ends within ``timeout_s``. What a failed call means is in the exception's type
-(``kvnode.errors``); which endpoint is asked, and when a write is sent again, is in
-``kvnode.client.failover``.
+Every call ends within ``timeout_s``, of ``scan`` and ``conflicts`` every page. What a failed call
+means is in the exception's type (``kvnode.errors``); which endpoint is asked, and when a write is
+sent again, is in ``kvnode.client.failover``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from kvnode.client.operations import (
     delete_message,
     increment_message,
     key_bytes,
-    operation_messages,
     page_keys,
     put_message,
     refuse,
     request_id_bytes,
+    write_request,
 )
 from kvnode.client.values import (
     BatchReceipt,
@@ -57,6 +57,9 @@ DEFAULT_ENDPOINT: Final = "127.0.0.1:7080"
 DEFAULT_TIMEOUT_S: Final = 5.0
 DEFAULT_PAGE_KEYS: Final = 1_000
 
+REPEATABLE: Final = ", or repeat it with the same context"
+"""What else a caller may do about a put or delete with a context whose outcome is unknown."""
+
 GET: Final = Method("/kvnode.v1.KeyValue/Get", kv_pb2.GetRequest, kv_pb2.GetResponse)
 BATCH_GET: Final = Method(
     "/kvnode.v1.KeyValue/BatchGet", kv_pb2.BatchGetRequest, kv_pb2.BatchGetResponse
@@ -78,13 +81,21 @@ LIST_CONFLICTS: Final = Method(
 class Client:
     """A connection to a kvnode cluster through one or more of its nodes. Thread safe.
 
-    ``endpoints``: "HOST:PORT,HOST:PORT" or a sequence of such, each the address of *one* node,
-    asked in this order until one answers. Nothing is sent before the first call.
+    ``endpoints``: "HOST:PORT,HOST:PORT" or a sequence of such, each the address of *one* node. A
+    call goes to the node that answered last, at first to the first one named; if that cannot be
+    reached or cannot take the call, to the others in order. Nothing is sent before the first call.
+    ``timeout_s`` bounds a call in all; ``scan`` and ``conflicts`` make a call for every page.
 
     Keys are ``bytes`` or ``str`` (UTF-8), 1 to 480 bytes; values ``bytes`` or ``str``, up to 1 MiB.
-    Every write takes ``request_id`` (16 bytes, random unless given): with the id and the endpoint
-    of an ``OutcomeUnknown``, a client of that one endpoint gets the first outcome, or the write
-    done once. The node remembers ids for a limited time.
+    Every write has a ``request_id`` (16 bytes, random unless given), by which a node does it once
+    however often it is asked. A write that got no reply until ``timeout_s`` raises
+    ``OutcomeUnknown``; whoever needs to know asks the same node again with the same id::
+
+        try:
+            client.put("user:1", "Ada")
+        except OutcomeUnknown as error:
+            with Client(error.endpoint) as same:
+                receipt = same.put("user:1", "Ada", request_id=error.request_id)
     """
 
     def __init__(
@@ -181,7 +192,9 @@ class Client:
         put = put_message(Put(key, value, lww, context, blind))
         request = kv_pb2.PutRequest(put=put, request_id=self._request_id(request_id))
         what = f"put of key {shown(put.key)}"
-        reply, endpoint = self._failover.write(PUT, request, request.request_id, what)
+        reply, endpoint = self._failover.write(
+            PUT, request, request.request_id, what, REPEATABLE if context else ""
+        )
         return receipt_of(reply, endpoint)
 
     def delete(
@@ -196,7 +209,9 @@ class Client:
         delete = delete_message(Delete(key, type, context))
         request = kv_pb2.DeleteRequest(delete=delete, request_id=self._request_id(request_id))
         what = f"delete of key {shown(delete.key)}"
-        reply, endpoint = self._failover.write(DELETE, request, request.request_id, what)
+        reply, endpoint = self._failover.write(
+            DELETE, request, request.request_id, what, REPEATABLE if context else ""
+        )
         return receipt_of(reply, endpoint)
 
     def increment(
@@ -220,18 +235,18 @@ class Client:
         self, operations: Iterable[Operation], *, request_id: bytes | None = None
     ) -> BatchReceipt:
         """All operations or none, seen whole or not at all on every replica."""
-        messages = operation_messages(operations)
-        request = kv_pb2.WriteRequest(operations=messages, request_id=self._request_id(request_id))
+        request = write_request(operations, self._request_id(request_id))
         if request.ByteSize() > MESSAGE_BYTES_MAX:  # its contexts do not count for the node
             raise refuse(
                 Reason.BATCH_TOO_LARGE, f"the batch takes more than {MESSAGE_BYTES_MAX} bytes"
             )
-        what = f"a batch of {len(messages)} operations"
+        count = len(request.operations)
+        what = f"a batch of {count} operations"
         reply, endpoint = self._failover.write(WRITE, request, request.request_id, what)
-        if len(reply.results) != len(messages):
-            raise NodeFailure(f"{len(messages)} operations sent, {len(reply.results)} results")
+        if len(reply.results) != count:
+            raise NodeFailure(f"{count} operations sent, {len(reply.results)} results")
         return BatchReceipt(
-            receipts=tuple(operation_receipt_of(result) for result in reply.results),
+            receipts=tuple(map(operation_receipt_of, reply.results)),
             session=vector_of(reply.session),
             repeated=reply.repeated,
             endpoint=endpoint,

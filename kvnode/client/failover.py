@@ -75,8 +75,8 @@ class Failover:
             except RpcError as error:
                 failure = failure_of(error, endpoint.address)
                 if failure.fate in (Fate.REFUSED, Fate.BROKEN):
-                    raise failure.exception from error
-                failure.exception.__cause__ = error
+                    raise failure.exception from failure.cause
+                failure.exception.__cause__ = failure.cause
                 problems.append((endpoint, failure.exception))
             else:
                 self._preferred = endpoint
@@ -84,11 +84,17 @@ class Failover:
         raise summary(problems)
 
     def write(
-        self, method: Method[RequestT, ReplyT], request: RequestT, request_id: bytes, what: str
+        self,
+        method: Method[RequestT, ReplyT],
+        request: RequestT,
+        request_id: bytes,
+        what: str,
+        otherwise: str = "",
     ) -> tuple[ReplyT, str]:
         """The reply and the address of the endpoint that took the write.
 
-        ``request_id`` is the one in ``request``; ``what`` names the write in messages.
+        ``request_id`` is the one in ``request``; ``what`` names the write in messages, and
+        ``otherwise`` says what else than asking again is safe if its outcome is unknown.
         """
         deadline = self._start()
         problems: list[tuple[Endpoint, KvnodeError | None]] = []
@@ -101,16 +107,17 @@ class Failover:
             except RpcError as error:
                 failure = failure_of(error, endpoint.address)
                 if failure.fate is Fate.ELSEWHERE:
-                    failure.exception.__cause__ = error
+                    failure.exception.__cause__ = failure.cause
                     problems.append((endpoint, failure.exception))
                     continue
                 if failure.fate is not Fate.LOST:
-                    raise failure.exception from error
+                    raise failure.exception from failure.cause
                 unknown = OutcomeUnknown(
                     f"no reply from {endpoint.address} to {what}: it may have happened or not;"
-                    " read before you repeat it",
+                    f" ask {endpoint.address} again with the same request_id{otherwise}",
                     request_id=request_id,
                     endpoint=endpoint.address,
+                    write=what,
                 )
                 unknown.__cause__ = error
                 reply = self._ask_again(endpoint, method, request, deadline, unknown)
@@ -144,7 +151,7 @@ class Failover:
             except RpcError as error:
                 failure = failure_of(error, endpoint.address)
                 if isinstance(failure.exception, InvalidArgument):
-                    raise failure.exception from error
+                    raise failure.exception from failure.cause
                 if is_final(failure):
                     raise unknown from error
                 pause_s = wished_pause_s(failure) or pause_s
@@ -186,10 +193,10 @@ def summary(problems: Sequence[tuple[Endpoint, KvnodeError | None]]) -> KvnodeEr
     if len(problems) == 1 and said:
         return said[0]
     if not said:
-        names = ", ".join(endpoint.address for endpoint, _ in problems)
+        names = ", ".join(unreached(endpoint, "") for endpoint, _ in problems)
         return NodeUnavailable(f"no node can be reached at {names}")
     message = "no endpoint answered: " + "; ".join(
-        f"{endpoint.address} cannot be reached" if problem is None else str(problem)
+        unreached(endpoint, " cannot be reached") if problem is None else str(problem)
         for endpoint, problem in problems
     )
     last = said[-1]
@@ -202,3 +209,9 @@ def summary(problems: Sequence[tuple[Endpoint, KvnodeError | None]]) -> KvnodeEr
         combined = type(last)(message)
     combined.__cause__ = last
     return combined
+
+
+def unreached(endpoint: Endpoint, verb: str) -> str:
+    """An endpoint that could not be reached, and why if gRPC told."""
+    why = f" ({endpoint.trouble})" if endpoint.trouble else ""
+    return f"{endpoint.address}{verb}{why}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from kvnode.client.values import DataType, shown
 from kvnode.core.errors import Reason
@@ -27,6 +27,9 @@ BATCH_BYTES_MAX: Final = 4 << 20
 PAGE_KEYS_MAX: Final = 10_000
 REQUEST_ID_BYTES: Final = 16
 INT64_MAX: Final = (1 << 63) - 1
+
+WIRE_TYPES: Final = {kind: cast("types_pb2.DataType", int(kind)) for kind in DataType}
+"""The numbers of the wire; protobuf takes plain integers sooner than an enum's members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +82,13 @@ def refuse(reason: Reason, message: str) -> InvalidArgument:
 def key_bytes(key: bytes | str) -> bytes:
     """The key as bytes, 1 to 480 of them."""
     raw = as_bytes(key, Reason.BAD_KEY, "key")
+    if 0 < len(raw) <= KEY_BYTES_MAX:
+        return raw
     if not raw:
         raise refuse(Reason.BAD_KEY, f"an empty key; a key has 1 to {KEY_BYTES_MAX} bytes")
-    if len(raw) > KEY_BYTES_MAX:
-        raise refuse(
-            Reason.BAD_KEY,
-            f"key {shown(raw)} is too long; a key has 1 to {KEY_BYTES_MAX} bytes",
-        )
-    return raw
+    raise refuse(
+        Reason.BAD_KEY, f"key {shown(raw)} is too long; a key has 1 to {KEY_BYTES_MAX} bytes"
+    )
 
 
 def bound_bytes(bound: bytes | str, what: str) -> bytes:
@@ -126,115 +128,131 @@ def page_keys(page_size: int) -> int:
 
 def put_message(put: Put) -> kv_pb2.Put:
     """A put that a node can take."""
+    message = kv_pb2.Put()
+    fill_put(message, put)
+    return message
+
+
+def increment_message(increment: Increment) -> kv_pb2.Increment:
+    """An increment that a node can take."""
+    message = kv_pb2.Increment()
+    fill_increment(message, increment)
+    return message
+
+
+def delete_message(delete: Delete) -> kv_pb2.Delete:
+    """A delete that a node can take."""
+    message = kv_pb2.Delete()
+    fill_delete(message, delete)
+    return message
+
+
+def write_request(operations: Iterable[Operation], request_id: bytes) -> kv_pb2.WriteRequest:
+    """A batch that a node can take: 1 to 10,000 operations, 4 MiB.
+
+    Filled in place: a message built first and then copied into the batch took 5 us an
+    operation instead of 2.
+    """
+    request = kv_pb2.WriteRequest(request_id=request_id)
+    add = request.operations.add
+    total_bytes = 0
+    position = -1
+    for position, operation in enumerate(operations):
+        if position == BATCH_OPERATIONS_MAX:
+            raise refuse(
+                Reason.BATCH_TOO_LARGE, f"a batch has at most {BATCH_OPERATIONS_MAX} operations"
+            )
+        try:
+            if isinstance(operation, Increment):
+                total_bytes += fill_increment(add().increment, operation)
+            elif isinstance(operation, Put):
+                total_bytes += fill_put(add().put, operation)
+            elif isinstance(operation, Delete):
+                total_bytes += fill_delete(add().delete, operation)
+            else:
+                raise refuse(
+                    Reason.BAD_REQUEST,
+                    f"it is a {type(operation).__name__}, not a Put, Increment or Delete",
+                )
+        except InvalidArgument as error:
+            raise InvalidArgument(f"operation {position}: {error}", reason=error.reason) from error
+        if total_bytes > BATCH_BYTES_MAX:
+            raise refuse(
+                Reason.BATCH_TOO_LARGE,
+                f"the keys and values of a batch have at most {BATCH_BYTES_MAX} bytes together",
+            )
+    if position < 0:
+        raise refuse(Reason.BAD_REQUEST, "a batch without operations")
+    return request
+
+
+# ---- each fills a message with what it checked, and returns the bytes that count for a batch
+
+
+def fill_put(message: kv_pb2.Put, put: Put) -> int:
+    """A put: the bytes of its key and value."""
     key = key_bytes(put.key)
     value = as_bytes(put.value, Reason.BAD_VALUE, "value")
     if len(value) > VALUE_BYTES_MAX:
         raise refuse(
             Reason.BAD_VALUE,
-            f"the value of key {shown(key)} has {len(value)} bytes, more than {VALUE_BYTES_MAX}",
+            f"the value of key {shown(key)} has more than 1 MiB ({VALUE_BYTES_MAX:,} bytes)",
         )
-    if put.blind and put.context is not None:
-        raise refuse(Reason.BAD_REQUEST, "blind replaces nothing, so it takes no context")
-    if put.blind and put.lww:
-        raise refuse(Reason.BAD_REQUEST, "blind adds a sibling, an LWW register has none")
-    kind = DataType.LWW_REGISTER if put.lww else DataType.SIBLINGS
-    return kv_pb2.Put(
-        key=key,
-        value=value,
-        type=wire_type(kind),
-        context=context_bytes(put.context),
-        blind=put.blind,
-    )
+    if put.blind:
+        if put.context is not None:
+            raise refuse(Reason.BAD_REQUEST, "blind replaces nothing, so it takes no context")
+        if put.lww:
+            raise refuse(Reason.BAD_REQUEST, "blind adds a sibling, an LWW register has none")
+        message.blind = True
+    message.key = key
+    message.value = value
+    message.type = WIRE_TYPES[DataType.LWW_REGISTER if put.lww else DataType.SIBLINGS]
+    if put.context is not None:
+        message.context = checked_context(put.context)
+    return len(key) + len(value)
 
 
-def increment_message(increment: Increment) -> kv_pb2.Increment:
-    """An increment that a node can take."""
-    key = key_bytes(increment.key)
+def fill_increment(message: kv_pb2.Increment, increment: Increment) -> int:
+    """An increment: the bytes of its key."""
     amount = increment.amount
     if isinstance(amount, bool) or not isinstance(amount, int):
         raise refuse(Reason.BAD_AMOUNT, f"amount {amount!r} is not an integer")
     if amount == 0:
         raise refuse(Reason.BAD_AMOUNT, "an amount of 0 changes nothing")
     if not -INT64_MAX <= amount <= INT64_MAX:
-        raise refuse(Reason.BAD_AMOUNT, f"amount {amount} has more than 63 bits and a sign")
+        raise refuse(Reason.BAD_AMOUNT, f"amount {amount} is not in -(2^63-1)..2^63-1")
     kind = increment.type
-    if kind is not None and kind not in (DataType.G_COUNTER, DataType.PN_COUNTER):
-        raise refuse(Reason.BAD_REQUEST, f"{kind!r} is not a counter type")
-    if kind == DataType.G_COUNTER and amount < 0:
-        raise refuse(Reason.BAD_AMOUNT, f"a G-counter only grows, amount {amount} is negative")
-    return kv_pb2.Increment(key=key, amount=amount, type=wire_type(kind))
+    if kind is not None:
+        if kind not in (DataType.G_COUNTER, DataType.PN_COUNTER):
+            raise refuse(Reason.BAD_REQUEST, f"{kind!r} is not a counter type")
+        if kind == DataType.G_COUNTER and amount < 0:
+            raise refuse(Reason.BAD_AMOUNT, f"a G-counter only grows, amount {amount} is negative")
+        message.type = WIRE_TYPES[kind]
+    key = key_bytes(increment.key)
+    message.key = key
+    message.amount = amount
+    return len(key)
 
 
-def delete_message(delete: Delete) -> kv_pb2.Delete:
-    """A delete that a node can take."""
-    if delete.type is not None and not isinstance(delete.type, DataType):
-        raise refuse(Reason.BAD_REQUEST, f"{delete.type!r} is not a type of kvnode")
-    return kv_pb2.Delete(
-        key=key_bytes(delete.key),
-        type=wire_type(delete.type),
-        context=context_bytes(delete.context),
-    )
+def fill_delete(message: kv_pb2.Delete, delete: Delete) -> int:
+    """A delete: the bytes of its key."""
+    if delete.type is not None:
+        if not isinstance(delete.type, DataType):
+            raise refuse(Reason.BAD_REQUEST, f"{delete.type!r} is not a type of kvnode")
+        message.type = WIRE_TYPES[delete.type]
+    key = key_bytes(delete.key)
+    message.key = key
+    if delete.context is not None:
+        message.context = checked_context(delete.context)
+    return len(key)
 
 
-def operation_message(operation: Operation) -> kv_pb2.Operation:
-    """One operation of a batch."""
-    match operation:
-        case Put():
-            return kv_pb2.Operation(put=put_message(operation))
-        case Increment():
-            return kv_pb2.Operation(increment=increment_message(operation))
-        case Delete():
-            return kv_pb2.Operation(delete=delete_message(operation))
-        case _:
-            assert_never(operation)
-
-
-def operation_messages(operations: Iterable[Operation]) -> list[kv_pb2.Operation]:
-    """A batch that a node can take: 1 to 10,000 operations, 4 MiB."""
-    messages: list[kv_pb2.Operation] = []
-    total_bytes = 0
-    for position, operation in enumerate(operations):
-        if position == BATCH_OPERATIONS_MAX:
-            raise refuse(
-                Reason.BATCH_TOO_LARGE, f"a batch has at most {BATCH_OPERATIONS_MAX} operations"
-            )
-        if not isinstance(operation, Put | Increment | Delete):
-            raise refuse(
-                Reason.BAD_REQUEST,
-                f"operation {position} is a {type(operation).__name__}, not a Put, Increment"
-                " or Delete",
-            )
-        try:
-            message = operation_message(operation)
-        except InvalidArgument as error:
-            raise InvalidArgument(f"operation {position}: {error}", reason=error.reason) from error
-        total_bytes += content_bytes(message)
-        if total_bytes > BATCH_BYTES_MAX:
-            raise refuse(
-                Reason.BATCH_TOO_LARGE,
-                f"the keys and values of a batch have at most {BATCH_BYTES_MAX} bytes together",
-            )
-        messages.append(message)
-    if not messages:
-        raise refuse(Reason.BAD_REQUEST, "a batch without operations")
-    return messages
-
-
-def content_bytes(message: kv_pb2.Operation) -> int:
-    """What of an operation counts for the size of its batch."""
-    if message.HasField("put"):
-        return len(message.put.key) + len(message.put.value)
-    return len(message.delete.key) + len(message.increment.key)
-
-
-def context_bytes(context: bytes | None) -> bytes:
-    """A context as it was read; none is the empty string of the wire.
+def checked_context(context: bytes) -> bytes:
+    """A context as it was read.
 
     An empty context is refused: the wire cannot tell it from none, and the write would replace
     values that its caller never saw.
     """
-    if context is None:
-        return b""
     if not isinstance(context, bytes) or not context:
         raise refuse(
             Reason.BAD_CONTEXT,
@@ -242,8 +260,3 @@ def context_bytes(context: bytes | None) -> bytes:
             " what the node holds now",
         )
     return context
-
-
-def wire_type(kind: DataType | None) -> types_pb2.DataType:
-    """The number of the wire; 0 leaves the choice to the node."""
-    return cast("types_pb2.DataType", 0 if kind is None else int(kind))

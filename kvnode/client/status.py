@@ -70,6 +70,9 @@ class Failure:
 
     fate: Fate
     exception: KvnodeError
+    cause: RpcError | None
+    """What it is raised from: nothing if the node itself said it, whose words are all there is
+    to know, and gRPC's are 20 lines."""
 
 
 def failure_of(error: RpcError, address: str) -> Failure:
@@ -81,18 +84,18 @@ def failure_of(error: RpcError, address: str) -> Failure:
         info, retry_after_s = details
         kind = EXCEPTIONS.get(code)
         if kind is None:
-            refused: KvnodeError = NodeFailure(f"{address} answered {code.name}: {said}")
-        else:
-            refused = refusal(kind, said, info, retry_after_s)
-        here = code in THIS_NODE or (info is not None and info.reason in THIS_NODES_REASONS)
+            strange = NodeFailure(f"{address} answered {code.name}: {said}")
+            return Failure(Fate.REFUSED, strange, error)
+        here = code in THIS_NODE or info.reason in THIS_NODES_REASONS
         fate = Fate.ELSEWHERE if here else Fate.REFUSED
-        return Failure(fate, refused)
+        return Failure(fate, refusal(kind, said, info, retry_after_s), None)
     if code in NOT_A_KVNODE:
         return Failure(
             Fate.BROKEN,
             NodeFailure(f"{address} is no kvnode of this version: {code.name}, {said}"),
+            error,
         )
-    return Failure(Fate.LOST, transport_exception(code, said, address))
+    return Failure(Fate.LOST, transport_exception(code, said, address), error)
 
 
 def refusal(

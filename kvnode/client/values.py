@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvnode.core.errors import Reason
 from kvnode.errors import KeyNotFound, KvnodeError
@@ -32,9 +32,12 @@ class DataType(IntEnum):
     SIBLINGS = 4
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Dot:
-    """The identity of one write: the writing node's origin id and its sequence number there."""
+class Dot(NamedTuple):
+    """The identity of one write: the writing node's origin id and its sequence number there.
+
+    A tuple, as is ``OperationReceipt``: a batch makes one of each for every operation, and as
+    frozen dataclasses they took 2.4 us of a batch's time for an operation instead of 1.9.
+    """
 
     origin: int
     seq: int
@@ -42,6 +45,10 @@ class Dot:
     def __str__(self) -> str:
         """``ORIGIN:SEQ``, the origin as 16 hexadecimal digits."""
         return f"{self.origin:016x}:{self.seq}"
+
+    def __repr__(self) -> str:
+        """As in messages, tables and logs."""
+        return f"Dot('{self}')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,40 @@ class KeyState:
             )
         return self.values[0]
 
+    @property
+    def text(self) -> str:
+        """The one value, decoded as UTF-8.
+
+        Raises what ``value`` raises, and ValueTypeError for a counter and for other bytes.
+        """
+        value = self.value
+        if isinstance(value, int):
+            raise ValueTypeError(f"key {shown(self.key)} is a counter, not text; use .counter")
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise ValueTypeError(
+                f"the value of key {shown(self.key)} is not UTF-8 ({error.reason} at byte"
+                f" {error.start}); use .value"
+            ) from error
+
+    @property
+    def counter(self) -> int:
+        """The one value, a counter's sum.
+
+        Raises what ``value`` raises, and ValueTypeError for bytes.
+        """
+        value = self.value
+        if not isinstance(value, int):
+            raise ValueTypeError(
+                f"key {shown(self.key)} holds bytes, not a counter; use .value or .text"
+            )
+        return value
+
+
+class ValueTypeError(KvnodeError, TypeError):
+    """Text or a counter was asked for, and the one value is something else."""
+
 
 class ConflictError(KvnodeError):
     """One value was asked for and the key has several; ``state`` has them all."""
@@ -131,15 +172,16 @@ class Receipt:
     counter: int | None
     """After an increment: the sum at the answering node."""
     session: Mapping[int, int] = field(repr=False)
-    """What that node had applied, by origin: read your own write where this is covered."""
+    """What that node had applied: origin -> sequence number. To compare with the ``vector`` of a
+    ``status()``: a node that has at least these numbers has this write and all that its node had
+    then."""
     repeated: bool
     """The node knew the request id: this is the first outcome, nothing was done again."""
     endpoint: str
     """The endpoint that took the write."""
 
 
-@dataclass(frozen=True, slots=True)
-class OperationReceipt:
+class OperationReceipt(NamedTuple):
     """One operation of an accepted batch; the fields are those of ``Receipt``."""
 
     dot: Dot
@@ -206,5 +248,6 @@ def key_state_of(message: types_pb2.KeyState) -> KeyState:
 
 def operation_receipt_of(message: kv_pb2.WriteResult) -> OperationReceipt:
     """What became of one operation."""
+    dot = message.dot
     counter = counter_of(message.counter) if message.HasField("counter") else None
-    return OperationReceipt(dot_of(message.dot), message.context, counter)
+    return OperationReceipt(Dot(dot.origin, dot.seq), message.context, counter)

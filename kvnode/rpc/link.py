@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from kvnode.core.report import Hello, Report
+from kvnode.errors import cause_of
 from kvnode.rpc.replication_codec import (
     hello_from_wire,
     hello_to_wire,
@@ -22,6 +23,15 @@ from kvnode.v1.replication_pb2_grpc import ReplicationStub
 
 MESSAGE_BYTES_MAX = 128 << 20
 """A key with 100 siblings of 1 MiB has to fit; blocks are bounded far below."""
+
+REFUSALS = frozenset(
+    {
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+"""Codes with which a peer that is there turns a link away."""
 
 
 class LinkError(Exception):
@@ -160,10 +170,12 @@ def _link_error(error: grpc.RpcError) -> LinkError:
 
 
 def _status_error(code: grpc.StatusCode, details: str | None) -> LinkError:
-    refused = code in (
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNIMPLEMENTED,
-    )
-    text = (details or "").splitlines()[0] if details else ""
-    return LinkError(f"{code.name}: {text}" if text else code.name, refused=refused)
+    text = details.splitlines()[0] if details else ""
+    match code:
+        case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.INVALID_ARGUMENT if text:
+            pass  # the peer's own words: they say what to change
+        case grpc.StatusCode.UNAVAILABLE if text:
+            text = cause_of(text)
+        case _:
+            text = f"{code.name}: {text}" if text else code.name
+    return LinkError(text, refused=code in REFUSALS)

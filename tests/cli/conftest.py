@@ -14,7 +14,7 @@ import pytest
 
 import kvnode
 from kvnode import Client
-from kvnode.cli.main import run
+from kvnode.cli.commands import run
 from tests.cli.commands import Cli, Done
 from tests.node.process import NodeProcess
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kvnode.cli.admin import duration, size
-from kvnode.cli.main import run
+from kvnode.cli.commands import run
 from kvnode.v1 import admin_pb2, types_pb2
 from tests.client.scripted import DOT, reply, scripted_node
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from grpc import StatusCode
 
-from kvnode.cli.main import run
+from kvnode.cli.commands import run
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import (
     DOT,
@@ -48,14 +48,14 @@ def state(*values: bytes, context: bytes = b"seen") -> Answer:
         (refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED"), 10, "--endpoint"),
         (fail(StatusCode.UNIMPLEMENTED), 1, "is no kvnode"),
         (fail(StatusCode.UNAVAILABLE), 8, "it may have happened or not"),
-        (hang, 8, "read before you repeat it"),
+        (hang, 8, "read the key there before you repeat it"),
     ],
 )
 def test_writes_that_fail(
     capfd: pytest.CaptureFixture[str], answer: Answer, code: int, advice: str
 ) -> None:
     with scripted_node(*[answer] * 100) as node:
-        assert run(["put", "k", "v", "-e", node.address, "--timeout", "0.5"]) == code
+        assert run(["put", "k", "v", "--blind", "-e", node.address, "--timeout", "0.5"]) == code
     out, err = capfd.readouterr()
     assert out == ""
     assert err.startswith("Error: ")

@@ -8,7 +8,9 @@ import shlex
 import click
 import pytest
 
-from kvnode.cli.main import EXIT_INTERRUPTED, HOMES, cli, exit_code_of, run
+from kvnode.cli.advice import exit_code_of
+from kvnode.cli.commands import HOMES, cli, run
+from kvnode.cli.interrupts import EXIT_INTERRUPTED
 from kvnode.cli.options import TOKEN
 from kvnode.cli.output import EXIT_BROKEN_PIPE
 from kvnode.errors import InvalidArgument, KvnodeError

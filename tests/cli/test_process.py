@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,6 @@ from kvnode import Client
 from tests.cli.commands import Cli
 from tests.cli.conftest import COMMAND, ROOT
 from tests.client.scripted import hang, scripted_node
-
-GET_S_MAX = 0.4
-"""The promise; see README. The best of several runs counts, for other work on the machine."""
 
 ESCAPES = b"\x1b[2J\xff"
 
@@ -35,16 +33,6 @@ def test_the_exit_code_is_that_of_the_process(spawn: Cli, key: str) -> None:
     unreachable = spawn("get", key, "-e", "127.0.0.1:1")
     assert unreachable.code == 7
     assert unreachable.err.count("\n") == 1  # gRPC's own log is silent
-
-
-def test_get_is_quick(spawn: Cli, key: str) -> None:
-    assert spawn("put", key, "v").code == 0
-    took = []
-    for _ in range(5):
-        began = time.monotonic()
-        assert spawn("get", key).out == b"v"
-        took.append(time.monotonic() - began)
-    assert min(took) < GET_S_MAX
 
 
 def test_a_reader_that_goes_away_is_no_error(key: str, client: Client, node_endpoint: str) -> None:
@@ -97,7 +85,7 @@ def test_a_closed_stream_is_no_traceback(key: str, node_endpoint: str, stream: s
 def test_ctrl_c_is_one_line() -> None:
     with scripted_node(hang) as node:
         process = subprocess.Popen(
-            [*COMMAND, "put", "k", "v", "-e", node.address, "--timeout", "30"],
+            [*COMMAND, "incr", "k", "-e", node.address, "--timeout", "30"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,
@@ -111,6 +99,26 @@ def test_ctrl_c_is_one_line() -> None:
     assert process.returncode == 130
     assert out == b""
     assert err == b"Error: interrupted; a write on its way may still happen\n"
+
+
+@pytest.mark.parametrize("package", ["click", "grpc"])
+def test_ctrl_c_while_it_is_loading_is_quiet(tmp_path: Path, package: str) -> None:
+    """In the imports of others an exception would be a traceback. These never end."""
+    (tmp_path / f"{package}.py").write_text(
+        "import threading\nprint('loading', flush=True)\nthreading.Event().wait()\n"
+    )
+    process = subprocess.Popen(
+        [*COMMAND, "status"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"loading\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, b"", b"")
 
 
 def on_terminal(*arguments: str) -> str:

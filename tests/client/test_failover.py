@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
+import traceback
 from collections.abc import Callable
 
 import grpc
@@ -22,7 +25,7 @@ from kvnode import (
     ResourceExhausted,
 )
 from kvnode.core.errors import Reason
-from kvnode.errors import CODES, EXCEPTIONS
+from kvnode.errors import CAUSE_CHARACTERS_MAX, CODES, EXCEPTIONS, cause_of
 from tests.client.scripted import (
     Answer,
     ScriptedNode,
@@ -61,7 +64,7 @@ def test_a_refusal_arrives_whole(client: Client, node: ScriptedNode, reason: Rea
         assert isinstance(error, RequestRefused)
         assert (error.reason, error.facts) == (reason, {"limit": "9"})
         assert error.retry_after_s == 1.5
-        assert isinstance(error.__cause__, grpc.RpcError)
+        assert "RpcError" not in "".join(traceback.format_exception(error))
         assert len(node.calls) == 1
 
 
@@ -86,7 +89,6 @@ def test_an_absent_key_has_a_context(client: Client, node: ScriptedNode) -> None
         (fail(StatusCode.UNIMPLEMENTED), NodeFailure),
         (fail(StatusCode.PERMISSION_DENIED), NodeFailure),
         (refuse(StatusCode.NOT_FOUND, "KEY_NOT_FOUND", domain="example.com"), NodeFailure),
-        (refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED"), DataDamaged),
         (refuse(StatusCode.ABORTED, "SOMETHING_NEW"), NodeFailure),
     ],
 )
@@ -98,6 +100,13 @@ def test_a_read_that_failed_otherwise(
         client.get("k")
     assert type(raised.value) is kind
     assert isinstance(raised.value.__cause__, grpc.RpcError)
+
+
+def test_a_damaged_copy_is_the_nodes_own_word(client: Client, node: ScriptedNode) -> None:
+    node.script = [DAMAGED]
+    with pytest.raises(DataDamaged, match="the copy is damaged") as raised:
+        client.get("k")
+    assert raised.value.__cause__ is None
 
 
 def test_a_broken_error_detail_is_no_refusal(client: Client, node: ScriptedNode) -> None:
@@ -117,6 +126,30 @@ def test_a_server_without_the_service_is_no_kvnode_for_writes_too(
     node.script = [fail(StatusCode.UNIMPLEMENTED)]
     with pytest.raises(NodeFailure, match="is no kvnode"):
         client.put("k", "v")
+
+
+ALL_ADDRESSES = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7102: "
+
+
+@pytest.mark.parametrize(
+    ("details", "cause"),
+    [
+        (
+            ALL_ADDRESSES + "Failed to connect to remote host: Connection refused",
+            "connection refused",
+        ),
+        (ALL_ADDRESSES + "Failed to connect to remote host: No route to host", "No route to host"),
+        (ALL_ADDRESSES + "recvmsg:Connection reset by peer", "connection reset"),
+        (ALL_ADDRESSES + "Failed parsing HTTP/2 (Expected SETTINGS)", "not a gRPC server"),
+        (ALL_ADDRESSES + "Socket closed", "Socket closed"),
+        ("errors resolving a: [field:hostname lookup error: x: y]", "host name not found"),
+        ("Socket closed", "Socket closed"),
+        ("", ""),
+        ("x" * 200, "x" * (CAUSE_CHARACTERS_MAX - 3) + "..."),
+    ],
+)
+def test_the_cause_of_a_broken_connection_is_short(details: str, cause: str) -> None:
+    assert cause_of(details) == cause
 
 
 # ---- where a call goes
@@ -211,7 +244,53 @@ def test_with_no_node_at_all_reads_and_writes_are_certain_failures() -> None:
         for call in (client.get, client.increment):
             with pytest.raises(NodeUnavailable) as raised:
                 call("k")
-            assert str(raised.value) == f"no node can be reached at {dead[0]}, {dead[1]}"
+            assert str(raised.value) == (
+                f"no node can be reached at {dead[0]} (connection refused),"
+                f" {dead[1]} (connection refused)"
+            )
+
+
+def test_why_no_node_can_be_reached_is_said() -> None:
+    """Also the second time, when gRPC rests between two attempts and tells nothing itself."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as web,
+        Client(["no-such-host.invalid:7080", address_of(web)], timeout_s=0.5) as client,
+    ):
+        threading.Thread(target=answer_as_web_server, args=(web,), daemon=True).start()
+        for _ in range(2):
+            with pytest.raises(NodeUnavailable) as raised:
+                client.get("k")
+            assert str(raised.value) == (
+                "no node can be reached at no-such-host.invalid:7080 (host name not found),"
+                f" {address_of(web)} (not a gRPC server)"
+            )
+        web.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_node_that_takes_connections_and_does_not_answer_is_said() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(address_of(silent), timeout_s=0.3) as client,
+        pytest.raises(NodeUnavailable, match="no answer in time"),
+    ):
+        client.get("k")
+
+
+def address_of(server: socket.socket) -> str:
+    """Where it listens."""
+    return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def answer_as_web_server(server: socket.socket) -> None:
+    """HTTP/1.1 to whoever connects, until the listening socket is shut down."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
 
 def test_when_every_endpoint_failed_all_are_named(

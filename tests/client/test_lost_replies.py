@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import textwrap
 import threading
 import time
+from collections.abc import Callable
 
 import grpc
 import pytest
 from grpc import StatusCode
 
-from kvnode import Client, InvalidArgument, KvnodeError, OutcomeUnknown
+from kvnode import Client, Increment, InvalidArgument, KvnodeError, OutcomeUnknown
 from tests.client.scripted import (
     Answer,
     ScriptedNode,
@@ -113,6 +117,42 @@ def test_a_wrong_request_was_wrong_the_first_time_too(client: Client, node: Scri
     node.script = [LOST, refuse(StatusCode.INVALID_ARGUMENT, "BAD_CONTEXT")]
     with pytest.raises(InvalidArgument):
         client.put("k", "v", context=b"forged")
+
+
+@pytest.mark.parametrize("place", [OutcomeUnknown, Client])
+def test_the_recipe_of_the_documentation_works(node: ScriptedNode, place: type) -> None:
+    """Its code, run as it stands there."""
+    text = inspect.cleandoc(place.__doc__ or "").partition("::\n\n")[2]
+    code = textwrap.dedent(re.split(r"\n\n(?=\S)", text)[0])
+    node.script = [LOST, fail(StatusCode.UNIMPLEMENTED)]
+    with Client(node.address) as client:
+        names = {"client": client, "Client": Client, "OutcomeUnknown": OutcomeUnknown}
+        exec(code, names)
+    assert names["receipt"].endpoint == node.address  # type: ignore[attr-defined]
+    assert len(node.calls) == 3
+    assert node.calls[0] == node.calls[1] == node.calls[2]
+
+
+def test_advice_on_an_unknown_outcome_names_what_is_safe(node: ScriptedNode) -> None:
+    again = f"ask {node.address} again with the same request_id"
+    calls: tuple[tuple[Callable[[Client], object], str], ...] = (
+        (lambda client: client.increment("k"), again),
+        (lambda client: client.put("k", "v"), again),
+        (lambda client: client.write([Increment("k")]), again),
+        (
+            lambda client: client.put("k", "v", context=b"c"),
+            again + ", or repeat it with the same context",
+        ),
+        (
+            lambda client: client.delete("k", context=b"c"),
+            again + ", or repeat it with the same context",
+        ),
+    )
+    with Client(node.address) as client:
+        for call, advice in calls:
+            node.script = [LOST, fail(StatusCode.UNIMPLEMENTED)]
+            with pytest.raises(OutcomeUnknown, match=f"{advice}$"):
+                call(client)
 
 
 def test_an_unknown_outcome_can_be_asked_for(node: ScriptedNode) -> None:

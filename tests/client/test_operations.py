@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from kvnode import Client, DataType, Delete, Increment, InvalidArgument, Put
+from kvnode import Client, DataType, Delete, Increment, InvalidArgument, Operation, Put
 from kvnode.client.channels import addresses_of
 from kvnode.client.operations import (
     delete_message,
     increment_message,
     key_bytes,
-    operation_messages,
     put_message,
+    write_request,
 )
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import ScriptedNode
@@ -112,23 +112,57 @@ def test_deletes_have_the_form_of_the_wire() -> None:
         ([Increment("k")] * 10_001, "BATCH_TOO_LARGE", "at most 10000"),
         ([Put("k", b"x" * 1024 * 1024)] * 4, "BATCH_TOO_LARGE", "4194304 bytes"),
         ([Increment("k"), Put("", "v")], "BAD_KEY", "operation 1: an empty key"),
-        ([("put", "k")], "BAD_REQUEST", "operation 0 is a tuple"),
+        ([("put", "k")], "BAD_REQUEST", "operation 0: it is a tuple"),
     ],
 )
 def test_bad_batches_are_refused(operations: Any, reason: str, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message) as raised:
-        operation_messages(operations)
+        write_request(operations, b"")
     assert reason_of(raised) == reason
 
 
 def test_a_batch_keeps_its_order() -> None:
-    batch = operation_messages([Put("a", "1"), Increment("b"), Delete("c")])
-    assert [message.WhichOneof("kind") for message in batch] == ["put", "increment", "delete"]
+    batch = write_request([Put("a", "1"), Increment("b"), Delete("c")], b"0123456789abcdef")
+    assert batch == kv_pb2.WriteRequest(
+        operations=[
+            kv_pb2.Operation(put=put_message(Put("a", "1"))),
+            kv_pb2.Operation(increment=increment_message(Increment("b"))),
+            kv_pb2.Operation(delete=delete_message(Delete("c"))),
+        ],
+        request_id=b"0123456789abcdef",
+    )
+
+
+def test_a_batch_is_as_large_as_its_keys_and_values() -> None:
+    """4 MiB exactly are taken, one byte more is not, whichever operation brings it."""
+    mib = 1024 * 1024
+    full: list[Operation] = [
+        *[Put("k", b"x" * (mib - 1))] * 3,
+        Put("k", b"x" * (mib - 3)),
+        Delete("a"),
+    ]
+    write_request([*full, Increment("b")], b"")
+    for last in (Increment("bc"), Delete("bc"), Put("b", "c")):
+        with pytest.raises(InvalidArgument, match="4194304 bytes"):
+            write_request([*full, last], b"")
 
 
 @pytest.mark.parametrize(
     "endpoints",
-    ["", "localhost", "localhost:", ":7080", "h:0", "h:65536", "h:x", "::1:7080", "a b:1", [], [7]],
+    [
+        "",
+        ",",
+        "localhost",
+        "localhost:",
+        ":7080",
+        "h:0",
+        "h:65536",
+        "h:x",
+        "::1:7080",
+        "a b:1",
+        [],
+        [7],
+    ],
 )
 def test_bad_endpoints_are_refused(endpoints: Any) -> None:
     with pytest.raises(InvalidArgument):
@@ -136,6 +170,7 @@ def test_bad_endpoints_are_refused(endpoints: Any) -> None:
 
 
 def test_endpoints_are_listed_once_in_order() -> None:
+    assert addresses_of("a:1,") == addresses_of([" a:1 ,, "]) == ("a:1",)
     assert addresses_of("b:1, a:2,b:1") == ("b:1", "a:2")
     assert addresses_of(["b:1,c:3", "a:2", "c:3", "[::1]:7080"]) == (
         "b:1",

@@ -41,6 +41,7 @@ def test_the_public_names_are_these() -> None:
         "RequestRefused",
         "ResourceExhausted",
         "StoredValue",
+        "ValueTypeError",
     ]
 
 
@@ -60,7 +61,7 @@ def test_the_version_is_that_of_the_project() -> None:
     assert kvnode.__version__ == project["version"]
 
 
-@pytest.mark.parametrize("module", ["kvnode", "kvnode.core", "kvnode.cli.main"])
+@pytest.mark.parametrize("module", ["kvnode", "kvnode.core", "kvnode.cli.commands"])
 def test_importing_does_not_load_grpc(module: str) -> None:
     """gRPC takes longer to import than everything else together."""
     code = f"import sys, {module}; print([m for m in ('grpc', 'rich') if m in sys.modules])"

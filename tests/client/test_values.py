@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from kvnode import ConflictError, DataType, Dot, KeyNotFound, KeyState, StoredValue
+from kvnode import ConflictError, DataType, Dot, KeyNotFound, KeyState, StoredValue, ValueTypeError
 from kvnode.client.values import counter_of, key_state_of, shown
 from kvnode.v1 import types_pb2
 
@@ -29,6 +29,9 @@ def test_the_types_have_the_numbers_of_the_wire() -> None:
 
 def test_a_dot_reads_as_origin_and_seq() -> None:
     assert str(Dot(0xAB, 12)) == "00000000000000ab:12"
+    assert repr(Dot(0xAB, 12)) == "Dot('00000000000000ab:12')"
+    assert repr([Dot(0xAB, 12)]) == "[Dot('00000000000000ab:12')]"
+    assert Dot(1, 2) < Dot(1, 3) < Dot(2, 0)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,35 @@ def test_a_key_with_several_values_gives_none_of_them_alone(state: KeyState) -> 
         _ = state.value
     assert raised.value.state is state
     assert len(state.values) == 2
+
+
+def test_one_value_as_text_or_counter() -> None:
+    """Without a cast: ``value`` is ``int | bytes``."""
+    word: str = KeyState(b"k", b"c", siblings=(stored("Zo\u00eb".encode()),)).text
+    total: int = KeyState(b"k", b"c", pn_counter=-3).counter
+    assert (word, total) == ("Zo\u00eb", -3)
+    assert KeyState(b"k", b"c", g_counter=0).counter == 0
+
+
+def test_text_or_a_counter_that_the_value_is_not() -> None:
+    with pytest.raises(ValueTypeError, match=r"key 'k' is a counter, not text; use \.counter"):
+        _ = KeyState(b"k", b"c", g_counter=1).text
+    with pytest.raises(ValueTypeError, match=r"key 'k' is not UTF-8 \(.* at byte 1\); use \.value"):
+        _ = KeyState(b"k", b"c", register=stored(b"a\xff")).text
+    with pytest.raises(TypeError, match=r"key 'k' holds bytes, not a counter"):
+        _ = KeyState(b"k", b"c", siblings=(stored(b"5"),)).counter
+
+
+def test_of_several_values_or_none_there_is_no_text_and_no_counter() -> None:
+    several = KeyState(b"k", b"c", pn_counter=1, siblings=(stored(b"a"),))
+    with pytest.raises(ConflictError):
+        _ = several.text
+    with pytest.raises(ConflictError):
+        _ = several.counter
+    with pytest.raises(KeyNotFound):
+        _ = KeyState(b"k", b"c").text
+    with pytest.raises(KeyNotFound):
+        _ = KeyState(b"k", b"c").counter
 
 
 def test_a_conflict_names_its_values() -> None:

@@ -1,0 +1,66 @@
+"""What does the client cost per operation of a batch, beside serialising the message?
+
+``python -m bench.client``: no node; building the request from operations and the receipts from a
+response. CPU time, best of several.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import click
+
+from bench.report import heading
+from kvnode import Increment, Operation, Put
+from kvnode.client.operations import write_request
+from kvnode.client.values import operation_receipt_of
+from kvnode.v1 import kv_pb2, types_pb2
+
+BATCH = 500
+REPEATS = 15
+CALLS = 20
+
+
+def best_us(call: Callable[[], object]) -> float:
+    """Microseconds of CPU per operation."""
+    best = float("inf")
+    for _ in range(REPEATS):
+        started = time.process_time()
+        for _ in range(CALLS):
+            call()
+        best = min(best, time.process_time() - started)
+    return best / CALLS / BATCH * 1e6
+
+
+@click.command()
+def main() -> None:
+    """Print microseconds per operation."""
+    click.echo(heading(f"Client alone, batches of {BATCH}"))
+    workloads: dict[str, list[Operation]] = {
+        "increments": [Increment(f"counter:{number}", number + 1) for number in range(BATCH)],
+        "puts": [Put(f"user:{number}", b"x" * 100) for number in range(BATCH)],
+    }
+    for name, operations in workloads.items():
+        request = write_request(operations, b"0" * 16)
+        response = kv_pb2.WriteResponse(
+            results=[
+                kv_pb2.WriteResult(
+                    dot=types_pb2.Dot(origin=2**63 + 1, seq=number + 1), context=b"c" * 40
+                )
+                for number in range(BATCH)
+            ]
+        )
+        serialise = best_us(request.SerializeToString)
+        build = best_us(lambda operations=operations: write_request(operations, b"0" * 16))  # type: ignore[misc]
+        receipts = best_us(
+            lambda response=response: tuple(map(operation_receipt_of, response.results))
+        )  # type: ignore[misc]
+        click.echo(
+            f"  {name:12} build {build:5.2f} us, receipts {receipts:5.2f} us, "
+            f"serialise alone {serialise:5.2f} us"
+        )
+
+
+if __name__ == "__main__":
+    main()
