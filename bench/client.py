@@ -52,10 +52,10 @@ def main() -> None:
             ]
         )
         serialise = best_us(request.SerializeToString)
-        build = best_us(lambda operations=operations: write_request(operations, b"0" * 16))  # type: ignore[misc]
+        build = best_us(lambda operations=operations: write_request(operations, b"0" * 16))
         receipts = best_us(
             lambda response=response: tuple(map(operation_receipt_of, response.results))
-        )  # type: ignore[misc]
+        )
         click.echo(
             f"  {name:12} build {build:5.2f} us, receipts {receipts:5.2f} us, "
             f"serialise alone {serialise:5.2f} us"
