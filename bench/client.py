@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import click
 
 from bench.report import heading
 from kvnode import Increment, Operation, Put
 from kvnode.client.operations import write_request
-from kvnode.client.values import operation_receipt_of
+from kvnode.client.values import OperationReceipt, operation_receipt_of
 from kvnode.v1 import kv_pb2, types_pb2
 
 BATCH = 500
@@ -31,6 +32,11 @@ def best_us(call: Callable[[], object]) -> float:
             call()
         best = min(best, time.process_time() - started)
     return best / CALLS / BATCH * 1e6
+
+
+def receipts_of(response: kv_pb2.WriteResponse) -> list[OperationReceipt]:
+    """What a caller gets of a response."""
+    return [operation_receipt_of(result) for result in response.results]
 
 
 @click.command()
@@ -52,10 +58,8 @@ def main() -> None:
             ]
         )
         serialise = best_us(request.SerializeToString)
-        build = best_us(lambda operations=operations: write_request(operations, b"0" * 16))
-        receipts = best_us(
-            lambda response=response: tuple(map(operation_receipt_of, response.results))
-        )
+        build = best_us(partial(write_request, operations, b"0" * 16))
+        receipts = best_us(partial(receipts_of, response))
         click.echo(
             f"  {name:12} build {build:5.2f} us, receipts {receipts:5.2f} us, "
             f"serialise alone {serialise:5.2f} us"

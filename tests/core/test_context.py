@@ -113,3 +113,19 @@ def test_a_write_with_the_context_of_a_deleted_register_comes_after_the_deletion
     b.write(Put(b"r", b"new", LWW_REGISTER, seen))
     b.pull(a)
     assert b.entry(b"r")[LWW_REGISTER][3] == b"new"
+
+
+def test_a_delete_with_the_context_of_an_absence_deletes_nothing() -> None:
+    """Also if it names the type: its client saw no value. Else its tombstone, later than the one
+    the client saw, would beat values written in between that nobody has read.
+    """
+    a, b, c = MemoryNode(1), MemoryNode(2), MemoryNode(3)
+    a.write(Put(b"r", b"old", LWW_REGISTER))
+    b.pull(a)
+    a.write(Delete(b"r"))
+    absence = a.context(b"r")
+    c.write(Put(b"r", b"unread", LWW_REGISTER), wall_ms=WALL_MS + 100)
+    b.write(Delete(b"r", LWW_REGISTER, absence), wall_ms=WALL_MS + 200)
+    b.pull(a)
+    b.pull(c)
+    assert b.entry(b"r")[LWW_REGISTER][3] == b"unread"

@@ -2,9 +2,9 @@
 
 The history keeps of every write who made it and which writes *its client had seen*. From the
 writes a replica has received, a specification of five lines per type says what it must show; it
-knows nothing of slots, dots in contexts, awaited removals or merge. What a client has seen comes
-from what it read, not from what the accepting node happened to hold: a put with a context must
-not remove that node's unread values.
+knows nothing of totals, baselines, dots in contexts, awaited removals or merge. What a client has
+seen comes from what it read, not from what the accepting node happened to hold: a put with a
+context must not remove that node's unread values.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class Event(NamedTuple):
     stamp: Stamp
     past: Vector
     """What its writer had received."""
+    run: Dot | None = None
+    """Of an increment: the first of its writer's increments since a deletion the writer knew of.
+    A deletion takes back what was seen of a run as a whole.
+    """
 
 
 # ---- the specifications: visible writes -> what is shown (None: nothing)
@@ -229,9 +233,19 @@ class History:
                 if ask.payload is None and observed <= undone(self.visible(vector, ask.key, kind)):
                     return None
         elif ask.payload is None:
-            observed = {event.dot for event in events if event.payload is not None}
+            gone = undone(events)
+            shown_runs = {e.run for e in events if e.payload is not None and e.dot not in gone}
+            observed = {event.dot for event in events if event.run in shown_runs}
+        run = self._run(ask, dot, vector) if kind in COUNTERS and ask.payload else None
         stamp = (UNKNOWN_HLC, *dot)
-        return Event(dot, ask.key, kind, ask.payload, frozenset(observed), stamp, past)
+        return Event(dot, ask.key, kind, ask.payload, frozenset(observed), stamp, past, run)
+
+    def _run(self, ask: Ask, dot: Dot, vector: Vector) -> Dot:
+        events = self.visible(vector, ask.key, ask.kind)
+        own = [event for event in events if event.run and event.dot[0] == dot[0]]
+        last = own[-1].run if own else None
+        touched = any(event.run == last and event.dot in undone(events) for event in own)
+        return dot if last is None or touched else last
 
     def _stamp(
         self, start: int, round_: Round, requests: Sequence[Sequence[Ask]], before: Vector

@@ -229,7 +229,7 @@ def check_entry(entry: dict[int, State]) -> None:
     assert encode_entry({kind: shuffled(entry[kind]) for kind in reversed(list(entry))}) == stored
 
 
-def check_laws(kind: DataType, mutate: Mutate, *, examples: int = 300, shrink: bool = True) -> None:
+def check_laws(kind: DataType, mutate: Mutate, *, shrink: bool = True) -> None:
     """Try to break the type; AssertionError if that succeeds."""
     phases = settings().phases if shrink else [Phase.generate]
 
