@@ -1,7 +1,7 @@
 """Settings for all tests.
 
 Property tests are derandomised: the same code gives the same verdict every time. To search for
-new counterexamples instead: ``KVNODE_HYPOTHESIS=search pytest tests/laws tests/core``.
+new counterexamples: ``KVNODE_HYPOTHESIS=search pytest tests/laws tests/core --timeout=900``.
 """
 
 from __future__ import annotations
