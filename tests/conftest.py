@@ -10,6 +10,9 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
+# As the command does it, before anything imports grpc: commands run in this process too.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 _HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 settings.register_profile(

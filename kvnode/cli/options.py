@@ -49,8 +49,6 @@ class Settings:
 
     def client(self) -> Client:
         """A client of the named endpoints."""
-        # the errors are ours to tell; read when gRPC starts, hence before the import
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from kvnode.client.client import DEFAULT_ENDPOINT, Client
 
         raise_on_interrupt()  # loaded; from here on there can be a write on its way

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -82,8 +81,6 @@ def serve(
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_no_cancelled_calls)
-    # gRPC's C core would write of its own to standard error what is reported below in one line.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from kvnode.storage.interfaces import StorageError
 
     try:

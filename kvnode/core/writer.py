@@ -202,7 +202,11 @@ class BlockWriter:
         shown = visible_types(entry) if context is None else list(context.types)
         if delete.type:
             # With a context only what it showed: who saw no value deletes none.
-            shown = [kind for kind in shown if kind == delete.type] if context else [delete.type]
+            shown = (
+                [kind for kind in shown if kind == delete.type]
+                if context is not None
+                else [delete.type]
+            )
         if len(shown) > 1:
             raise Refused(
                 Reason.TYPE_CONFLICT,
