@@ -7,11 +7,16 @@ new counterexamples: ``KVNODE_HYPOTHESIS=search pytest tests/laws tests/core --t
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, Phase, settings
 
 # As the command does it, before anything imports grpc: commands run in this process too.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+# A shell starts background jobs with SIGINT ignored, and what is started inherits that: tests that
+# interrupt a process would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 

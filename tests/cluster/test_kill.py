@@ -46,7 +46,7 @@ class Writer:
 def test_twenty_rounds_of_kill_9_under_load_lose_and_double_nothing(tmp_path: Path) -> None:
     with LocalCluster(3, directory=tmp_path) as cluster:
         writers = [
-            Writer(f"{node}-{lane}", Client(endpoint, timeout_s=1.0))
+            Writer(f"{node}-{lane}", Client(endpoint, timeout_s=0.5))
             for node, endpoint in cluster.endpoints.items()
             for lane in range(2)
         ]
