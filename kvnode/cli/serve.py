@@ -7,11 +7,13 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import click
 
 from kvnode.config import Config, ConfigError, load
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SWITCH_INTERVAL_S = 0.0005
 """Python's default of 5 ms lets a checkpoint's encoding hold up the event loop that long."""
 
@@ -91,6 +93,10 @@ def serve(
         failure = asyncio.run(_run(config))
     except (ConfigError, StorageError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    finally:
+        # Nothing is left to stop: a second signal must not turn a clean end into a killed one.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     if failure:
         raise click.ClickException(f"the node stopped: {failure}")
 
@@ -105,8 +111,13 @@ async def _run(config: Config) -> BaseException | None:
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stop.set)
+
+    for number in STOP_SIGNALS:  # not the loop's own handlers: those end with the loop
+        signal.signal(number, ask_to_stop)
     node = Node(config)
     try:
         await node.start()

@@ -65,11 +65,13 @@ def test_a_signal_stops_it_cleanly_with_its_data(
     assert again.increment(b"n", 1).result.counter.value == 6
 
 
-def test_a_signal_twice_stops_it_once(start: Start) -> None:
+def test_signals_until_it_has_ended_stop_it_once(start: Start) -> None:
+    """Also one that comes when there is nothing left to stop."""
     process = start("data").ready()
-    process.process.terminate()
-    process.process.terminate()
-    process.stop()
+    while process.process.poll() is None:
+        process.process.terminate()
+    assert process.ended() == 0
+    assert process.trouble == []
 
 
 def test_without_options_it_is_a_node_with_a_folder_that_it_names(
