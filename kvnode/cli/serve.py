@@ -94,9 +94,7 @@ def serve(
     except (ConfigError, StorageError, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
-        # Nothing is left to stop: a second signal must not turn a clean end into a killed one.
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        ignore_signals()
     if failure:
         raise click.ClickException(f"the node stopped: {failure}")
 
@@ -106,6 +104,12 @@ def _no_cancelled_calls(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
+def ignore_signals() -> None:
+    """From now on the node ends, whatever is sent to it (but SIGKILL)."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 async def _run(config: Config) -> BaseException | None:
     from kvnode.node.node import Node
 
@@ -113,10 +117,10 @@ async def _run(config: Config) -> BaseException | None:
     stop = asyncio.Event()
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(stop.set)
+        ignore_signals()  # one is enough; another must not kill what is ending cleanly
+        loop.call_soon_threadsafe(stop.set)
 
-    for number in STOP_SIGNALS:  # not the loop's own handlers: those end with the loop
+    for number in STOP_SIGNALS:  # not the loop's own handlers, which end with the loop
         signal.signal(number, ask_to_stop)
     node = Node(config)
     try:

@@ -56,7 +56,7 @@ def test_a_signal_stops_it_cleanly_with_its_data(
     api.increment(b"n", 5)
     origin = api.status().origin
     process.process.send_signal(number)
-    assert process.ended() == 0
+    assert process.ended() == 0, process.stderr
     assert process.trouble == []
     again = connect(start("data").ready())
     assert again.values(b"k") == [b"v"]
