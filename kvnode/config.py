@@ -34,8 +34,13 @@ class Config:
     name: str = "node1"
     cluster: str = "default"  # nodes of different clusters refuse each other
     listen: str = "127.0.0.1:7080"
+    advertise: str = ""  # where other nodes reach this one; empty: the listening address
     data: str = "kvnode-data"
-    peers: dict[str, str] = field(default_factory=dict)  # name -> host:port
+    # name -> host:port. A new directory founds a cluster together with these; later they only say
+    # where to dial members.
+    peers: dict[str, str] = field(default_factory=dict)
+    join: bool = False  # a new directory waits to be taken in (kvnode join)
+    found: bool = False  # a new directory serves before any of its peers has answered
     # Keys the hash in context tokens; the same on all nodes. Empty: the cluster's name, which
     # finds mistakes but stops nobody who wants to forge.
     secret: str = ""
@@ -68,6 +73,11 @@ class Config:
     heartbeat_interval_ms: int = 200
     # How often a node compares what it has with what each peer reported, to pull what it lacks.
     anti_entropy_interval_ms: int = 200
+    # How often a node passes on what other members reported: members that cannot reach each other
+    # hear of each other through those that can. Larger: collection and the log's end lag more.
+    relay_interval_ms: int = 1_000
+    # A node that leaves gives the others so long to take over what it has.
+    leave_timeout_ms: int = 60_000
     # A peer that has not answered for so long is unreachable; the link is opened anew.
     peer_timeout_ms: int = 3_000
     # Between attempts to open a link, at most (with jitter).
@@ -93,21 +103,19 @@ class Config:
     def __post_init__(self) -> None:
         """Check what would otherwise fail later and obscurely; raises ConfigError."""
         for item in fields(self):
-            value = getattr(self, item.name)
-            if item.type == "int" and (type(value) is not int or value < 1):
-                raise ConfigError(f"{item.name} has to be a positive whole number, not {value!r}")
-            if item.type == "str" and type(value) is not str:
-                raise ConfigError(f"{item.name} has to be a string, not {value!r}")
+            _check_type(item.name, str(item.type), getattr(self, item.name))
         for name in (self.name, self.cluster, *self.peers):
             if not 1 <= len(name) <= 64 or not name.isprintable() or set(name) & set(" =,:/"):
                 raise ConfigError(
                     f"{name!r} is no name for a node or cluster: 1 to 64 printable characters "
                     "without space, =, comma, colon or slash"
                 )
-        for address in (self.listen, *self.peers.values()):
+        for address in (self.listen, self.advertise or self.listen, *self.peers.values()):
             _check_address(address)
         if self.name in self.peers:
             raise ConfigError(f"node {self.name!r} cannot be its own peer")
+        if self.join and self.found:
+            raise ConfigError("a new node either founds a cluster or joins one, not both")
         for name, highest in PROTOCOL_MAX.items():
             if getattr(self, name) > highest:
                 raise ConfigError(f"{name} is at most {highest}: clients count on it")
@@ -153,6 +161,15 @@ def load(file: Path | None, **flags: Any) -> Config:
     if type(peers) is not dict or not all(type(value) is str for value in peers.values()):
         raise ConfigError('peers has to be a table of NAME = "HOST:PORT"')
     return replace(Config(), **settings)
+
+
+def _check_type(name: str, kind: str, value: object) -> None:
+    if kind == "int" and (type(value) is not int or value < 1):
+        raise ConfigError(f"{name} has to be a positive whole number, not {value!r}")
+    if kind == "str" and type(value) is not str:
+        raise ConfigError(f"{name} has to be a string, not {value!r}")
+    if kind == "bool" and type(value) is not bool:
+        raise ConfigError(f"{name} has to be true or false, not {value!r}")
 
 
 def _check_address(address: str) -> None:

@@ -9,7 +9,7 @@
      |    +-- FailedPrecondition   the state or the node does not allow it now
      |    +-- ResourceExhausted    too much; retry after ``.retry_after_s``
      |    +-- DataDamaged          what is stored under the key fails its checksum
-     |    +-- NodeUnavailable      stopping, or (client side) no endpoint can be reached
+     |    +-- NodeUnavailable      joining, stopping, or (client side) nobody can be reached
      +-- OutcomeUnknown            a write was sent and no reply came; it may have happened
      +-- DeadlineExceeded          a read was not answered in time
      +-- NodeFailure               the node broke a rule of the protocol (a bug, or not a kvnode)
@@ -49,6 +49,12 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
     Reason.DISK_FULL: StatusCode.RESOURCE_EXHAUSTED,
     Reason.STOPPING: StatusCode.UNAVAILABLE,
+    Reason.JOINING: StatusCode.UNAVAILABLE,
+    Reason.FORGOTTEN: StatusCode.UNAVAILABLE,
+    Reason.NAME_TAKEN: StatusCode.FAILED_PRECONDITION,
+    Reason.ALREADY_RUNNING: StatusCode.FAILED_PRECONDITION,
+    Reason.NO_NEWCOMER: StatusCode.FAILED_PRECONDITION,
+    Reason.PEERS_BEHIND: StatusCode.FAILED_PRECONDITION,
 }
 
 

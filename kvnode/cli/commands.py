@@ -31,6 +31,11 @@ HOMES: Final = {
     "inspect": "kvnode.cli.admin",
     "status": "kvnode.cli.admin",
     "peers": "kvnode.cli.admin",
+    "members": "kvnode.cli.membership",
+    "join": "kvnode.cli.membership",
+    "replace": "kvnode.cli.membership",
+    "forget": "kvnode.cli.membership",
+    "leave": "kvnode.cli.membership",
 }
 """Where each command is, in the order of the help."""
 

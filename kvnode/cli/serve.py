@@ -54,6 +54,13 @@ table [peers]) and all limits; see kvnode/config.py."""
     "--peer", "peers", multiple=True, metavar="NAME=HOST:PORT", help="Another node; repeatable."
 )
 @click.option(
+    "--advertise", metavar="HOST:PORT", help="Where others reach it.  [default: --listen]"
+)
+@click.option("--join", is_flag=True, default=None, help="New: wait to be taken in (kvnode join).")
+@click.option(
+    "--found", is_flag=True, default=None, help="New: serve before any --peer has answered."
+)
+@click.option(
     "--config",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -67,6 +74,9 @@ def serve(
     data: str | None,
     cluster: str | None,
     peers: tuple[str, ...],
+    advertise: str | None,
+    join: bool | None,
+    found: bool | None,
     file: Path | None,
     verbose: bool,
 ) -> None:
@@ -87,10 +97,21 @@ def serve(
 
     try:
         config = load(
-            file, name=name, listen=listen, data=data, cluster=cluster, peers=_peers(peers)
+            file,
+            name=name,
+            listen=listen,
+            data=data,
+            cluster=cluster,
+            peers=_peers(peers),
+            advertise=advertise,
+            join=join,
+            found=found,
         )
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         failure = asyncio.run(_run(config))
+        while failure and type(failure).__name__ == "Reborn":  # not imported before it is needed
+            logging.getLogger(__name__).warning("starting again: %s", failure)
+            failure = asyncio.run(_run(config))
     except (ConfigError, StorageError, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
@@ -125,12 +146,20 @@ async def _run(config: Config) -> BaseException | None:
     node = Node(config)
     try:
         await node.start()
-        host = config.listen.rpartition(":")[0]
-        click.echo(
-            f"kvnode {config.name} serving on {host}:{node.port}, data in {node.directory.path}"
-        )
-        waits = [asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())]
+        where = f"{config.listen.rpartition(':')[0]}:{node.port}, data in {node.directory.path}"
+        membership = node.membership
+        ends = [asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())]
+        serving = asyncio.create_task(membership.wait_serving())
+        waits = [*ends, serving]
+        if membership.place != "serving":
+            click.echo(
+                f"kvnode {config.name} {membership.place} on {where}: {membership.waits()}",
+                err=True,
+            )
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            click.echo(f"kvnode {config.name} serving on {where}")
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
     finally:

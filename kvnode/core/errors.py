@@ -35,6 +35,14 @@ class Reason(StrEnum):
     DISK_FULL = "DISK_FULL"
     # not now
     STOPPING = "STOPPING"
+    JOINING = "JOINING"
+    FORGOTTEN = "FORGOTTEN"
+    # between nodes
+    NAME_TAKEN = "NAME_TAKEN"
+    ALREADY_RUNNING = "ALREADY_RUNNING"
+    # changes of the membership
+    NO_NEWCOMER = "NO_NEWCOMER"
+    PEERS_BEHIND = "PEERS_BEHIND"
 
 
 def quoted(key: bytes) -> str:

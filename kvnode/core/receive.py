@@ -13,6 +13,8 @@ depends on is missing                 DROPPED when that is full (repair brings i
 own origin, above what is here        AHEAD: somebody wrote under this identity and this
                                       replica does not know it (an old copy of the directory
                                       was put back, or there are two copies)
+of a forgotten origin, above what a   FORGOTTEN: no member had it when it acknowledged the
+member has acknowledged               forget (``roster.py``), so no replica may take it
 ====================================  =========================================================
 
 After a FORK nothing of that origin is taken any more. Its blocks may be innocent: one that depends
@@ -45,6 +47,7 @@ class Verdict(Enum):
     DROPPED = "dropped"
     FORK = "fork"
     AHEAD = "ahead"
+    FORGOTTEN = "forgotten"
     MALFORMED = "malformed"
     DAMAGED = "damaged"
 

@@ -99,6 +99,8 @@ class Replica:
         self.origin = origin
         self.durable = durable
         self.held = HoldBuffer(hold_bytes_max)
+        self.limits: dict[int, int] = {}
+        """Forgotten origin -> the last seq of it that may still be taken (``core/roster.py``)."""
         self._read = read
         self._chain_at = chain_at
         self._siblings_max = siblings_max
@@ -159,6 +161,12 @@ class Replica:
         self.absorb(round_)
         _advance(after, block)
         return self.commit(round_)
+
+    def chain_at(self, dot: Dot) -> bytes | None:
+        """Chain value of the block that ends at the dot, if it is known here."""
+        if self.durable.vector.get(dot[0]) == dot[1]:
+            return self.durable.chains[dot[0]]
+        return self._chain_at(dot)
 
     def check_invariants(self) -> None:
         """Assert the invariants of the module's opening comment."""
@@ -235,10 +243,7 @@ class Replica:
             fresh[round_.own.end] = round_.own.chain
 
         def chain_at(dot: Dot) -> bytes | None:
-            chain = fresh.get(dot)
-            if chain is None and self.durable.vector.get(dot[0]) == dot[1]:
-                chain = self.durable.chains[dot[0]]
-            return chain or self._chain_at(dot)
+            return fresh.get(dot) or self.chain_at(dot)
 
         after = round_.after
         waiting = list(incoming)
@@ -255,8 +260,12 @@ class Replica:
 
     def _judge(self, round_: Round, block: Block, chain_at: ChainAt) -> Judgement:
         after = round_.after
-        if block.origin in after.forks:
-            return Judgement(Verdict.FORK, block)
+        limit = self.limits.get(block.origin)
+        if limit is None:
+            if block.origin in after.forks:
+                return Judgement(Verdict.FORK, block)
+        elif block.last_seq > limit:
+            return Judgement(Verdict.FORGOTTEN, block)
         judgement = judge(block, own_origin=self.origin, vector=after.vector, chain_at=chain_at)
         match judgement.verdict:
             case Verdict.FORK:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,10 @@ class Hello:
     cluster: str
     name: str
     origin: int
+    incarnation: int
+    """Drawn at every start."""
+    roster: bytes
+    """As it is on disk (``core/roster.py``)."""
     protocol: int = PROTOCOL
 
 
@@ -28,3 +32,23 @@ class Report:
     """origin -> name; empty if there is nothing new."""
     forks: Mapping[int, str] = field(default_factory=dict)
     """origin -> why nothing of it is taken any more."""
+    roster: bytes = b""
+    """The sender's roster on disk: it comes with the vector, see there why."""
+    yours: Mapping[int, int] = field(default_factory=dict)
+    """What the receiver last reported to the sender."""
+    relayed: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    """origin -> what that member last reported to the sender; only now and then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What a node answers who asks about an origin."""
+
+    hello: Hello
+    running: bool = False
+    """A process under the origin was heard of lately."""
+    seq: int = 0
+    """The last write of it that the node has, and the chain value there."""
+    chain: bytes = b""
+    chain_at: bytes = b""
+    """The chain value at the seq asked about; empty if no block known here ends there."""

@@ -107,6 +107,7 @@ class Engine:
         self._incoming: deque[tuple[Block, asyncio.Future[Verdict]]] = deque()
         self._worker = Worker("kvnode-log")
         self._running: Round | None = None
+        self._passers: list[asyncio.Future[None]] = []
         self._scheduled = False
         self._closing = False
         self._failure: BaseException | None = None
@@ -160,6 +161,26 @@ class Engine:
             futures.append(future)
         self._schedule()
         return await asyncio.gather(*futures)
+
+    async def between_rounds(self) -> None:
+        """Return at a moment when no round is on its way to disk."""
+        while self._running is not None:
+            passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._passers.append(passed)
+            await passed
+
+    async def put_record(self, name: bytes, value: bytes) -> None:
+        """Write a small record into the log environment; it is on disk when this returns."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: BaseException | None) -> None:
+            if error:
+                written.set_exception(error)
+            else:
+                written.set_result(None)
+
+        self._worker.run(lambda: self.log.put_record(name, value), done)
+        await written
 
     def fence(self, reason: str) -> None:
         """Take no more writes under this origin: somebody else has written under it."""
@@ -241,6 +262,10 @@ class Engine:
     ) -> None:
         """The append has returned: make the round visible, answer, push. Nothing before."""
         self._running = None
+        passers, self._passers = self._passers, []
+        for passed in passers:
+            if not passed.done():
+                passed.set_result(None)
         everybody: list[Pending] = [*futures[0], *futures[1]]
         if isinstance(error, DiskFullError) and not self._failure:
             refusal = Refused(Reason.DISK_FULL, f"{error}: make room, or use another node")

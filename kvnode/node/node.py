@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 from kvnode.config import Config
@@ -13,20 +13,29 @@ from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Operation
 from kvnode.core.replica import Request
-from kvnode.core.report import Hello
 from kvnode.core.writer import Accepted
+from kvnode.node.admission import Admission
 from kvnode.node.engine import Engine
+from kvnode.node.handshake import Handshake
+from kvnode.node.membership import Membership, founding_roster
 from kvnode.node.replicator import Replicator
+from kvnode.node.returning import Returning
 from kvnode.node.status import node_status
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
+from kvnode.rpc.membership_service import MembershipService
 from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
 from kvnode.storage.directory import DataDirectory
+from kvnode.storage.interfaces import StorageError
 from kvnode.v1 import admin_pb2
 
 logger = logging.getLogger(__name__)
+
+
+class Reborn(Exception):
+    """The node has to start again: its directory has a new identity now."""
 
 
 class Node:
@@ -48,12 +57,23 @@ class Node:
         try:
             origin = self.directory.identity.origin_id
             self.engine = Engine(config, origin, self.directory.log, self.directory.state)
+            roster = founding_roster(
+                origin, config.name, config.cluster, list(config.peers), join=config.join
+            )
+            self.membership = Membership(
+                self.engine, config.name, roster, found=config.found or not config.peers
+            )
         except BaseException:
             self.directory.close()
             raise
-        self.replicator = Replicator(self.engine, Hello(config.cluster, config.name, origin))
+        self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
+        handshake = Handshake(config.cluster, self.membership)
+        self.replicator = Replicator(self.engine, self.membership, handshake)
         self.engine.on_commit = lambda _: self.replicator.committed()
         self.engine.on_failure = self._fail
+        self.replicator.on_identity_lost = self._lose_identity
+        self._begins_anew = False
+        self._background: list[asyncio.Task[None]] = []
         self._server: Server | None = None
 
     @property
@@ -76,11 +96,21 @@ class Node:
             (
                 KvService(self, codec, limits).handler(),
                 AdminService(self, codec, limits).handler(),
+                MembershipService(self.membership, Admission(self.replicator)).handler(),
                 ReplicationService(self.replicator).handler(),
             ),
         )
         await self._server.start()
         self.replicator.start()
+        if self.membership.returning_from:
+            self._run(self._return(), "return")
+        else:
+            await self.membership.introduce_as(self._address())
+
+    def _address(self) -> str:
+        """Where others reach this node."""
+        listening = f"{self.config.listen.rpartition(':')[0]}:{self.port}"
+        return self.config.advertise or listening
 
     async def wait_failed(self) -> None:
         """Return when the node cannot go on; ``failure`` says why."""
@@ -89,12 +119,18 @@ class Node:
     async def close(self) -> None:
         """Answer what runs, write a checkpoint, close everything."""
         self.stopping = True
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self.replicator.close()
         if self._server:
             await self._server.retire()
         await self.engine.close()  # answers all that waits, refuses what comes
         if self._server:
             await self._server.stop(self.config.stop_grace_ms / 1000)
+        if self._begins_anew:
+            aside = self.directory.set_aside()
+            logger.warning("the old data directory is %s now", aside)
         self.directory.close()
 
     # ---- what the services call
@@ -103,10 +139,12 @@ class Node:
         self, operations: Sequence[Operation], request_id: bytes, size: int
     ) -> tuple[Accepted, Vector]:
         """Commit a client's batch; Refused if nothing of it was done."""
+        self._check_place()
         return await self.engine.submit(Request(operations, request_id), size)
 
     def read(self, key: bytes) -> Entry:
         """What is kept under the key."""
+        self._check_place()
         return self.engine.memtable.read(key)
 
     def scan(
@@ -118,14 +156,69 @@ class Node:
         conflicts: bool = False,
     ) -> bytes | None:
         """See ``Memtable.scan``."""
+        self._check_place()
         return self.engine.memtable.scan(start, end, accept, conflicts=conflicts)
 
     def status(self) -> admin_pb2.StatusResponse:
         """The node as it is now."""
         return node_status(self)
 
+    def _check_place(self) -> None:
+        refusal = self.membership.refusal()
+        if refusal:
+            raise refusal
+
     def _name(self, origin: int) -> str:
         return self.engine.names.get(origin, "")
+
+    def _run(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Do something beside serving; if it fails the node does."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self._fail(error)
+
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(ended)
+        self._background.append(task)
+
+    async def _return(self) -> None:
+        """Come back under a new identity (``returning.py``)."""
+        directory = self.directory
+        returning = Returning(self.replicator, forked=directory.identity.forked)
+        match await returning.ask():
+            case "welcome":
+                directory.settled()
+                await self.membership.return_as(self._address())
+            case "forgotten":
+                self.membership.expelled()
+            case "running":
+                directory.mark_copy()
+                self._fail(
+                    StorageError(
+                        f"{directory.path} is a copy of the directory of node "
+                        f"{self.config.name!r}, which is running: delete it. A new node starts "
+                        "with an empty directory and its own name (kvnode serve --join)"
+                    )
+                )
+            case "forked":
+                self._begins_anew = True
+                self._fail(
+                    Reborn(
+                        "the cluster knows another history of what this directory wrote: it is "
+                        "set aside, and its own writes are issued again"
+                    )
+                )
+
+    def _lose_identity(self, reason: str, *, forked: bool = False) -> None:
+        """Somebody else wrote under this node's origin: go on under a new one."""
+        membership = self.membership
+        if membership.lost or membership.place not in ("serving", "joining", "leaving"):
+            return
+        membership.lose(reason)
+        self.directory.mint_anew(forked=forked)
+        self._fail(Reborn(reason))
 
     def _fail(self, error: BaseException) -> None:
         self.failure = self.failure or error

@@ -37,6 +37,11 @@ class Peer:
     """origin -> pulls in a row that brought nothing of it, no sooner than when it is asked for
     again (monotonic seconds): blocks that do not fit must not be fetched in a loop."""
 
+    streams: dict[int, int] = field(default_factory=dict)
+    """incarnation -> its push streams that are being served."""
+    relay_due: float = 0.0
+    """When it is next told of others' reports, monotonic seconds."""
+
     def start_over(self, origin: int) -> None:
         """It has a new identity, so what its old data directory held says nothing any more."""
         self.origin = origin
@@ -44,6 +49,8 @@ class Peer:
         self.wanted = {}
         self.pushed = float("-inf")
         self.stuck = {}
+        self.streams = {}
+        self.heard = 0.0
 
     def missing(self, have: Vector, *, now: bool) -> Vector:
         """What it reported (by the round before, unless ``now``) and ``have`` does not cover."""

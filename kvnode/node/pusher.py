@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvnode.core.report import Report
@@ -50,6 +51,7 @@ class Pusher:
             try:
                 await self._serve(stream)
             except LinkError as error:
+                self._replicator.turned_away(self._peer, error)
                 state = "refused" if error.refused else "unreachable"
                 if self._peer.state != state:
                     logger.warning("peer %s %s: %s", self._peer.name, state, error)
@@ -64,9 +66,9 @@ class Pusher:
         self._unanswered.clear()
         self._names_sent = 0
         self._unanswered.append((_now_ms(), True))
-        await stream.send(self._report(), [], self._replicator.hello)
+        await stream.send(self._report(), [], self._replicator.hello())
         await self._answer(stream)
-        self._cursor = self._peer.vector.get(self._replicator.hello.origin, 0) + 1
+        self._cursor = self._peer.vector.get(self._replicator.origin, 0) + 1
         if self._peer.state != "connected":
             logger.info("peer %s connected at %s", self._peer.name, self._peer.address)
         self._peer.state, self._peer.problem = "connected", ""
@@ -121,21 +123,22 @@ class Pusher:
         if empty:
             self._peer.measure_clock(report, sent_ms, _now_ms())
         self._replicator.learn(self._peer, report)
-        acknowledged = report.vector.get(self._replicator.hello.origin, 0)
+        acknowledged = report.vector.get(self._replicator.origin, 0)
         if acknowledged >= self._cursor:
             self._cursor = acknowledged + 1  # it got the rest by pulling
 
     def _report(self) -> Report:
         """What the peer has after this message, as far as this stream brings it."""
-        engine, own = self._engine, self._replicator.hello.origin
-        vector = dict(engine.vector)
+        engine, own = self._engine, self._replicator.origin
+        report = self._replicator.report(self._peer)
+        vector = dict(report.vector)
         if own in vector and engine.push_buffer.has(self._cursor):
             vector[own] = self._cursor - 1
             if vector[own] == 0:
                 del vector[own]
-        names = dict(engine.names) if len(engine.names) != self._names_sent else {}
+        names = report.names if len(engine.names) != self._names_sent else {}
         self._names_sent = len(engine.names)
-        return Report(vector, round(_now_ms()), names, dict(engine.replica.durable.forks))
+        return replace(report, vector=vector, names=names)
 
 
 def _now_ms() -> float:

@@ -4,6 +4,9 @@ Whether to pull is decided by vectors alone. Each anti-entropy round compares wh
 with what each peer had reported by the *round before*: what is still missing by then is not just
 on its way. Origins whose own push stream is delivering are left to it. A push that shows a gap
 pulls at once. One pull runs at a time, so that two peers do not send the same blocks.
+
+Peers are the members of the roster, dialled where the configuration or else the roster says; they
+come and go with it.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from kvnode.core.block import Block, decode_block
-from kvnode.core.dots import Vector
+from kvnode.core.dots import Dot, Vector, covers
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
-from kvnode.core.report import PROTOCOL, Hello, Report
+from kvnode.core.report import Hello, Meeting, Report
 from kvnode.node.engine import Engine
+from kvnode.node.handshake import Handshake
+from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
 from kvnode.rpc.link import Link, LinkError, Pulled
@@ -32,40 +39,56 @@ NAMES_MAX = 4096
 """Origins with a name: each new data directory of a node makes one more."""
 
 
+class IdentityLost(Protocol):
+    """Somebody else has written under this node's origin; ``forked``: and told others."""
+
+    def __call__(self, reason: str, *, forked: bool = False) -> None: ...
+
+
+@dataclass(slots=True)
+class Connection:
+    """What dials one peer."""
+
+    link: Link
+    pusher: Pusher
+    task: asyncio.Task[None]
+
+
 class Replicator:
     """Links, peers and loops; also what the replication service answers."""
 
-    def __init__(self, engine: Engine, hello: Hello) -> None:
+    def __init__(self, engine: Engine, membership: Membership, handshake: Handshake) -> None:
         self.engine = engine
-        self.hello = hello
-        config = engine.config
-        self.peers = {name: Peer(name, address) for name, address in config.peers.items()}
-        self._links: dict[str, Link] = {}
-        self._pushers: list[Pusher] = []
+        self.membership = membership
+        self.origin = membership.origin
+        self.peers: dict[str, Peer] = {}
+        self.heard: dict[int, Vector] = {}
+        """origin -> the last report known of it, its own or passed on."""
+        self.closing = False
+        self.on_identity_lost: IdentityLost = membership.lose
+        self._handshake = handshake
+        self._connections: dict[str, Connection] = {}
+        self._closing_links: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
-        self.closing = False
-        engine.names[hello.origin] = hello.name
+        self._started = False
+        engine.names[self.origin] = membership.name
         engine.lww_refusal = self.lww_refusal
+        membership.on_change = self.reconcile
+        self.reconcile()
 
     def start(self) -> None:
         """Open the links and start the loops."""
-        config = self.engine.config
-        for peer in self.peers.values():
-            link = Link(
-                peer.address,
-                reconnect_ms=config.reconnect_interval_ms,
-                keepalive_ms=config.peer_timeout_ms,
-            )
-            pusher = Pusher(self, peer, link)
-            self._links[peer.name] = link
-            self._pushers.append(pusher)
-            self._tasks.append(asyncio.create_task(pusher.run(), name=f"push {peer.name}"))
-        if self._links:
-            self._tasks.append(asyncio.create_task(self._repair(), name="anti-entropy"))
+        self._started = True
+        self._tasks = [
+            asyncio.create_task(self._repair(), name="anti-entropy"),
+            asyncio.create_task(self.membership.run(), name="membership"),
+        ]
         for task in self._tasks:
             task.add_done_callback(self._ended)
+        self.reconcile()
+        self.membership.look_again()
 
     async def close(self) -> None:
         """Stop the loops and close the links."""
@@ -73,12 +96,36 @@ class Replicator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(link.close() for link in self._links.values()))
+        for name in list(self._connections):
+            self._disconnect(name)
+        await asyncio.gather(*self._closing_links)
+
+    def reconcile(self) -> None:
+        """Let the peers be what the roster says."""
+        wanted = self._addresses()
+        for name in self.peers.keys() - wanted.keys():
+            del self.peers[name]
+            self._disconnect(name)
+        for name, address in wanted.items():
+            peer = self.peers.setdefault(name, Peer(name, address))
+            if peer.address != address:
+                peer.address = address
+                self._disconnect(name)
+            origin = self.membership.roster.named(name)
+            if origin and peer.origin != origin:
+                peer.start_over(origin)
+            if self._started and address and name not in self._connections:
+                self._connect(peer)
+        self.look_again()
+
+    def hello(self) -> Hello:
+        """Who this node is."""
+        return self._handshake.hello()
 
     def committed(self) -> None:
         """Own blocks may be there to push."""
-        for pusher in self._pushers:
-            pusher.notify()
+        for connection in self._connections.values():
+            connection.pusher.notify()
 
     def look_again(self) -> None:
         """Something changed: compare vectors now."""
@@ -91,36 +138,66 @@ class Replicator:
             LinkError: it is none of ours.
         """
         try:
-            self._check(hello)
+            self._handshake.check(hello)
         except Refused as error:
-            raise LinkError(error.message, refused=True) from error
+            raise LinkError(error.message, refused=True, reason=error.reason) from error
         if hello.name != peer.name:
             raise LinkError(
                 f"at {peer.address} answers node {hello.name!r}, not {peer.name!r}", refused=True
             )
+        if hello.origin in self.membership.roster.forgets:
+            raise LinkError(f"node {hello.name!r} was forgotten", refused=True)
+        self.membership.seen_elsewhere_by.discard(peer.name)
         self._identify(peer, hello)
+
+    def turned_away(self, peer: Peer, error: LinkError) -> None:
+        """A peer refused this node."""
+        match error.reason:
+            case Reason.NAME_TAKEN:
+                self.membership.displaced()
+            case Reason.ALREADY_RUNNING:
+                self.membership.seen_elsewhere_by.add(peer.name)
+            case Reason.FORGOTTEN:
+                self.membership.expelled()
 
     def learn(self, peer: Peer, report: Report) -> None:
         """Take a peer's report: what it has, what its clock says, whom it knows."""
+        if not self.membership.merge(report.roster):
+            self.membership.look_again()
         peer.learn(report)
         for origin, name in report.names.items():
             if len(self.engine.names) < NAMES_MAX:
                 self.engine.names.setdefault(origin, name)
-        own = self.engine.vector.get(self.hello.origin, 0)
-        theirs = report.vector.get(self.hello.origin, 0)
+        if self.membership.roster.named(peer.name) == peer.origin:
+            self._hear(peer.origin, report.vector)
+            for origin, vector in report.relayed.items():
+                self._hear(origin, vector)
+        self._check_own(peer, report)
+
+    def _hear(self, origin: int, vector: Mapping[int, int]) -> None:
+        known = self.heard.get(origin, {})
+        if origin != self.origin and not covers(known, vector):
+            self.heard[origin] = dict(vector)
+
+    def _check_own(self, peer: Peer, report: Report) -> None:
+        """Whether the peer has reason to know more of this node than it does itself."""
+        own = self.engine.vector.get(self.origin, 0)
+        theirs = report.vector.get(self.origin, 0)
         if theirs > own:
-            self.engine.fence(
-                f"{peer.name} has {theirs} writes of this node's origin "
-                f"{self.hello.origin:016x}, which itself has {own}: an old copy of the data "
-                "directory was put back, or it is in use twice. Start this node with an empty "
-                "data directory; it gets all it had from its peers"
+            self.on_identity_lost(
+                f"{peer.name} has {theirs} writes of this node's origin {self.origin:016x}, which "
+                f"itself has {own}: an old copy of the data directory was put back"
             )
-        elif self.hello.origin in report.forks:
-            self.engine.fence(
+        elif not covers(self.engine.vector, report.yours):
+            self.on_identity_lost(
+                f"{peer.name} holds a report of this node {self.origin:016x} that tells of more "
+                "than it has now: an old copy of the data directory was put back"
+            )
+        elif self.origin in report.forks:
+            self.on_identity_lost(
                 f"{peer.name} has seen two histories of this node's origin "
-                f"({report.forks[self.hello.origin]}): a copy of the data directory was in use. "
-                "Start this node with an empty data directory; what it wrote on its own since the "
-                "histories parted is only here (kvnode scan)"
+                f"({report.forks[self.origin]}): a copy of the data directory was in use",
+                forked=True,
             )
 
     def clock_offset_ms(self) -> int:
@@ -152,19 +229,58 @@ class Replicator:
 
     def introduce(self, hello: Hello) -> Peer:
         """The peer that opened a stream to this node; Refused if it is none of ours."""
-        self._check(hello)
-        peer = self.peers.get(hello.name)
-        if peer is None:
+        self._handshake.check(hello)
+        if hello.origin in self.membership.roster.forgets:
+            return Peer(hello.name, "", origin=hello.origin)  # is answered, and not listened to
+        peer = self.peers.setdefault(hello.name, Peer(hello.name, ""))
+        lately = time.monotonic() - self.engine.config.peer_timeout_ms / 1000
+        if (
+            peer.origin == hello.origin
+            and peer.streams.keys() - {hello.incarnation}
+            and peer.heard > lately
+        ):
             raise Refused(
-                Reason.WRONG_CLUSTER,
-                f"node {hello.name!r} is not among the peers of {self.hello.name!r}: start that "
-                f"with --peer {hello.name}=HOST:PORT",
+                Reason.ALREADY_RUNNING,
+                f"node {hello.name!r} is connected from another process under the same identity "
+                f"{hello.origin:016x}: a copy of its data directory is in use, or it has just "
+                "been restarted and will be let in soon",
             )
         self._identify(peer, hello)
         return peer
 
+    def stream_opened(self, peer: Peer, hello: Hello) -> None:
+        """A push stream of this peer is served."""
+        peer.streams[hello.incarnation] = peer.streams.get(hello.incarnation, 0) + 1
+
+    def stream_closed(self, peer: Peer, hello: Hello) -> None:
+        """It has ended."""
+        left = peer.streams.pop(hello.incarnation, 0) - 1
+        if left > 0:
+            peer.streams[hello.incarnation] = left
+
+    def met(self, hello: Hello, about: Dot) -> Meeting:
+        """What this node knows about an origin."""
+        self._handshake.check_protocol(hello)
+        origin = about[0]
+        durable = self.engine.replica.durable
+        return Meeting(
+            self.hello(),
+            (origin == self.origin and not self.membership.lost) or self.is_running(origin),
+            durable.vector.get(origin, 0),
+            durable.chains.get(origin, b""),
+            self.engine.replica.chain_at(about) or b"",
+        )
+
+    def is_running(self, origin: int) -> bool:
+        """Whether a process under this origin was heard lately."""
+        lately = time.monotonic() - self.engine.config.peer_timeout_ms / 1000
+        return any(peer.origin == origin and peer.heard > lately for peer in self.peers.values())
+
     async def pushed(self, peer: Peer, report: Report, raws: Sequence[bytes]) -> None:
         """Commit what a peer pushed; returns when it is synced."""
+        if peer.origin in self.membership.roster.forgets:
+            self.membership.merge(report.roster)
+            return
         gap = False
         if raws:
             blocks = self._decode(peer, raws)
@@ -179,11 +295,23 @@ class Replicator:
             self._urgent.add(peer.name)
             self._look.set()
 
-    def report(self) -> Report:
-        """What this node has now."""
+    def report(self, peer: Peer) -> Report:
+        """What this node has now, for ``peer``."""
         engine = self.engine
-        forks = dict(engine.replica.durable.forks)
-        return Report(engine.vector, time.time_ns() // 1_000_000, dict(engine.names), forks)
+        now = time.monotonic()
+        relayed: Mapping[int, Vector] = {}
+        if now >= peer.relay_due:
+            peer.relay_due = now + engine.config.relay_interval_ms / 1000
+            relayed = {o: vector for o, vector in self.heard.items() if o != peer.origin}
+        return Report(
+            engine.vector,
+            time.time_ns() // 1_000_000,
+            dict(engine.names),
+            dict(engine.replica.durable.forks),
+            self.membership.raw,
+            peer.vector,
+            relayed,
+        )
 
     async def lacking(
         self, have: Vector, bytes_max: int
@@ -216,9 +344,12 @@ class Replicator:
                 missing = peer.missing(have, now=peer.name in self._urgent)
                 peer.wanted = dict(peer.vector)
                 self._urgent.discard(peer.name)
-                if missing and peer.state == "connected" and await self._pull(peer, have):
+                if not missing or peer.state != "connected" or peer.name not in self._connections:
+                    continue
+                if await self._pull(peer, have):
                     pause_s = config.anti_entropy_interval_ms / 1000
                     peer.pulled(missing, self.engine.vector, pause_s)
+            self.membership.look_again()
 
     async def _pull(self, peer: Peer, have: Vector) -> bool:
         """Get what ``have`` lacks; whether all of it came."""
@@ -244,8 +375,12 @@ class Replicator:
 
     def _messages(self, peer: Peer, have: Vector) -> AsyncIterator[Pulled]:
         config = self.engine.config
-        return self._links[peer.name].pull(
-            self.hello, self.report(), have, config.pull_bytes, config.peer_timeout_ms / 1000
+        return self._connections[peer.name].link.pull(
+            self.hello(),
+            self.report(peer),
+            have,
+            config.pull_bytes,
+            config.peer_timeout_ms / 1000,
         )
 
     def vector_to_ask_with(self, peer: Peer) -> Vector:
@@ -259,33 +394,56 @@ class Replicator:
         for other in self.peers.values():
             if other.origin and other.pushed > fresh:
                 have[other.origin] = ALL
-        have.update(dict.fromkeys(self.engine.replica.durable.forks, ALL))
+        replica = self.engine.replica
+        have.update(dict.fromkeys(replica.durable.forks, ALL))
+        for origin, limit in replica.limits.items():  # forgotten: no more than may be taken
+            have[origin] = (
+                ALL if have.get(origin, 0) >= limit else self.engine.vector.get(origin, 0)
+            )
         have.update(dict.fromkeys(peer.paused(), ALL))
         return have
 
-    # ---- checks
+    # ---- peers
 
-    def _check(self, hello: Hello) -> None:
-        if hello.cluster != self.hello.cluster:
-            raise Refused(
-                Reason.WRONG_CLUSTER,
-                f"node {hello.name!r} is of cluster {hello.cluster!r}, this one "
-                f"({self.hello.name!r}) of {self.hello.cluster!r}",
-            )
-        if hello.protocol != PROTOCOL:
-            raise Refused(
-                Reason.WRONG_CLUSTER,
-                f"node {hello.name!r} speaks replication protocol {hello.protocol}, this one "
-                f"{PROTOCOL}: run the same version",
-            )
-        if not hello.origin or not hello.name:
-            raise Refused(Reason.WRONG_CLUSTER, "a hello names a node and its origin id")
-        if hello.origin == self.hello.origin:
-            raise Refused(
-                Reason.WRONG_CLUSTER,
-                f"node {hello.name!r} has this node's origin id: the address leads back here, or "
-                "a copy of this data directory is running",
-            )
+    def _addresses(self) -> dict[str, str]:
+        """Where to dial whom; empty if that is not known. A returning node is nobody yet."""
+        if self.membership.place == "returning":
+            return {}
+        roster, dialled = self.membership.roster, self.engine.config.peers
+        addresses = {
+            roster.members[origin].name: roster.members[origin].address
+            for origin in roster.remaining()
+            if origin != self.origin
+        }
+        addresses.update(dict.fromkeys(roster.unmet(), ""))
+        return {name: dialled.get(name, address) for name, address in addresses.items()}
+
+    def _connect(self, peer: Peer) -> None:
+        config = self.engine.config
+        link = Link(
+            peer.address,
+            reconnect_ms=config.reconnect_interval_ms,
+            keepalive_ms=config.peer_timeout_ms,
+        )
+        pusher = Pusher(self, peer, link)
+        task = asyncio.create_task(pusher.run(), name=f"push {peer.name}")
+        task.add_done_callback(self._ended)
+        self._connections[peer.name] = Connection(link, pusher, task)
+
+    def _disconnect(self, name: str) -> None:
+        connection = self._connections.pop(name, None)
+        if connection is None:
+            return
+
+        async def close() -> None:
+            connection.task.remove_done_callback(self._ended)
+            connection.task.cancel()
+            await asyncio.gather(connection.task, return_exceptions=True)
+            await connection.link.close()
+
+        task = asyncio.create_task(close(), name=f"close {name}")
+        self._closing_links.add(task)
+        task.add_done_callback(self._closing_links.discard)
 
     def _identify(self, peer: Peer, hello: Hello) -> None:
         if peer.origin != hello.origin:

@@ -18,13 +18,14 @@ def node_status(node: Node) -> pb.StatusResponse:
     """What the Status call answers."""
     engine, replicator = node.engine, node.replicator
     durable = engine.replica.durable
-    state = "stopping" if node.stopping else "fenced" if durable.fence else "serving"
+    place = node.membership.place
+    state = "stopping" if node.stopping else "fenced" if durable.fence else place
     return pb.StatusResponse(
         cluster=node.config.cluster,
         name=node.config.name,
-        origin=replicator.hello.origin,
+        origin=replicator.origin,
         state=state,
-        problem=durable.fence or replicator.lww_refusal(),
+        problem=durable.fence or node.membership.waits() or replicator.lww_refusal(),
         version=__version__,
         data_directory=str(node.directory.path),
         uptime_ms=round((time.monotonic() - node.started) * 1000),
@@ -56,7 +57,7 @@ def _origins(node: Node, vector: Vector) -> list[pb.OriginStatus]:
 
 def _peer(node: Node, peer: Peer) -> pb.PeerStatus:
     engine = node.engine
-    own = node.replicator.hello.origin
+    own = node.replicator.origin
     oldest_ms = engine.push_buffer.oldest_unacknowledged_ms(peer.vector.get(own, 0))
     now_ms = time.time_ns() // 1_000_000
     return pb.PeerStatus(

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import grpc
 import grpc.aio
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 
-from kvnode.core.report import Hello, Report
+from kvnode.core.dots import Dot
+from kvnode.core.report import Hello, Meeting, Report
 from kvnode.errors import cause_of
 from kvnode.rpc.replication_codec import (
     hello_from_wire,
@@ -19,8 +22,10 @@ from kvnode.rpc.replication_codec import (
     vector_to_wire,
 )
 from kvnode.v1 import replication_pb2 as pb
+from kvnode.v1 import types_pb2
 from kvnode.v1.replication_pb2_grpc import ReplicationStub
 
+DETAILS_KEY = "grpc-status-details-bin"
 MESSAGE_BYTES_MAX = 128 << 20
 """A key with 100 siblings of 1 MiB has to fit; blocks are bounded far below."""
 
@@ -37,10 +42,12 @@ REFUSALS = frozenset(
 class LinkError(Exception):
     """The link is down; the message says why in one line."""
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(self, message: str, *, refused: bool = False, reason: str = "") -> None:
         super().__init__(message)
         self.refused = refused
         """The peer is there and does not want to talk."""
+        self.reason = reason
+        """Its machine-readable reason, if it gave one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class PushStream:
             return LinkError("the peer ended the stream")
         if isinstance(cause, grpc.RpcError) and code is grpc.StatusCode.CANCELLED:
             return _link_error(cause)
-        return _status_error(code, details)
+        return _status_error(code, details, await self._call.trailing_metadata())
 
 
 class Link:
@@ -159,6 +166,20 @@ class Link:
         finally:
             call.cancel()
 
+    async def meet(self, hello: Hello, about: Dot, deadline_s: float) -> Meeting:
+        """Who is there, and what it knows about an origin; LinkError."""
+        origin, seq = about
+        request = pb.MeetRequest(
+            hello=hello_to_wire(hello), about=types_pb2.Dot(origin=origin, seq=seq)
+        )
+        try:
+            reply = await self._stub.Meet(request, timeout=deadline_s)
+        except grpc.RpcError as error:
+            raise _link_error(error) from error
+        return Meeting(
+            hello_from_wire(reply.hello), reply.running, reply.seq, reply.chain, reply.chain_at
+        )
+
     async def close(self) -> None:
         """Close the channel and what runs over it."""
         await self._channel.close(None)
@@ -166,10 +187,12 @@ class Link:
 
 def _link_error(error: grpc.RpcError) -> LinkError:
     assert isinstance(error, grpc.aio.AioRpcError)
-    return _status_error(error.code(), error.details())
+    return _status_error(error.code(), error.details(), error.trailing_metadata())
 
 
-def _status_error(code: grpc.StatusCode, details: str | None) -> LinkError:
+def _status_error(
+    code: grpc.StatusCode, details: str | None, metadata: grpc.aio.Metadata | None
+) -> LinkError:
     text = details.splitlines()[0] if details else ""
     match code:
         case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.INVALID_ARGUMENT if text:
@@ -178,4 +201,16 @@ def _status_error(code: grpc.StatusCode, details: str | None) -> LinkError:
             text = cause_of(text)
         case _:
             text = f"{code.name}: {text}" if text else code.name
-    return LinkError(text, refused=code in REFUSALS)
+    return LinkError(text, refused=code in REFUSALS, reason=_reason(metadata))
+
+
+def _reason(metadata: grpc.aio.Metadata | None) -> str:
+    status = Status()
+    for key, value in metadata or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            status.ParseFromString(value)
+    info = ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""

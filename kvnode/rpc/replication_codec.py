@@ -24,13 +24,25 @@ def vector_from_wire(message: types_pb2.VersionVector) -> dict[int, int]:
 def hello_to_wire(hello: Hello) -> pb.Hello:
     """Who speaks."""
     return pb.Hello(
-        cluster=hello.cluster, name=hello.name, origin=hello.origin, protocol=hello.protocol
+        cluster=hello.cluster,
+        name=hello.name,
+        origin=hello.origin,
+        protocol=hello.protocol,
+        incarnation=hello.incarnation,
+        roster=hello.roster,
     )
 
 
 def hello_from_wire(message: pb.Hello) -> Hello:
     """Who speaks."""
-    return Hello(message.cluster, message.name, message.origin, message.protocol)
+    return Hello(
+        message.cluster,
+        message.name,
+        message.origin,
+        message.incarnation,
+        message.roster,
+        message.protocol,
+    )
 
 
 def report_to_wire(report: Report) -> pb.Report:
@@ -43,6 +55,12 @@ def report_to_wire(report: Report) -> pb.Report:
             pb.Contradiction(origin=origin, reason=reason)
             for origin, reason in sorted(report.forks.items())
         ],
+        roster=report.roster,
+        yours=vector_to_wire(report.yours),
+        relayed=[
+            pb.Relayed(origin=origin, vector=vector_to_wire(vector))
+            for origin, vector in report.relayed.items()
+        ],
     )
 
 
@@ -53,4 +71,7 @@ def report_from_wire(message: pb.Report) -> Report:
         message.wall_ms,
         {member.origin: member.name for member in message.members},
         {fork.origin: fork.reason for fork in message.contradictions},
+        message.roster,
+        vector_from_wire(message.yours),
+        {relayed.origin: vector_from_wire(relayed.vector) for relayed in message.relayed},
     )

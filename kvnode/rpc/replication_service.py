@@ -7,10 +7,10 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from kvnode.core.dots import Vector
+from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import Reason, Refused
-from kvnode.core.report import Hello, Report
-from kvnode.rpc.handlers import stream_both, stream_reply
+from kvnode.core.report import Hello, Meeting, Report
+from kvnode.rpc.handlers import stream_both, stream_reply, unary
 from kvnode.rpc.replication_codec import (
     hello_from_wire,
     hello_to_wire,
@@ -27,14 +27,16 @@ P = TypeVar("P")
 class Replication(Protocol[P]):
     """What the service needs of a node; ``P`` is how it knows a peer."""
 
-    @property
     def hello(self) -> Hello: ...
     @property
     def closing(self) -> bool: ...
     def introduce(self, hello: Hello) -> P: ...
+    def stream_opened(self, peer: P, hello: Hello) -> None: ...
+    def stream_closed(self, peer: P, hello: Hello) -> None: ...
+    def met(self, hello: Hello, about: Dot) -> Meeting: ...
     def learn(self, peer: P, report: Report) -> None: ...
     async def pushed(self, peer: P, report: Report, raws: Sequence[bytes]) -> None: ...
-    def report(self) -> Report: ...
+    def report(self, peer: P) -> Report: ...
     def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[tuple[list[bytes], bool]]: ...
 
 
@@ -51,38 +53,61 @@ class ReplicationService:
             {
                 "Push": stream_both(pb.PushRequest, self.push),
                 "Pull": stream_reply(pb.PullRequest, self.pull),
+                "Meet": unary(pb.MeetRequest, self.meet),
             },
         )
 
     async def push(self, requests: AsyncIterator[pb.PushRequest]) -> AsyncIterator[pb.PushReply]:
         """Take a peer's blocks message by message; answer when they are synced."""
         node = self._node
-        peer = None
-        async for request in requests:
-            hello = None
-            if peer is None:
-                if not request.HasField("hello"):
-                    raise Refused(Reason.BAD_REQUEST, "a push stream begins with a hello")
-                peer = node.introduce(hello_from_wire(request.hello))
-                hello = hello_to_wire(node.hello)
-            await node.pushed(peer, report_from_wire(request.report), request.blocks)
-            yield pb.PushReply(hello=hello, report=report_to_wire(node.report()))
+        first = await anext(requests, None)
+        if first is None:
+            return
+        if not first.HasField("hello"):
+            raise Refused(Reason.BAD_REQUEST, "a push stream begins with a hello")
+        hello = hello_from_wire(first.hello)
+        peer = node.introduce(hello)
+        node.stream_opened(peer, hello)
+        try:
+            await node.pushed(peer, report_from_wire(first.report), first.blocks)
+            yield pb.PushReply(
+                hello=hello_to_wire(node.hello()), report=report_to_wire(node.report(peer))
+            )
             if node.closing:
                 return  # by itself: gRPC prints a traceback for every call it has to cancel
+            async for request in requests:
+                await node.pushed(peer, report_from_wire(request.report), request.blocks)
+                yield pb.PushReply(report=report_to_wire(node.report(peer)))
+                if node.closing:
+                    return
+        finally:
+            node.stream_closed(peer, hello)
 
     async def pull(self, request: pb.PullRequest) -> AsyncIterator[pb.PullReply]:
         """Send what the peer lacks."""
         node = self._node
         peer = node.introduce(hello_from_wire(request.hello))
         node.learn(peer, report_from_wire(request.report))
-        hello: pb.Hello | None = hello_to_wire(node.hello)
+        hello: pb.Hello | None = hello_to_wire(node.hello())
         async for blocks, complete in node.lacking(
             vector_from_wire(request.have), request.bytes_max
         ):
             yield pb.PullReply(
                 hello=hello,
-                report=report_to_wire(node.report()),
+                report=report_to_wire(node.report(peer)),
                 blocks=blocks,
                 complete=complete,
             )
             hello = None
+
+    async def meet(self, request: pb.MeetRequest) -> pb.MeetReply:
+        """Say who this is and what it knows about an origin."""
+        about = (request.about.origin, request.about.seq)
+        meeting = self._node.met(hello_from_wire(request.hello), about)
+        return pb.MeetReply(
+            hello=hello_to_wire(meeting.hello),
+            running=meeting.running,
+            seq=meeting.seq,
+            chain=meeting.chain,
+            chain_at=meeting.chain_at,
+        )

@@ -1,16 +1,26 @@
-"""The data directory: whose it is, and that only one process has it.
+"""The data directory: whose it is, that only one process has it, and that it is no copy.
 
 ::
 
     DIR/LOCK               held by flock while a node runs; names its process
     DIR/v1/identity.json   cluster, node name, origin id (64 random bits), when made
+    DIR/v1/here            empty; where and since when it is there tells a copy from the original
     DIR/v1/log/            LMDB environment of the log
     DIR/v1/state/          LMDB environment of the state
+    DIR/aside-...          an earlier v1 whose history contradicts the cluster's
 
 A new directory is built under ``DIR/new`` and renamed to ``DIR/v1`` when it is complete and
 synced: a crash at any point leaves either a whole directory or leftovers that the next start
-removes. The origin id is minted with the directory and never used anywhere else: a node that lost
-its directory comes back as a new origin and gets the old one's writes from its peers.
+removes. The origin id is minted with the directory: a node that lost its directory comes back as
+a new origin and gets the old one's writes from its peers.
+
+*A copy* (a backup that was put back, a clone) must never write under the origin it was copied
+with: its next sequence numbers may be taken. ``identity.json`` therefore records inode and change
+time of ``here``. Neither can be copied, by whatever tool: the kernel sets both. If they differ, the
+directory gets a new origin at once, before anything else, and remembers the old one as *retired*;
+so does a directory whose node hears from a peer that it wrote more than it knows (a copy below the
+file system: inode and time are those of the original). ``chown`` and ``chmod`` of ``here`` look
+like a copy too, and cost a new origin, no more.
 """
 
 from __future__ import annotations
@@ -19,7 +29,7 @@ import fcntl
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from kvnode.storage.interfaces import StorageError
@@ -35,9 +45,21 @@ class Identity:
 
     cluster: str
     name: str
+    store: str
+    """16 hex digits; marks log and state as parts of this directory, for ever."""
     origin: str
     """16 hex digits."""
     created_ms: int
+    here: str
+    """Inode and change time of the file ``here``."""
+    retired: tuple[str, ...] = ()
+    """Earlier origins of this directory, oldest first."""
+    forked: bool = False
+    """The cluster knows another history of the last retired origin."""
+    copy: bool = False
+    """It is a copy of a directory whose node was running: never to be used."""
+    aside: str = ""
+    """The directory set aside last, whose writes are still to be issued again."""
 
     @property
     def origin_id(self) -> int:
@@ -57,7 +79,7 @@ class DataDirectory:
         self.path = path.absolute()
         self._lock = _lock(self.path)
         try:
-            if not (self.path / FORMAT).is_dir():
+            if not (self.path / FORMAT).is_dir() and not _finish_setting_aside(self.path):
                 _create(self.path, cluster=cluster, name=name, now_ms=now_ms)
             self.identity = _read_identity(self.path / FORMAT / "identity.json")
             if (self.identity.cluster, self.identity.name) != (cluster, name):
@@ -72,16 +94,67 @@ class DataDirectory:
                         f"{self.path} is incomplete: {FORMAT}/{part}/data.mdb is missing. Restore "
                         "it, or start with an empty data directory and let peers fill it"
                     )
-            origin = self.identity.origin_id
-            self.log = LmdbLog(self.path / FORMAT / "log", origin)
+            if self.identity.copy:
+                raise StorageError(
+                    f"{self.path} is a copy of the directory of node {name!r}, which was running: "
+                    "delete it. A new node starts with an empty directory and its own name"
+                )
+            store = int(self.identity.store, 16)
+            self.log = LmdbLog(self.path / FORMAT / "log", store)
             try:
-                self.state = LmdbState(self.path / FORMAT / "state", origin)
+                self.state = LmdbState(self.path / FORMAT / "state", store)
+                if self.identity.here != _place(self.path / FORMAT / "here"):
+                    self.mint_anew(forked=self.identity.forked)
             except BaseException:
                 self.log.close()
                 raise
         except BaseException:
             os.close(self._lock)
             raise
+
+    def mint_anew(self, *, forked: bool) -> None:
+        """Retire the origin; the next opening has a new one."""
+        old = self.identity
+        retired = (*old.retired, old.origin)
+        self._write_identity(replace(old, origin=_mint(), retired=retired, forked=forked))
+
+    def settled(self) -> None:
+        """The cluster knows the new origin in the place of the retired one."""
+        if self.identity.forked:
+            self._write_identity(replace(self.identity, forked=False))
+
+    def mark_copy(self) -> None:
+        """Never use it again: the node it was copied from is running."""
+        self._write_identity(replace(self.identity, copy=True))
+
+    def reissued(self) -> None:
+        """Nothing of what was set aside waits to be issued again."""
+        self._write_identity(replace(self.identity, aside=""))
+
+    def set_aside(self) -> Path:
+        """Begin anew, empty, under a new origin; log and state must be closed.
+
+        Returns the old directory's new place. The roster is kept: it is about the cluster.
+        """
+        old = self.identity
+        roster = self.log.get_record(b"roster")
+        self.log.close()
+        self.state.close()
+        taken = {entry.name for entry in self.path.iterdir()}
+        number = next(n for n in range(1, len(taken) + 2) if f"aside-{n}" not in taken)
+        identity = replace(
+            old, store=_mint(), origin=_mint(), forked=False, aside=f"aside-{number}"
+        )
+        _build(self.path, identity, roster)
+        (self.path / FORMAT).rename(self.path / f"aside-{number}")
+        (self.path / "new").rename(self.path / FORMAT)
+        _sync_directory(self.path)
+        return self.path / f"aside-{number}"
+
+    def _write_identity(self, identity: Identity) -> None:
+        folder = self.path / FORMAT
+        self.identity = _write(folder, identity)
+        _sync_directory(folder)
 
     def close(self) -> None:
         """Close log and state and let the directory go."""
@@ -99,7 +172,8 @@ def _lock(path: Path) -> int:
         raise StorageError(f"cannot make the data directory {path}: {error.strerror}") from error
     names = {entry.name for entry in path.iterdir()}
     ours = {"LOCK", "new"} if "LOCK" in names else set()  # what a crash while making it leaves
-    if names - ours and not (path / FORMAT).is_dir():
+    asides = {name for name in names if name.startswith("aside-")}
+    if names - ours - asides and not (path / FORMAT).is_dir():
         raise StorageError(
             f"{path} is not a kvnode data directory and not empty (it holds "
             f"{min(names - ours)!r}): use an empty or a new directory"
@@ -123,29 +197,75 @@ def _lock(path: Path) -> int:
 
 
 def _create(path: Path, *, cluster: str, name: str, now_ms: int) -> None:
+    _build(path, Identity(cluster, name, _mint(), _mint(), now_ms, ""), None)
+    (path / "new").rename(path / FORMAT)
+    _sync_directory(path)
+
+
+def _finish_setting_aside(path: Path) -> bool:
+    """Whether a crash came between the two renames of ``set_aside``; it is done then."""
+    draft = path / "new" / "identity.json"
+    if not draft.is_file():
+        return False
+    identity = _read_identity(draft)
+    if not (identity.aside and (path / identity.aside).is_dir()):
+        return False
+    (path / "new").rename(path / FORMAT)
+    _sync_directory(path)
+    return True
+
+
+def _build(path: Path, identity: Identity, roster: bytes | None) -> None:
+    """A whole, synced directory under ``new``."""
     new = path / "new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
-    origin = int.from_bytes(os.urandom(8), "big") or 1
-    identity = Identity(cluster, name, f"{origin:016x}", now_ms)
+    store = int(identity.store, 16)
     for part in ("log", "state"):
         (new / part).mkdir()
-    LmdbLog(new / "log", origin).close()
-    LmdbState(new / "state", origin).close()
-    with (new / "identity.json").open("w") as stream:
+    log = LmdbLog(new / "log", store)
+    if roster is not None:
+        log.put_record(b"roster", roster)
+    log.close()
+    LmdbState(new / "state", store).close()
+    _write(new, identity)
+    for made in (new / "log", new / "state", new):
+        _sync_directory(made)
+
+
+def _write(folder: Path, identity: Identity) -> Identity:
+    """Put the identity there, with a new ``here``, all or nothing."""
+    fresh = folder / "here.new"
+    fresh.unlink(missing_ok=True)
+    fresh.touch()
+    fresh.rename(folder / "here")
+    identity = replace(identity, here=_place(folder / "here"))
+    draft = folder / "identity.new"
+    with draft.open("w") as stream:
         json.dump(asdict(identity), stream, indent=2)
         stream.flush()
         os.fsync(stream.fileno())
-    for made in (new / "log", new / "state", new):
-        _sync_directory(made)
-    new.rename(path / FORMAT)
-    _sync_directory(path)
+    draft.rename(folder / "identity.json")
+    return identity
+
+
+def _place(here: Path) -> str:
+    """Inode and change time: what no copy has in common with its original."""
+    try:
+        status = here.stat()
+    except FileNotFoundError:
+        return "missing"
+    return f"{status.st_ino}:{status.st_ctime_ns}"
+
+
+def _mint() -> str:
+    return f"{int.from_bytes(os.urandom(8), 'big') or 1:016x}"
 
 
 def _read_identity(file: Path) -> Identity:
     try:
         fields = json.loads(file.read_text())
-        identity = Identity(**fields)
+        identity = Identity(**{**fields, "retired": tuple(fields.get("retired", ()))})
         if not (len(identity.origin) == 16 and identity.origin_id > 0):
             raise ValueError(f"origin {identity.origin!r}")
     except (OSError, ValueError, TypeError) as error:

@@ -104,6 +104,16 @@ class LmdbLog:
                 size += len(raw)
         return out, True
 
+    def get_record(self, name: bytes) -> bytes | None:
+        """The record of that name."""
+        with self._env.read() as txn:
+            value: bytes | None = txn.get(b"record:" + name, db=self._env.meta)
+        return value
+
+    def put_record(self, name: bytes, value: bytes) -> None:
+        """Keep the record, synced."""
+        self._env.write(lambda txn: txn.put(b"record:" + name, value, db=self._env.meta))
+
     def usage(self) -> Usage:
         """Bytes in use and mapped, blocks kept."""
         return self._env.usage("blocks")

@@ -27,6 +27,7 @@ class MemoryLog:
         """While set, appends fail with DiskFullError."""
         self._blocks: list[bytes] = []
         self._chains: dict[Dot, bytes] = {}
+        self._records: dict[bytes, bytes] = {}
 
     @property
     def last_arrival(self) -> int:
@@ -61,6 +62,14 @@ class MemoryLog:
                 out.append(raw)
                 size += len(raw)
         return out, True
+
+    def get_record(self, name: bytes) -> bytes | None:
+        """The record of that name."""
+        return self._records.get(name)
+
+    def put_record(self, name: bytes, value: bytes) -> None:
+        """Keep the record."""
+        self._records[name] = value
 
     def usage(self) -> Usage:
         """Bytes and blocks kept."""

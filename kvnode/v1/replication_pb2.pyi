@@ -8,16 +8,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("cluster", "name", "origin", "protocol")
+    __slots__ = ("cluster", "name", "origin", "protocol", "incarnation", "roster")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     name: str
     origin: int
     protocol: int
-    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., protocol: _Optional[int] = ...) -> None: ...
+    incarnation: int
+    roster: bytes
+    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., protocol: _Optional[int] = ..., incarnation: _Optional[int] = ..., roster: _Optional[bytes] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("name", "origin")
@@ -36,16 +40,52 @@ class Contradiction(_message.Message):
     def __init__(self, origin: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("vector", "wall_ms", "members", "contradictions")
+    __slots__ = ("vector", "wall_ms", "members", "contradictions", "roster", "yours", "relayed")
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     WALL_MS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     CONTRADICTIONS_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    YOURS_FIELD_NUMBER: _ClassVar[int]
+    RELAYED_FIELD_NUMBER: _ClassVar[int]
     vector: _types_pb2.VersionVector
     wall_ms: int
     members: _containers.RepeatedCompositeFieldContainer[Member]
     contradictions: _containers.RepeatedCompositeFieldContainer[Contradiction]
-    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., wall_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., contradictions: _Optional[_Iterable[_Union[Contradiction, _Mapping]]] = ...) -> None: ...
+    roster: bytes
+    yours: _types_pb2.VersionVector
+    relayed: _containers.RepeatedCompositeFieldContainer[Relayed]
+    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., wall_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., contradictions: _Optional[_Iterable[_Union[Contradiction, _Mapping]]] = ..., roster: _Optional[bytes] = ..., yours: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[Relayed, _Mapping]]] = ...) -> None: ...
+
+class Relayed(_message.Message):
+    __slots__ = ("origin", "vector")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
+    origin: int
+    vector: _types_pb2.VersionVector
+    def __init__(self, origin: _Optional[int] = ..., vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ...) -> None: ...
+
+class MeetRequest(_message.Message):
+    __slots__ = ("hello", "about")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    about: _types_pb2.Dot
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., about: _Optional[_Union[_types_pb2.Dot, _Mapping]] = ...) -> None: ...
+
+class MeetReply(_message.Message):
+    __slots__ = ("hello", "running", "seq", "chain", "chain_at")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_AT_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    running: bool
+    seq: int
+    chain: bytes
+    chain_at: bytes
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., running: _Optional[bool] = ..., seq: _Optional[int] = ..., chain: _Optional[bytes] = ..., chain_at: _Optional[bytes] = ...) -> None: ...
 
 class PushRequest(_message.Message):
     __slots__ = ("hello", "report", "blocks")

@@ -44,6 +44,11 @@ class ReplicationStub:
                 request_serializer=kvnode_dot_v1_dot_replication__pb2.PullRequest.SerializeToString,
                 response_deserializer=kvnode_dot_v1_dot_replication__pb2.PullReply.FromString,
                 _registered_method=True)
+        self.Meet = channel.unary_unary(
+                '/kvnode.v1.Replication/Meet',
+                request_serializer=kvnode_dot_v1_dot_replication__pb2.MeetRequest.SerializeToString,
+                response_deserializer=kvnode_dot_v1_dot_replication__pb2.MeetReply.FromString,
+                _registered_method=True)
 
 
 class ReplicationServicer:
@@ -65,6 +70,14 @@ class ReplicationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Meet(self, request, context):
+        """Who is at this address, and has it heard of an origin lately? Changes
+        nothing; answered in every state, also to nodes that are no members.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReplicationServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_ReplicationServicer_to_server(servicer, server):
                     servicer.Pull,
                     request_deserializer=kvnode_dot_v1_dot_replication__pb2.PullRequest.FromString,
                     response_serializer=kvnode_dot_v1_dot_replication__pb2.PullReply.SerializeToString,
+            ),
+            'Meet': grpc.unary_unary_rpc_method_handler(
+                    servicer.Meet,
+                    request_deserializer=kvnode_dot_v1_dot_replication__pb2.MeetRequest.FromString,
+                    response_serializer=kvnode_dot_v1_dot_replication__pb2.MeetReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -133,6 +151,33 @@ class Replication:
             '/kvnode.v1.Replication/Pull',
             kvnode_dot_v1_dot_replication__pb2.PullRequest.SerializeToString,
             kvnode_dot_v1_dot_replication__pb2.PullReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Meet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kvnode.v1.Replication/Meet',
+            kvnode_dot_v1_dot_replication__pb2.MeetRequest.SerializeToString,
+            kvnode_dot_v1_dot_replication__pb2.MeetReply.FromString,
             options,
             channel_credentials,
             insecure,

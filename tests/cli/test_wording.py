@@ -224,7 +224,7 @@ def test_serve_names_a_missing_file_once(capfd: pytest.CaptureFixture[str], tmp_
 def test_the_problem_of_a_peer_is_a_few_words(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    node = NodeProcess(tmp_path / "data", "--peer", "away=127.0.0.1:1").ready()
+    node = NodeProcess(tmp_path / "data", "--found", "--peer", "away=127.0.0.1:1").ready()
 
     def last_cell() -> str:
         assert run(["peers", "-e", node.address]) == 0

@@ -17,6 +17,8 @@ from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
 
+from .acquaintance import hello_of, replicator_of
+
 OWN, PEER = 0xA, 0xB
 HEARTBEAT_MS = 20
 CONFIG = Config(
@@ -43,7 +45,7 @@ class PlayedStream:
 
     async def receive(self) -> tuple[Report, Hello | None]:
         first = await self._questions.get()
-        hello = Hello("default", "b", PEER) if first else None
+        hello = hello_of("b", PEER, "ab") if first else None
         return Report({OWN: self.has} if self.has else {}, 0), hello
 
     def close(self) -> None:
@@ -77,7 +79,7 @@ def play(
             await engine.submit(Request([Increment(b"c", 1)]), 10)
         await engine.close()
         engine = Engine(CONFIG, OWN, log, state)
-        replicator = Replicator(engine, Hello("default", "a", OWN))
+        replicator = replicator_of(engine, "a")
         link = PlayedLink(stream)
         pusher = Pusher(replicator, replicator.peers["b"], link)  # type: ignore[arg-type]
         engine.on_commit = lambda _: pusher.notify()

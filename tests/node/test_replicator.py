@@ -16,6 +16,8 @@ from kvnode.node.replicator import ALL, Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
 
+from .acquaintance import hello_of, replicator_of
+
 OWN, OTHER, THIRD = 0xA, 0xB, 0xC
 CONFIG = Config(name="a", peers={"b": "127.0.0.1:1", "c": "127.0.0.1:2"})
 
@@ -25,7 +27,7 @@ def with_replicator(check: Callable[[Replicator], None]) -> None:
 
     async def run() -> None:
         engine = Engine(CONFIG, OWN, MemoryLog(), MemoryState())
-        check(Replicator(engine, Hello("default", "a", OWN)))
+        check(replicator_of(engine, "a"))
         await engine.close()
 
     asyncio.run(run())
@@ -80,7 +82,8 @@ def test_a_peer_that_has_more_of_ones_own_writes_stops_writing() -> None:
 
     def check(replicator: Replicator) -> None:
         replicator.learn(replicator.peers["b"], Report({OWN: 7}, 0))
-        assert "7 writes of this node's origin" in replicator.engine.replica.durable.fence
+        assert "7 writes of this node's origin" in replicator.membership.lost
+        assert replicator.membership.refusal()
 
     with_replicator(check)
 
@@ -88,10 +91,11 @@ def test_a_peer_that_has_more_of_ones_own_writes_stops_writing() -> None:
 @pytest.mark.parametrize(
     ("hello", "complaint"),
     [
-        (Hello("other", "b", OTHER), "of cluster 'other'"),
-        (Hello("default", "b", OTHER, protocol=2), "protocol 2"),
-        (Hello("default", "b", OWN), "this node's origin id"),
-        (Hello("default", "c", OTHER), "answers node 'c', not 'b'"),
+        (hello_of("b", OTHER, cluster="other"), "of cluster 'other'"),
+        (hello_of("b", OTHER, protocol=3), "protocol 3"),
+        (hello_of("b", OTHER, founders="abcd"), "another cluster of the same name"),
+        (hello_of("b", OWN), "this node's origin id"),
+        (hello_of("c", OTHER), "answers node 'c', not 'b'"),
     ],
 )
 def test_a_peer_that_is_none_of_ours_is_refused(hello: Hello, complaint: str) -> None:
@@ -102,7 +106,9 @@ def test_a_peer_that_is_none_of_ours_is_refused(hello: Hello, complaint: str) ->
         if hello.name == "b":
             with pytest.raises(Refused) as refused:
                 replicator.introduce(hello)
-            assert refused.value.reason is Reason.WRONG_CLUSTER
+            own = hello.origin == OWN
+            reason = Reason.ALREADY_RUNNING if own else Reason.WRONG_CLUSTER
+            assert refused.value.reason is reason
         assert OTHER not in replicator.engine.names
 
     with_replicator(check)
@@ -130,15 +136,15 @@ def test_what_came_in_vain_is_asked_for_later_and_later_and_nothing_else_waits()
     with_replicator(check)
 
 
-def test_what_a_wiped_peer_had_is_not_asked_of_it() -> None:
+def test_what_a_replaced_peer_had_is_not_asked_of_it() -> None:
     """Its new identity starts with nothing; else a write that is lost would be wanted for ever."""
 
     def check(replicator: Replicator) -> None:
-        peer = replicator.introduce(Hello("default", "b", OTHER))
+        peer = replicator.introduce(hello_of("b", OTHER))
         peer.learn(Report({OTHER: 5}, 0))
-        replicator.introduce(Hello("default", "b", OTHER))
+        replicator.introduce(hello_of("b", OTHER))
         assert peer.vector == {OTHER: 5}
-        replicator.introduce(Hello("default", "b", THIRD))
+        replicator.introduce(hello_of("b", THIRD, knows={"a": OWN}))
         assert (peer.origin, peer.vector) == (THIRD, {})
 
     with_replicator(check)
@@ -158,16 +164,16 @@ def test_a_node_learns_from_reports_that_it_has_a_double() -> None:
     def check(replicator: Replicator) -> None:
         report = Report({}, 0, forks={OWN: "block 7 does not fit", OTHER: "not ours"})
         replicator.learn(replicator.peers["b"], report)
-        assert "two histories" in replicator.engine.replica.durable.fence
-        assert "block 7 does not fit" in replicator.engine.replica.durable.fence
+        assert "two histories" in replicator.membership.lost
+        assert "block 7 does not fit" in replicator.membership.lost
 
     with_replicator(check)
 
 
-def test_nodes_that_are_not_configured_are_turned_away_with_what_to_do() -> None:
+def test_nodes_that_are_no_members_are_turned_away_with_what_to_do() -> None:
     def check(replicator: Replicator) -> None:
-        with pytest.raises(Refused, match="--peer d=") as refused:
-            replicator.introduce(Hello("default", "d", OTHER))
+        with pytest.raises(Refused, match="kvnode join d=") as refused:
+            replicator.introduce(hello_of("d", OTHER))
         assert refused.value.reason is Reason.WRONG_CLUSTER
         assert set(replicator.peers) == {"b", "c"}
 

@@ -12,8 +12,8 @@ from tests.node.process import NodeProcess
 from .api import Api
 
 CLUSTER = "testing"
-PEERS = ("--peer", "impostor=127.0.0.1:9")
-"""The node takes pushes from configured peers only; at this address nobody answers."""
+PEERS = ("--found", "--peer", "impostor=127.0.0.1:9")
+"""The node takes pushes from members only; at this address nobody answers."""
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvnode.core.block import GENESIS, Block, encode_block
+from kvnode.core.report import PROTOCOL
 from kvnode.v1 import replication_pb2, types_pb2
+from tests.node.acquaintance import with_member
 
 from .api import CALL_S, Api
 from .conftest import CLUSTER
@@ -20,7 +22,9 @@ class Impostor:
     """One origin, its blocks and its push streams."""
 
     def __init__(self, origin: int, name: str = "impostor", cluster: str = CLUSTER) -> None:
-        self.hello = replication_pb2.Hello(cluster=cluster, name=name, origin=origin, protocol=1)
+        self.hello = replication_pb2.Hello(
+            cluster=cluster, name=name, origin=origin, protocol=PROTOCOL, incarnation=origin
+        )
         self.origin = origin
         self.seq = 0
         self.chain = GENESIS
@@ -44,8 +48,19 @@ class Impostor:
             dep_chains=[],
         )
 
+    def acquaint(self, api: Api) -> None:
+        """Let its hello show the node's own roster with the impostor as one more member."""
+        if not self.hello.roster:
+            asker = replication_pb2.Hello()
+            asker.CopyFrom(self.hello)
+            asker.cluster, asker.protocol = CLUSTER, PROTOCOL
+            request = replication_pb2.MeetRequest(hello=asker)
+            known = api.replication.Meet(request, timeout=CALL_S).hello.roster
+            self.hello.roster = with_member(known, self.hello.name, self.origin)
+
     def push(self, api: Api, *blocks: bytes, has: Mapping[int, int] | None = None) -> Any:
         """Push them in one message, saying that it ``has`` these; returns the node's report."""
+        self.acquaint(api)
         request = replication_pb2.PushRequest(
             hello=self.hello, report=report(has or {}), blocks=blocks
         )

@@ -7,13 +7,16 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import pytest
 
 from kvnode.core.block import CHAIN_BYTES
 from kvnode.core.errors import Reason
 from kvnode.core.hlc import HLC_MAX
+from kvnode.core.roster import encode_roster
+from kvnode.node.membership import founding_roster
 from kvnode.v1 import replication_pb2
-from tests.node.process import NodeProcess
+from tests.node.process import NodeProcess, until
 
 from .api import CALL_S, Api, failed, refusal, vector
 from .conftest import CLUSTER, PEERS
@@ -70,9 +73,10 @@ def test_a_push_that_ends_at_once(victim: Api) -> None:
         {"cluster": ""},
         {"cluster": "c" * 20_000},
         {"protocol": 0},
-        {"protocol": 2},
+        {"protocol": 3},
+        {"incarnation": 0},
     ],
-    ids=["other cluster", "no cluster", "long cluster", "protocol 0", "protocol 2"],
+    ids=["other cluster", "no cluster", "long cluster", "protocol 0", "protocol 3", "no start"],
 )
 def test_a_hello_of_something_else(victim: Api, changes: dict[str, Any]) -> None:
     region = stranger(**changes)
@@ -89,8 +93,26 @@ def test_a_hello_with_the_node_s_own_origin(victim: Api) -> None:
     region = Impostor(victim.status().origin)
     with nothing_changes(victim):
         found = refusal(lambda: region.push(victim, region.block([4, b"evil", b"v", []])))
-        assert found.info.reason == Reason.WRONG_CLUSTER
+        assert found.info.reason == Reason.ALREADY_RUNNING
         assert victim.status().state == "serving"
+
+
+def test_a_hello_of_another_cluster_of_the_same_name(victim: Api) -> None:
+    """Foreign nodes are fenced by the cluster's id, whatever they call it."""
+    region = stranger()
+    foreign = founding_roster(region.origin, "impostor", CLUSTER, ["other"], join=False)
+    region.hello.roster = encode_roster(foreign)
+    with nothing_changes(victim):
+        found = refusal(lambda: region.push(victim, region.block([4, b"evil", b"v", []])))
+        assert found.info.reason == Reason.NAME_TAKEN
+
+
+@pytest.mark.parametrize("raw", [b"x", b"\x01", b"\x01\x93\x01\x02\x03", b"\x02" * 100])
+def test_a_hello_with_something_else_than_a_roster(victim: Api, raw: bytes) -> None:
+    region = stranger(roster=raw)
+    with nothing_changes(victim):
+        found = refusal(lambda: region.push(victim, region.block([4, b"evil", b"v", []])))
+        assert found.info.reason == Reason.BAD_REQUEST
 
 
 def test_a_pull_without_hello(victim: Api) -> None:
@@ -103,6 +125,7 @@ def test_a_pull_without_hello(victim: Api) -> None:
 def test_a_pull_gets_what_it_lacks(victim: Api) -> None:
     """The counterpart: well-behaved peers are served."""
     region = stranger()
+    region.acquaint(victim)
     for have, expected in (({}, True), (victim.everything().vector, False)):
         request = replication_pb2.PullRequest(
             hello=region.hello, report=report({}), have=report(have).vector
@@ -238,18 +261,24 @@ def test_two_histories_under_one_origin_are_a_fork(start: Start) -> None:
     assert [fork.origin for fork in api.status().forks] == [50]
 
 
-def test_a_peer_with_more_of_our_writes_than_we_have_fences_our_writes(start: Start) -> None:
-    """An old copy of the directory was put back: reads go on, writes would fork our history."""
-    _, api = start()
+def test_a_peer_with_more_of_our_writes_than_we_have_takes_our_identity_away(
+    start: Start,
+) -> None:
+    """Trap 1: an old copy of the directory was put back: its next writes would fork our history.
+
+    It starts again under a new identity and takes no call until a member has answered.
+    """
+    process, api = start()
     api.put(b"k", b"v")
+    old = api.status().origin
     region = Impostor(50)
-    region.push(api, has={api.status().origin: 9})
-    status = api.status()
-    assert status.state == "fenced"
-    assert "9" in status.problem
+    region.push(api, has={old: 9})
+    until(lambda: failed(api.status) is None and api.status().origin != old, "a new identity")
+    assert api.status().state == "returning"
     found = refusal(lambda: api.put(b"k", b"w"))
-    assert found.info.reason == Reason.NODE_FENCED
-    assert api.values(b"k") == [b"v"]
+    assert found.info.reason == Reason.JOINING
+    assert found.code is grpc.StatusCode.UNAVAILABLE
+    process.stop(trouble="no more calls are taken|" + COMPLAINTS)
 
 
 def test_a_node_can_always_read_what_it_writes(start: Start) -> None:

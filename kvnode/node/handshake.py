@@ -1,0 +1,134 @@
+"""Who may talk to this node, and who is who.
+
+========================================  =====================================================
+the other side                            answer
+========================================  =====================================================
+another cluster, id or protocol           refused (WRONG_CLUSTER)
+runs under this node's own origin, or     refused (ALREADY_RUNNING): a copy of a data directory
+under one that is connected from          is in use twice; the second one must not write
+another process
+is in the roster                          welcome
+is in the roster as forgotten             told so, nothing is taken from it
+not in this roster, but knows this node   welcome: others took it in, its roster says so
+a founder that was never met              welcome: it is one now
+the new identity of an origin that was   refused (FORGOTTEN): what it has may be more than the
+forgotten before                         others agreed on
+anybody else under a name that is taken   refused (NAME_TAKEN): it lost its data directory, and
+                                          somebody has to say that it takes the old one's place
+========================================  =====================================================
+
+The same holds the other way round: a node that meets a cluster which knows another node under its
+name finds itself displaced, and waits to be taken in.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from kvnode.core.errors import BlockError, Reason, Refused
+from kvnode.core.report import PROTOCOL, Hello
+from kvnode.core.roster import Roster, decode_roster
+from kvnode.node.membership import NO_CLUSTER, Membership
+
+
+class Handshake:
+    """Makes this node's hello and judges others'."""
+
+    def __init__(self, cluster: str, membership: Membership) -> None:
+        self.cluster = cluster
+        self.incarnation = secrets.randbits(63) + 1
+        self._membership = membership
+
+    def hello(self) -> Hello:
+        """Who this node is."""
+        membership = self._membership
+        return Hello(
+            self.cluster, membership.name, membership.origin, self.incarnation, membership.raw
+        )
+
+    def check(self, hello: Hello) -> None:
+        """Take the roster of a welcome node.
+
+        Raises:
+            Refused: see the table.
+        """
+        self.check_protocol(hello)
+        membership = self._membership
+        own, mine, theirs = membership.origin, membership.roster, _roster(hello)
+        if hello.origin == own:
+            raise Refused(
+                Reason.ALREADY_RUNNING,
+                f"node {hello.name!r} has this node's origin id: the address leads back here, or "
+                "a copy of this data directory is running",
+            )
+        if theirs.cluster_id == NO_CLUSTER:
+            raise Refused(
+                Reason.JOINING,
+                f"node {hello.name!r} is not a member yet: kvnode join {hello.name}=HOST:PORT",
+            )
+        if hello.origin not in theirs.members and hello.origin not in mine.members:
+            raise Refused(
+                Reason.JOINING, f"node {hello.name!r} is not a member under its new identity yet"
+            )
+        if own not in theirs.members:
+            if mine.cluster_id == NO_CLUSTER:
+                raise Refused(
+                    Reason.JOINING,
+                    f"node {membership.name!r} waits to be taken in: "
+                    f"kvnode join {membership.name}=HOST:PORT",
+                )
+            if membership.place == "founding" and theirs.named(membership.name):
+                membership.displaced()
+                raise Refused(
+                    Reason.JOINING, f"node {membership.name!r} lost its data: see kvnode replace"
+                )
+            if hello.origin not in mine.members and hello.name not in mine.unmet():
+                raise self._stranger(hello, mine)
+        if hello.origin not in mine.members:
+            for old, forget in theirs.forgets.items():
+                if forget.successor == hello.origin and old in mine.forgets:
+                    raise Refused(
+                        Reason.FORGOTTEN,
+                        f"node {hello.name!r} was forgotten as {old:016x} and cannot come back "
+                        "with what it has: start it with an empty data directory",
+                    )
+        membership.merge(hello.roster)
+
+    def check_protocol(self, hello: Hello) -> None:
+        """Raises Refused unless it is a node of this cluster's name and version."""
+        own = self._membership.name
+        if hello.cluster != self.cluster:
+            raise Refused(
+                Reason.WRONG_CLUSTER,
+                f"node {hello.name!r} is of cluster {hello.cluster!r}, this one "
+                f"({own!r}) of {self.cluster!r}",
+            )
+        if hello.protocol != PROTOCOL:
+            raise Refused(
+                Reason.WRONG_CLUSTER,
+                f"node {hello.name!r} speaks replication protocol {hello.protocol}, this one "
+                f"{PROTOCOL}: run the same version",
+            )
+        if not hello.origin or not hello.name or not hello.incarnation:
+            raise Refused(Reason.WRONG_CLUSTER, "a hello names a node, its origin and its start")
+
+    def _stranger(self, hello: Hello, mine: Roster) -> Refused:
+        taken = mine.named(hello.name)
+        if taken or any(member.name == hello.name for member in mine.members.values()):
+            return Refused(
+                Reason.NAME_TAKEN,
+                f"the cluster knows node {hello.name!r} as {taken:016x}, not as "
+                f"{hello.origin:016x}: if it lost its data, run kvnode replace {hello.name}",
+            )
+        return Refused(
+            Reason.WRONG_CLUSTER,
+            f"node {hello.name!r} is not a member of the cluster of {self._membership.name!r}: "
+            f"start it with --join and run kvnode join {hello.name}=HOST:PORT",
+        )
+
+
+def _roster(hello: Hello) -> Roster:
+    try:
+        return decode_roster(hello.roster)
+    except BlockError as error:
+        raise Refused(Reason.BAD_REQUEST, str(error)) from error
