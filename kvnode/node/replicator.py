@@ -3,7 +3,9 @@
 Whether to pull is decided by vectors alone. Each anti-entropy round compares what this node has
 with what each peer had reported by the *round before*: what is still missing by then is not just
 on its way. Origins whose own push stream is delivering are left to it. A push that shows a gap
-pulls at once. One pull runs at a time, so that two peers do not send the same blocks.
+pulls at once. One pull runs at a time, so that two peers do not send the same blocks; but a peer
+that sends nothing for the time of a round loses its turn: its pull goes on by itself, and the
+others are asked without waiting for it. So a stopped peer costs the others one round, once.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from kvnode.core.block import Block, decode_block
 from kvnode.core.dots import Vector
@@ -35,29 +37,32 @@ NAMES_MAX = 4096
 class Replicator:
     """Links, peers and loops; also what the replication service answers."""
 
-    def __init__(self, engine: Engine, hello: Hello) -> None:
+    def __init__(
+        self, engine: Engine, hello: Hello, open_link: Callable[[Peer], Link] | None = None
+    ) -> None:
+        """``open_link``: how to reach a peer; a channel to its address by default."""
         self.engine = engine
         self.hello = hello
         config = engine.config
         self.peers = {name: Peer(name, address) for name, address in config.peers.items()}
+        self._open_link = open_link or self._open_channel
         self._links: dict[str, Link] = {}
         self._pushers: list[Pusher] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
+        self._pulls: dict[str, asyncio.Task[None]] = {}
+        """Peer -> the pull that runs; more than one only while peers hang."""
+        self.rounds = 0
+        """Anti-entropy rounds that ended with no pull still running."""
         self.closing = False
         engine.names[hello.origin] = hello.name
         engine.lww_refusal = self.lww_refusal
 
     def start(self) -> None:
         """Open the links and start the loops."""
-        config = self.engine.config
         for peer in self.peers.values():
-            link = Link(
-                peer.address,
-                reconnect_ms=config.reconnect_interval_ms,
-                keepalive_ms=config.peer_timeout_ms,
-            )
+            link = self._open_link(peer)
             pusher = Pusher(self, peer, link)
             self._links[peer.name] = link
             self._pushers.append(pusher)
@@ -67,12 +72,21 @@ class Replicator:
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
+    def _open_channel(self, peer: Peer) -> Link:
+        config = self.engine.config
+        return Link(
+            peer.address,
+            reconnect_ms=config.reconnect_interval_ms,
+            keepalive_ms=config.peer_timeout_ms,
+        )
+
     async def close(self) -> None:
         """Stop the loops and close the links."""
         self.closing = True
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._pulls.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(link.close() for link in self._links.values()))
 
     def committed(self) -> None:
@@ -212,18 +226,38 @@ class Replicator:
                     await self._look.wait()
             self._look.clear()
             for peer in list(self.peers.values()):
-                have = self.vector_to_ask_with(peer)
-                missing = peer.missing(have, now=peer.name in self._urgent)
-                peer.wanted = dict(peer.vector)
-                self._urgent.discard(peer.name)
-                if missing and peer.state == "connected" and await self._pull(peer, have):
-                    pause_s = config.anti_entropy_interval_ms / 1000
-                    peer.pulled(missing, self.engine.vector, pause_s)
+                if peer.name not in self._pulls:
+                    await self._turn(peer)
+            self.rounds += not self._pulls
 
-    async def _pull(self, peer: Peer, have: Vector) -> bool:
-        """Get what ``have`` lacks; whether all of it came."""
+    async def _turn(self, peer: Peer) -> None:
+        """Get what the peer has and this node lacks; returns early if the peer hangs."""
+        have = self.vector_to_ask_with(peer)
+        missing = peer.missing(have, now=peer.name in self._urgent)
+        peer.wanted = dict(peer.vector)
+        self._urgent.discard(peer.name)
+        if not missing or peer.state != "connected":
+            return
+        over = asyncio.Event()
+        pull = asyncio.create_task(self._pull(peer, have, missing, over), name=f"pull {peer.name}")
+        self._pulls[peer.name] = pull
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._pulls[peer.name]
+            over.set()
+            if task.cancelled() or task.exception():
+                self._ended(task)
+
+        pull.add_done_callback(ended)
+        await over.wait()
+
+    async def _pull(self, peer: Peer, have: Vector, missing: Vector, over: asyncio.Event) -> None:
+        """Get what ``have`` lacks. ``over`` is set when the peer lets this node wait."""
+        pause_s = self.engine.config.anti_entropy_interval_ms / 1000
+        patience = asyncio.get_running_loop().call_later(pause_s, over.set)
         try:
             async for pulled in self._messages(peer, have):
+                patience.cancel()  # what takes time now is this node itself
                 if pulled.hello:
                     self.meet(peer, pulled.hello)
                 blocks = self._decode(peer, pulled.blocks)
@@ -231,16 +265,19 @@ class Replicator:
                     await self.engine.receive(blocks)
                 self.learn(peer, pulled.report)
                 if pulled.complete:
-                    return True
+                    peer.pulled(missing, self.engine.vector, pause_s)
+                    return
+                patience = asyncio.get_running_loop().call_later(pause_s, over.set)
         except LinkError as error:
             logger.warning("pull from %s: %s", peer.name, error)
-            return False
+            return
         except Refused as error:
             logger.warning("pull from %s put off: %s", peer.name, error.message)
-            return False
+            return
+        finally:
+            patience.cancel()
         self._urgent.add(peer.name)  # there is more
         self._look.set()
-        return False
 
     def _messages(self, peer: Peer, have: Vector) -> AsyncIterator[Pulled]:
         config = self.engine.config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -17,37 +17,11 @@ from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
 
-OWN, PEER = 0xA, 0xB
-HEARTBEAT_MS = 20
+from .played import HEARTBEAT_MS, OWN, PlayedStream, until
+
 CONFIG = Config(
     name="a", peers={"b": "127.0.0.1:1"}, heartbeat_interval_ms=HEARTBEAT_MS, push_buffer_bytes=1
 )
-
-
-class PlayedStream:
-    """A peer that has ``has`` of the node's writes and takes, or does not take, what is pushed."""
-
-    def __init__(self, *, has: int = 0, takes: bool = True) -> None:
-        self.has = has
-        self.takes = takes
-        self.sent: list[tuple[Report, int]] = []
-        self.answers = 1
-        self._questions: asyncio.Queue[int] = asyncio.Queue()
-
-    async def send(self, report: Report, blocks: Sequence[bytes], hello: Hello | None) -> None:
-        self.sent.append((report, len(blocks)))
-        if blocks and self.takes:
-            self.has = report.vector[OWN]
-        for _ in range(self.answers):
-            self._questions.put_nowait(int(hello is not None))
-
-    async def receive(self) -> tuple[Report, Hello | None]:
-        first = await self._questions.get()
-        hello = Hello("default", "b", PEER) if first else None
-        return Report({OWN: self.has} if self.has else {}, 0), hello
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class PlayedLink:
@@ -91,12 +65,6 @@ def play(
             await engine.close()
 
     asyncio.run(run())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds; the caller's deadline bounds it."""
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event
-        await asyncio.sleep(HEARTBEAT_MS / 4000)
 
 
 def test_commits_are_pushed_and_acknowledged() -> None:
@@ -144,9 +112,9 @@ def test_answers_nobody_asked_for_end_the_stream_and_not_the_node() -> None:
     stream.answers = 2
 
     async def check(_: Engine, replicator: Replicator, link: PlayedLink) -> None:
-        await until(lambda: link.opened >= 2)
-        assert replicator.peers["b"].state == "refused"
+        await until(lambda: replicator.peers["b"].state == "refused")
         assert "not asked" in replicator.peers["b"].problem
+        await until(lambda: link.opened >= 2)
 
     play(stream, check)
 
