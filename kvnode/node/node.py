@@ -52,7 +52,7 @@ class Node:
             self.directory.close()
             raise
         self.replicator = Replicator(self.engine, Hello(config.cluster, config.name, origin))
-        self.engine.on_commit = lambda _: self.replicator.committed()
+        self.engine.on_commit = self.replicator.committed
         self.engine.on_failure = self._fail
         self._server: Server | None = None
 

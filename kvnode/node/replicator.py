@@ -20,6 +20,7 @@ from kvnode.core.block import Block, decode_block
 from kvnode.core.dots import Vector
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
+from kvnode.core.replica import Round
 from kvnode.core.report import PROTOCOL, Hello, Report
 from kvnode.node.engine import Engine
 from kvnode.node.peers import Peer
@@ -47,7 +48,7 @@ class Replicator:
         self.peers = {name: Peer(name, address) for name, address in config.peers.items()}
         self._open_link = open_link or self._open_channel
         self._links: dict[str, Link] = {}
-        self._pushers: list[Pusher] = []
+        self.pushers: list[Pusher] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
@@ -65,7 +66,7 @@ class Replicator:
             link = self._open_link(peer)
             pusher = Pusher(self, peer, link)
             self._links[peer.name] = link
-            self._pushers.append(pusher)
+            self.pushers.append(pusher)
             self._tasks.append(asyncio.create_task(pusher.run(), name=f"push {peer.name}"))
         if self._links:
             self._tasks.append(asyncio.create_task(self._repair(), name="anti-entropy"))
@@ -89,10 +90,17 @@ class Replicator:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(link.close() for link in self._links.values()))
 
-    def committed(self) -> None:
-        """Own blocks may be there to push."""
-        for pusher in self._pushers:
-            pusher.notify()
+    def committed(self, round_: Round) -> None:
+        """Push the round's own block. What was received is reported with the next heartbeat:
+        told at once by everybody to everybody, a write would cost n * n messages.
+        """
+        if round_.own:
+            for pusher in self.pushers:
+                pusher.notify()
+
+    def unanswered(self, peer: Peer) -> int:
+        """Messages pushed to the peer that it has not answered."""
+        return sum(pusher.unanswered for pusher in self.pushers if pusher.peer is peer)
 
     def look_again(self) -> None:
         """Something changed: compare vectors now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,8 +17,9 @@ from kvnode.node.pusher import Pusher
 from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
+from tests.core.memory_node import MemoryNode
 
-from .played import HEARTBEAT_MS, OWN, PlayedStream, until
+from .played import HEARTBEAT_MS, OWN, PEER, PlayedStream, until
 
 CONFIG = Config(
     name="a", peers={"b": "127.0.0.1:1"}, heartbeat_interval_ms=HEARTBEAT_MS, push_buffer_bytes=1
@@ -54,7 +56,8 @@ def play(
         replicator = Replicator(engine, Hello("default", "a", OWN))
         link = PlayedLink(stream)
         pusher = Pusher(replicator, replicator.peers["b"], link)  # type: ignore[arg-type]
-        engine.on_commit = lambda _: pusher.notify()
+        replicator.pushers.append(pusher)
+        engine.on_commit = replicator.committed
         pushing = asyncio.create_task(pusher.run())
         try:
             await asyncio.wait_for(check(engine, replicator, link), 10)
@@ -93,6 +96,25 @@ def test_a_peer_behind_the_buffer_gets_heartbeats_that_say_so_and_no_more() -> N
         assert replicator.peers["b"].vector == {}
 
     play(PlayedStream(), check, writes_before_restart=5)
+
+
+def test_what_was_received_is_reported_with_the_next_heartbeat_and_not_block_by_block() -> None:
+    """Else n nodes send each other n * n reports for every write of one of them."""
+
+    async def check(engine: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        await until(lambda: replicator.peers["b"].state == "connected")
+        other = MemoryNode(PEER.origin)
+        before, blocks = len(link.stream.sent), 40
+        started = time.monotonic()
+        for _ in range(blocks):
+            other.write(Increment(b"c", 1))
+            await engine.receive([other.last_block])
+            await asyncio.sleep(0)  # lets the pusher answer every commit, if it wants to
+        beats = (time.monotonic() - started) / (HEARTBEAT_MS / 1000)
+        assert len(link.stream.sent) - before <= beats + 2
+        await until(lambda: link.stream.sent[-1][0].vector == {PEER.origin: blocks})
+
+    play(PlayedStream(), check)
 
 
 def test_pushing_goes_on_when_the_peer_has_caught_up_by_pulling() -> None:
