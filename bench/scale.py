@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Final
 
 import click
@@ -19,7 +20,7 @@ from kvnode.v1 import replication_pb2, types_pb2
 
 SIZES: Final = (3, 10, 30, 100)
 QUICK: Final = (3, 10)
-COMMITS: Final = {"one": 10, "all": 3}
+COMMITS: Final = {"one": 10, "all": 2}
 """Rounds with writes."""
 SEEDS: Final = 5
 """Runs of a configuration with loss; without, chance has no part in it."""
@@ -149,20 +150,27 @@ def _framing(size: int) -> int:
     return 1 + max(1, -(-size.bit_length() // 7))
 
 
-def table(rows: list[Row]) -> str:
-    """For people."""
-    lines = [
-        f"  {'':30}{'per commit':>20}{'bytes per':>11}{'block':>8}{'':>8}",
-        f"  {'replicas  loss  writers  batch':30}{'pushes':>9}{'messages':>11}{'operation':>11}"
-        f"{'copies':>8}{'rounds':>8}",
-    ]
-    lines += [
+HEADER: Final = f"""\
+  {"":30}{"per commit":>20}{"bytes per":>11}{"block":>8}
+  {"replicas  loss  writers  batch":30}{"pushes":>9}{"messages":>11}{"operation":>11}{"copies":>8}\
+{"rounds":>8}"""
+
+
+def line(row: Row) -> str:
+    """The row's counted costs."""
+    return (
         f"  {row.replicas:8}{row.loss_percent:5.0f}%{row.writers:>9}{row.batch:7}"
         f"{row.pushes_per_commit:9.1f}{row.messages_per_commit:11.1f}"
         f"{row.bytes_per_operation:11,.0f}{row.block_copies:8.2f}{row.rounds:8}"
-        for row in rows
-    ]
-    lines += [
+    )
+
+
+def idle(rows: list[Row]) -> str:
+    """What it costs when nothing happens, and what the words mean."""
+    lines = [
+        "  messages: pushes, pulls and their answers. block copies: block bytes sent, in copies to",
+        "  each of the others (1 is the least). rounds: after the one of the last write, until all",
+        f"  have all; a round is {CONFIG.anti_entropy_interval_ms} ms by default.",
         "",
         "  Idle, the whole cluster, when every origin has written:",
         f"  {'replicas':>10}{'report':>10}{'messages/s':>13}{'KB/s':>12}"
@@ -177,10 +185,6 @@ def table(rows: list[Row]) -> str:
     lines += [
         "  * computed, not simulated: a roster in every report; once a second to each peer the",
         "    reports of all others, roster included",
-        "",
-        "  messages: pushes, pulls and their answers. block copies: block bytes sent, in copies to",
-        "  each of the others (1 is the least). rounds: after the one of the last write, until all",
-        f"  have all; a round is {CONFIG.anti_entropy_interval_ms} ms by default.",
     ]
     return "\n".join(lines)
 
@@ -207,17 +211,18 @@ def main(*, quick: bool, sizes: tuple[int, ...], batches: tuple[int, ...], as_js
                 f"{VALUE_BYTES}-byte values"
             )
         )
-    rows = [
-        measure(replicas, loss, writers, batch)
-        for replicas in sizes or (QUICK if quick else SIZES)
-        for writers in COMMITS
-        for batch in batches
-        for loss in (0.0, 0.1)
-    ]
+        click.echo(HEADER)
+    rows = []
+    for replicas, writers, batch, loss in product(
+        sizes or (QUICK if quick else SIZES), COMMITS, batches, (0.0, 0.1)
+    ):
+        rows.append(measure(replicas, loss, writers, batch))
+        if not as_json:
+            click.echo(line(rows[-1]))
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:
-        click.echo(f"{table(rows)}\n\n{BEYOND}")
+        click.echo(f"{idle(rows)}\n\n{BEYOND}")
 
 
 if __name__ == "__main__":
