@@ -1,8 +1,9 @@
 """What does one write cost in messages and bytes, and when do all have it, for 3 to 100 replicas?
 
-``python -m bench.scale [--quick] [--json]``: no process, no disk, no network; the production core
-on the simulated network of ``bench/simulated_cluster.py``. Every figure but those marked *computed*
-is counted there. Below the table stands what would have to change for more replicas.
+``python -m bench.scale [--quick] [--json]`` (3 minutes; quick: 2 s): no process, no disk, no
+network; the production core on the simulated network of ``bench/simulated_cluster.py``. Every
+figure but those marked *computed* is counted there. Below the table stands what would have to
+change for more replicas.
 """
 
 from __future__ import annotations
