@@ -69,7 +69,7 @@ class Node:
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake)
-        self.engine.on_commit = lambda _: self.replicator.committed()
+        self.engine.on_commit = self.replicator.committed
         self.engine.on_failure = self._fail
         self.replicator.on_identity_lost = self._lose_identity
         self._begins_anew = False

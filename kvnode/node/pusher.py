@@ -33,12 +33,17 @@ class Pusher:
         self._replicator = replicator
         self._engine = replicator.engine
         self._config = replicator.engine.config
-        self._peer = peer
+        self.peer = peer
         self._link = link
         self._wake = asyncio.Event()
         self._cursor = 0
         self._unanswered: deque[tuple[float, bool]] = deque()
         self._names_sent = 0
+
+    @property
+    def unanswered(self) -> int:
+        """Messages on their way."""
+        return len(self._unanswered)
 
     def notify(self) -> None:
         """There may be something to send."""
@@ -51,12 +56,12 @@ class Pusher:
             try:
                 await self._serve(stream)
             except LinkError as error:
-                self._replicator.turned_away(self._peer, error)
+                self._replicator.turned_away(self.peer, error)
                 state = "refused" if error.refused else "unreachable"
-                if self._peer.state != state:
-                    logger.warning("peer %s %s: %s", self._peer.name, state, error)
-                self._peer.state = "refused" if error.refused else "unreachable"
-                self._peer.problem = str(error)
+                if self.peer.state != state:
+                    logger.warning("peer %s %s: %s", self.peer.name, state, error)
+                self.peer.state = "refused" if error.refused else "unreachable"
+                self.peer.problem = str(error)
             finally:
                 stream.close()
             pause_ms = self._config.reconnect_interval_ms
@@ -68,10 +73,10 @@ class Pusher:
         self._unanswered.append((_now_ms(), True))
         await stream.send(self._report(), [], self._replicator.hello())
         await self._answer(stream)
-        self._cursor = self._peer.vector.get(self._replicator.origin, 0) + 1
-        if self._peer.state != "connected":
-            logger.info("peer %s connected at %s", self._peer.name, self._peer.address)
-        self._peer.state, self._peer.problem = "connected", ""
+        self._cursor = self.peer.vector.get(self._replicator.origin, 0) + 1
+        if self.peer.state != "connected":
+            logger.info("peer %s connected at %s", self.peer.name, self.peer.address)
+        self.peer.state, self.peer.problem = "connected", ""
         self._replicator.look_again()
         sender = asyncio.create_task(self._send(stream))
         receiver = asyncio.create_task(self._receive(stream))
@@ -113,16 +118,16 @@ class Pusher:
                 report, hello = await stream.receive()
         except TimeoutError as error:
             raise LinkError(
-                f"no answer from {self._peer.address} for {self._config.peer_timeout_ms} ms"
+                f"no answer from {self.peer.address} for {self._config.peer_timeout_ms} ms"
             ) from error
         if hello:
-            self._replicator.meet(self._peer, hello)
+            self._replicator.meet(self.peer, hello)
         if not self._unanswered:
-            raise LinkError(f"{self._peer.address} answered what it was not asked", refused=True)
+            raise LinkError(f"{self.peer.address} answered what it was not asked", refused=True)
         sent_ms, empty = self._unanswered.popleft()
         if empty:
-            self._peer.measure_clock(report, sent_ms, _now_ms())
-        self._replicator.learn(self._peer, report)
+            self.peer.measure_clock(report, sent_ms, _now_ms())
+        self._replicator.learn(self.peer, report)
         acknowledged = report.vector.get(self._replicator.origin, 0)
         if acknowledged >= self._cursor:
             self._cursor = acknowledged + 1  # it got the rest by pulling
@@ -130,7 +135,7 @@ class Pusher:
     def _report(self) -> Report:
         """What the peer has after this message, as far as this stream brings it."""
         engine, own = self._engine, self._replicator.origin
-        report = self._replicator.report(self._peer)
+        report = self._replicator.report(self.peer)
         vector = dict(report.vector)
         if own in vector and engine.push_buffer.has(self._cursor):
             vector[own] = self._cursor - 1

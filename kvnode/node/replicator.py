@@ -3,7 +3,9 @@
 Whether to pull is decided by vectors alone. Each anti-entropy round compares what this node has
 with what each peer had reported by the *round before*: what is still missing by then is not just
 on its way. Origins whose own push stream is delivering are left to it. A push that shows a gap
-pulls at once. One pull runs at a time, so that two peers do not send the same blocks.
+pulls at once. One pull runs at a time, so that two peers do not send the same blocks; but a peer
+that sends nothing for the time of a round loses its turn: its pull goes on by itself, and the
+others are asked without waiting for it. So a stopped peer costs the others one round, once.
 
 Peers are the members of the roster, dialled where the configuration or else the roster says; they
 come and go with it.
@@ -15,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +25,7 @@ from kvnode.core.block import Block, decode_block
 from kvnode.core.dots import Dot, Vector, covers
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
+from kvnode.core.replica import Round
 from kvnode.core.report import Hello, Meeting, Report
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
@@ -57,7 +60,14 @@ class Connection:
 class Replicator:
     """Links, peers and loops; also what the replication service answers."""
 
-    def __init__(self, engine: Engine, membership: Membership, handshake: Handshake) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        membership: Membership,
+        handshake: Handshake,
+        open_link: Callable[[Peer], Link] | None = None,
+    ) -> None:
+        """``open_link``: how to reach a peer; a channel to its address by default."""
         self.engine = engine
         self.membership = membership
         self.origin = membership.origin
@@ -67,11 +77,16 @@ class Replicator:
         self.closing = False
         self.on_identity_lost: IdentityLost = membership.lose
         self._handshake = handshake
+        self._open_link = open_link or self._open_channel
         self._connections: dict[str, Connection] = {}
         self._closing_links: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
+        self._pulls: dict[str, asyncio.Task[None]] = {}
+        """Peer -> the pull that runs; more than one only while peers hang."""
+        self.rounds = 0
+        """Anti-entropy rounds that ended with no pull still running."""
         self._started = False
         engine.names[self.origin] = membership.name
         engine.lww_refusal = self.lww_refusal
@@ -90,12 +105,21 @@ class Replicator:
         self.reconcile()
         self.membership.look_again()
 
+    def _open_channel(self, peer: Peer) -> Link:
+        config = self.engine.config
+        return Link(
+            peer.address,
+            reconnect_ms=config.reconnect_interval_ms,
+            keepalive_ms=config.peer_timeout_ms,
+        )
+
     async def close(self) -> None:
         """Stop the loops and close the links."""
         self.closing = True
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._pulls.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for name in list(self._connections):
             self._disconnect(name)
         await asyncio.gather(*self._closing_links)
@@ -122,10 +146,18 @@ class Replicator:
         """Who this node is."""
         return self._handshake.hello()
 
-    def committed(self) -> None:
-        """Own blocks may be there to push."""
-        for connection in self._connections.values():
-            connection.pusher.notify()
+    def committed(self, round_: Round) -> None:
+        """Push the round's own block. What was received is reported with the next heartbeat:
+        told at once by everybody to everybody, a write would cost n * n messages.
+        """
+        if round_.own:
+            for connection in self._connections.values():
+                connection.pusher.notify()
+
+    def unanswered(self, peer: Peer) -> int:
+        """Messages pushed to the peer that it has not answered."""
+        connection = self._connections.get(peer.name)
+        return connection.pusher.unanswered if connection else 0
 
     def look_again(self) -> None:
         """Something changed: compare vectors now."""
@@ -340,21 +372,39 @@ class Replicator:
                     await self._look.wait()
             self._look.clear()
             for peer in list(self.peers.values()):
-                have = self.vector_to_ask_with(peer)
-                missing = peer.missing(have, now=peer.name in self._urgent)
-                peer.wanted = dict(peer.vector)
-                self._urgent.discard(peer.name)
-                if not missing or peer.state != "connected" or peer.name not in self._connections:
-                    continue
-                if await self._pull(peer, have):
-                    pause_s = config.anti_entropy_interval_ms / 1000
-                    peer.pulled(missing, self.engine.vector, pause_s)
+                if peer.name not in self._pulls:
+                    await self._turn(peer)
+            self.rounds += not self._pulls
             self.membership.look_again()
 
-    async def _pull(self, peer: Peer, have: Vector) -> bool:
-        """Get what ``have`` lacks; whether all of it came."""
+    async def _turn(self, peer: Peer) -> None:
+        """Get what the peer has and this node lacks; returns early if the peer hangs."""
+        have = self.vector_to_ask_with(peer)
+        missing = peer.missing(have, now=peer.name in self._urgent)
+        peer.wanted = dict(peer.vector)
+        self._urgent.discard(peer.name)
+        if not missing or peer.state != "connected" or peer.name not in self._connections:
+            return
+        over = asyncio.Event()
+        pull = asyncio.create_task(self._pull(peer, have, missing, over), name=f"pull {peer.name}")
+        self._pulls[peer.name] = pull
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._pulls[peer.name]
+            over.set()
+            if task.cancelled() or task.exception():
+                self._ended(task)
+
+        pull.add_done_callback(ended)
+        await over.wait()
+
+    async def _pull(self, peer: Peer, have: Vector, missing: Vector, over: asyncio.Event) -> None:
+        """Get what ``have`` lacks. ``over`` is set when the peer lets this node wait."""
+        pause_s = self.engine.config.anti_entropy_interval_ms / 1000
+        patience = asyncio.get_running_loop().call_later(pause_s, over.set)
         try:
             async for pulled in self._messages(peer, have):
+                patience.cancel()  # what takes time now is this node itself
                 if pulled.hello:
                     self.meet(peer, pulled.hello)
                 blocks = self._decode(peer, pulled.blocks)
@@ -362,16 +412,19 @@ class Replicator:
                     await self.engine.receive(blocks)
                 self.learn(peer, pulled.report)
                 if pulled.complete:
-                    return True
+                    peer.pulled(missing, self.engine.vector, pause_s)
+                    return
+                patience = asyncio.get_running_loop().call_later(pause_s, over.set)
         except LinkError as error:
             logger.warning("pull from %s: %s", peer.name, error)
-            return False
+            return
         except Refused as error:
             logger.warning("pull from %s put off: %s", peer.name, error.message)
-            return False
+            return
+        finally:
+            patience.cancel()
         self._urgent.add(peer.name)  # there is more
         self._look.set()
-        return False
 
     def _messages(self, peer: Peer, have: Vector) -> AsyncIterator[Pulled]:
         config = self.engine.config
@@ -419,12 +472,7 @@ class Replicator:
         return {name: dialled.get(name, address) for name, address in addresses.items()}
 
     def _connect(self, peer: Peer) -> None:
-        config = self.engine.config
-        link = Link(
-            peer.address,
-            reconnect_ms=config.reconnect_interval_ms,
-            keepalive_ms=config.peer_timeout_ms,
-        )
+        link = self._open_link(peer)
         pusher = Pusher(self, peer, link)
         task = asyncio.create_task(pusher.run(), name=f"push {peer.name}")
         task.add_done_callback(self._ended)

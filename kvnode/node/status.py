@@ -44,6 +44,8 @@ def node_status(node: Node) -> pb.StatusResponse:
             for origin, reason in sorted(durable.forks.items())
         ],
         clock_offset_ms=replicator.clock_offset_ms(),
+        push_buffer_bytes=engine.push_buffer.bytes_held,
+        anti_entropy_rounds=replicator.rounds,
     )
 
 
@@ -72,6 +74,7 @@ def _peer(node: Node, peer: Peer) -> pb.PeerStatus:
         ahead_ops=missing_ops(engine.vector, peer.vector),
         clock_offset_ms=peer.clock_offset_ms or 0,
         vector=_origins(node, peer.vector),
+        unanswered_messages=node.replicator.unanswered(peer),
     )
 
 

@@ -22,7 +22,7 @@ class OriginStatus(_message.Message):
     def __init__(self, origin: _Optional[int] = ..., node: _Optional[str] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
-    __slots__ = ("name", "address", "origin", "state", "problem", "silent_ms", "behind_ops", "behind_ms", "ahead_ops", "clock_offset_ms", "vector")
+    __slots__ = ("name", "address", "origin", "state", "problem", "silent_ms", "behind_ops", "behind_ms", "ahead_ops", "clock_offset_ms", "vector", "unanswered_messages")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class PeerStatus(_message.Message):
     AHEAD_OPS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    UNANSWERED_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     origin: int
@@ -45,7 +46,8 @@ class PeerStatus(_message.Message):
     ahead_ops: int
     clock_offset_ms: int
     vector: _containers.RepeatedCompositeFieldContainer[OriginStatus]
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., silent_ms: _Optional[int] = ..., behind_ops: _Optional[int] = ..., behind_ms: _Optional[int] = ..., ahead_ops: _Optional[int] = ..., clock_offset_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ...) -> None: ...
+    unanswered_messages: int
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., silent_ms: _Optional[int] = ..., behind_ops: _Optional[int] = ..., behind_ms: _Optional[int] = ..., ahead_ops: _Optional[int] = ..., clock_offset_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., unanswered_messages: _Optional[int] = ...) -> None: ...
 
 class LogStatus(_message.Message):
     __slots__ = ("first_arrival", "last_arrival", "used_bytes", "map_bytes")
@@ -92,7 +94,7 @@ class Fork(_message.Message):
     def __init__(self, origin: _Optional[int] = ..., node: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("cluster", "name", "origin", "state", "problem", "version", "data_directory", "uptime_ms", "vector", "peers", "log", "checkpoint", "queued_requests", "queued_bytes", "operations_accepted", "operations_refused", "operations_received", "commits", "forks", "clock_offset_ms")
+    __slots__ = ("cluster", "name", "origin", "state", "problem", "version", "data_directory", "uptime_ms", "vector", "peers", "log", "checkpoint", "queued_requests", "queued_bytes", "operations_accepted", "operations_refused", "operations_received", "commits", "forks", "clock_offset_ms", "push_buffer_bytes", "anti_entropy_rounds")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +115,8 @@ class StatusResponse(_message.Message):
     COMMITS_FIELD_NUMBER: _ClassVar[int]
     FORKS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
+    PUSH_BUFFER_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ANTI_ENTROPY_ROUNDS_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     name: str
     origin: int
@@ -133,7 +137,9 @@ class StatusResponse(_message.Message):
     commits: int
     forks: _containers.RepeatedCompositeFieldContainer[Fork]
     clock_offset_ms: int
-    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., data_directory: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointStatus, _Mapping]] = ..., queued_requests: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., operations_accepted: _Optional[int] = ..., operations_refused: _Optional[int] = ..., operations_received: _Optional[int] = ..., commits: _Optional[int] = ..., forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ...) -> None: ...
+    push_buffer_bytes: int
+    anti_entropy_rounds: int
+    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., data_directory: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointStatus, _Mapping]] = ..., queued_requests: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., operations_accepted: _Optional[int] = ..., operations_refused: _Optional[int] = ..., operations_received: _Optional[int] = ..., commits: _Optional[int] = ..., forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., push_buffer_bytes: _Optional[int] = ..., anti_entropy_rounds: _Optional[int] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
     __slots__ = ("key",)

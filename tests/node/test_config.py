@@ -41,6 +41,10 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
     for item in fields(Config):
         if item.type == "int":
             lines.append(f"{item.name} = 77")
+        elif item.type == "bool":
+            lines.append(f"{item.name} = false")
+        elif item.name == "advertise":
+            lines.append('advertise = "10.0.0.1:7"')
         elif item.type == "str" and item.name != "listen":
             lines.append(f'{item.name} = "its-{item.name}"')
         elif item.name == "peers":
@@ -51,7 +55,7 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         match item.type:
             case "int":
                 assert value == 77
-            case "str" if item.name != "listen":
+            case "str" if item.name not in ("listen", "advertise"):
                 assert value == f"its-{item.name}"
     assert config.peers == {"tokyo": "127.0.0.1:1", "paris": "[::1]:65535"}
     assert config.token_secret == b"its-secret"

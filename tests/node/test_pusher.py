@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -16,40 +17,14 @@ from kvnode.node.pusher import Pusher
 from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
+from tests.core.memory_node import MemoryNode
 
-from .acquaintance import hello_of, replicator_of
+from .acquaintance import replicator_of
+from .played import HEARTBEAT_MS, OWN, PEER, PlayedStream, until
 
-OWN, PEER = 0xA, 0xB
-HEARTBEAT_MS = 20
 CONFIG = Config(
     name="a", peers={"b": "127.0.0.1:1"}, heartbeat_interval_ms=HEARTBEAT_MS, push_buffer_bytes=1
 )
-
-
-class PlayedStream:
-    """A peer that has ``has`` of the node's writes and takes, or does not take, what is pushed."""
-
-    def __init__(self, *, has: int = 0, takes: bool = True) -> None:
-        self.has = has
-        self.takes = takes
-        self.sent: list[tuple[Report, int]] = []
-        self.answers = 1
-        self._questions: asyncio.Queue[int] = asyncio.Queue()
-
-    async def send(self, report: Report, blocks: Sequence[bytes], hello: Hello | None) -> None:
-        self.sent.append((report, len(blocks)))
-        if blocks and self.takes:
-            self.has = report.vector[OWN]
-        for _ in range(self.answers):
-            self._questions.put_nowait(int(hello is not None))
-
-    async def receive(self) -> tuple[Report, Hello | None]:
-        first = await self._questions.get()
-        hello = hello_of("b", PEER, "ab") if first else None
-        return Report({OWN: self.has} if self.has else {}, 0), hello
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class PlayedLink:
@@ -82,7 +57,7 @@ def play(
         replicator = replicator_of(engine, "a")
         link = PlayedLink(stream)
         pusher = Pusher(replicator, replicator.peers["b"], link)  # type: ignore[arg-type]
-        engine.on_commit = lambda _: pusher.notify()
+        engine.on_commit = lambda round_: pusher.notify() if round_.own else None
         pushing = asyncio.create_task(pusher.run())
         try:
             await asyncio.wait_for(check(engine, replicator, link), 10)
@@ -93,12 +68,6 @@ def play(
             await engine.close()
 
     asyncio.run(run())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds; the caller's deadline bounds it."""
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event
-        await asyncio.sleep(HEARTBEAT_MS / 4000)
 
 
 def test_commits_are_pushed_and_acknowledged() -> None:
@@ -129,6 +98,25 @@ def test_a_peer_behind_the_buffer_gets_heartbeats_that_say_so_and_no_more() -> N
     play(PlayedStream(), check, writes_before_restart=5)
 
 
+def test_what_was_received_is_reported_with_the_next_heartbeat_and_not_block_by_block() -> None:
+    """Else n nodes send each other n * n reports for every write of one of them."""
+
+    async def check(engine: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        await until(lambda: replicator.peers["b"].state == "connected")
+        other = MemoryNode(PEER.origin)
+        before, blocks = len(link.stream.sent), 40
+        started = time.monotonic()
+        for _ in range(blocks):
+            other.write(Increment(b"c", 1))
+            await engine.receive([other.last_block])
+            await asyncio.sleep(0)  # lets the pusher answer every commit, if it wants to
+        beats = (time.monotonic() - started) / (HEARTBEAT_MS / 1000)
+        assert len(link.stream.sent) - before <= beats + 2
+        await until(lambda: link.stream.sent[-1][0].vector == {PEER.origin: blocks})
+
+    play(PlayedStream(), check)
+
+
 def test_pushing_goes_on_when_the_peer_has_caught_up_by_pulling() -> None:
     async def check(engine: Engine, replicator: Replicator, link: PlayedLink) -> None:
         await until(lambda: len(link.stream.sent) >= 3)
@@ -146,9 +134,9 @@ def test_answers_nobody_asked_for_end_the_stream_and_not_the_node() -> None:
     stream.answers = 2
 
     async def check(_: Engine, replicator: Replicator, link: PlayedLink) -> None:
-        await until(lambda: link.opened >= 2)
-        assert replicator.peers["b"].state == "refused"
+        await until(lambda: replicator.peers["b"].state == "refused")
         assert "not asked" in replicator.peers["b"].problem
+        await until(lambda: link.opened >= 2)
 
     play(stream, check)
 

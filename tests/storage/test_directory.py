@@ -178,15 +178,15 @@ def test_a_missing_identity_is_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path, "identity.json is missing or damaged")
 
 
-def change_origin(path: Path) -> None:
+def change_store(path: Path) -> None:
     file = path / "v1" / "identity.json"
     fields = json.loads(file.read_text())
-    fields["origin"] = f"{int(fields['origin'], 16) ^ 1:016x}"
+    fields["store"] = f"{int(fields['store'], 16) ^ 1:016x}"
     file.write_text(json.dumps(fields))
 
 
 def test_an_identity_of_another_directory_is_refused(tmp_path: Path) -> None:
-    change_origin(made(tmp_path))
+    change_store(made(tmp_path))
     assert_refused(tmp_path, "directories were mixed up")
 
 
