@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from kvnode.config import Config
 from kvnode.core.block import Block, decode_block
@@ -37,6 +38,7 @@ from kvnode.storage.memtable import Memtable
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Outcome = tuple[Accepted, Vector]
 Pending = asyncio.Future[Outcome] | asyncio.Future[Verdict]
 
@@ -49,6 +51,7 @@ class Counts:
     refused: int = 0
     received: int = 0
     commits: int = 0
+    logged_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -161,6 +164,22 @@ class Engine:
             futures.append(future)
         self._schedule()
         return await asyncio.gather(*futures)
+
+    async def in_log(self, job: Callable[[Log], T]) -> T:
+        """Run ``job`` in the log's thread, between two appends; commits wait for it meanwhile."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        results: list[T] = []
+
+        def done(error: BaseException | None) -> None:
+            if future.done():
+                return  # cancelled
+            if error is None:
+                future.set_result(results[0])
+            else:
+                future.set_exception(error)
+
+        self._worker.run(lambda: results.append(job(self.log)), done)
+        return await future
 
     def fence(self, reason: str) -> None:
         """Take no more writes under this origin: somebody else has written under it."""
@@ -303,6 +322,7 @@ class Engine:
         counts = self.counts
         counts.commits += bool(round_.records)
         for block in round_.records:
+            counts.logged_bytes += len(block.raw)
             if block is round_.own:
                 counts.accepted += block.count
             else:

@@ -15,14 +15,16 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from kvnode.core.block import Block, decode_block
-from kvnode.core.dots import Vector
+from kvnode.core.dots import Vector, covers
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
 from kvnode.core.report import PROTOCOL, Hello, Report
 from kvnode.node.engine import Engine
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
+from kvnode.node.retention import Retention
 from kvnode.rpc.link import Link, LinkError, Pulled
+from kvnode.storage.interfaces import BelowFloor
 
 logger = logging.getLogger(__name__)
 ALL = 2**63 - 1
@@ -46,6 +48,12 @@ class Replicator:
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
         self.closing = False
+        self.retention = Retention(
+            engine,
+            acknowledged=self.acknowledged,
+            stable=self.stable,
+            members=lambda: {p.name: p.vector if p.heard else None for p in self.peers.values()},
+        )
         engine.names[hello.origin] = hello.name
         engine.lww_refusal = self.lww_refusal
 
@@ -64,6 +72,7 @@ class Replicator:
             self._tasks.append(asyncio.create_task(pusher.run(), name=f"push {peer.name}"))
         if self._links:
             self._tasks.append(asyncio.create_task(self._repair(), name="anti-entropy"))
+        self._tasks.append(asyncio.create_task(self.retention.run(), name="retention"))
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
@@ -122,6 +131,27 @@ class Replicator:
                 "Start this node with an empty data directory; what it wrote on its own since the "
                 "histories parted is only here (kvnode scan)"
             )
+
+    def acknowledged(self) -> Vector | None:
+        """What every peer has reported to have; None while one was not heard since the start."""
+        peers = self.peers.values()
+        if not all(peer.origin for peer in peers):
+            return None
+        return {
+            origin: min([seq, *(peer.vector.get(origin, 0) for peer in peers)])
+            for origin, seq in self.engine.vector.items()
+        }
+
+    def stable(self) -> Vector:
+        """What every peer has, if this node has all that any of them has; else nothing.
+
+        A peer may have written on an older vector than it has reported, and only what was written
+        before the report can be missing here.
+        """
+        have = self.engine.vector
+        if not all(covers(have, peer.vector) for peer in self.peers.values()):
+            return {}
+        return self.acknowledged() or {}
 
     def clock_offset_ms(self) -> int:
         """Own wall clock against the median of all members heard lately.
@@ -193,7 +223,16 @@ class Replicator:
         left = min(bytes_max or config.pull_bytes, config.pull_bytes)
         have = dict(have)
         while True:
-            blocks, complete = self.engine.log.lacking(have, min(left, config.push_message_bytes))
+            size = min(left, config.push_message_bytes)
+            try:
+                blocks, complete = self.engine.log.lacking(have, size)
+            except BelowFloor as error:
+                raise Refused(
+                    Reason.BELOW_FLOOR,
+                    f"{error}: a snapshot is needed",
+                    origin=f"{error.origin:016x}",
+                    floor=str(error.floor),
+                ) from error
             left -= sum(map(len, blocks))
             yield blocks, complete
             if complete or left <= 0:
