@@ -72,7 +72,8 @@ def test_status_shows_everything(capfd: pytest.CaptureFixture[str]) -> None:
         "1099511627776",
         "(unknown)",
         "one is running",
-        "blocks 7 to 9, 4.0 MiB and 2.0 MiB of index, in a file of 9.0 MiB; 2.0 KiB/s come",
+        "blocks 7 to 9, 4.0 MiB and 2.0 MiB of index, in a file of 9.0 MiB (grows by itself);",
+        "2.0 KiB/s come",
         "what a peer lacks, up to 8.0 GiB; what all have for 24 h 0 min, up to 1.0 GiB",
         "Fork: LGA 0000000000000002: two blocks 7",
     ):
