@@ -45,6 +45,7 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.NODE_FENCED: StatusCode.FAILED_PRECONDITION,
     Reason.WRONG_CLUSTER: StatusCode.FAILED_PRECONDITION,
     Reason.STATE_DAMAGED: StatusCode.DATA_LOSS,
+    Reason.BELOW_FLOOR: StatusCode.FAILED_PRECONDITION,
     Reason.TOO_MANY_SIBLINGS: StatusCode.RESOURCE_EXHAUSTED,
     Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
     Reason.DISK_FULL: StatusCode.RESOURCE_EXHAUSTED,

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from kvnode.config import Config
 from kvnode.core.block import Block, decode_block
@@ -37,6 +38,7 @@ from kvnode.storage.memtable import Memtable
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Outcome = tuple[Accepted, Vector]
 Pending = asyncio.Future[Outcome] | asyncio.Future[Verdict]
 
@@ -49,6 +51,7 @@ class Counts:
     refused: int = 0
     received: int = 0
     commits: int = 0
+    logged_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class Engine:
             durable,
             read=self.memtable.read,
             chain_at=log.chain_at,
+            pruned=lambda dot: dot[1] < log.pruned.get(dot[0], 0),
             hold_bytes_max=config.hold_bytes_max,
             siblings_max=config.siblings_max,
         )
@@ -169,18 +173,21 @@ class Engine:
             self._passers.append(passed)
             await passed
 
-    async def put_record(self, name: bytes, value: bytes) -> None:
-        """Write a small record into the log environment; it is on disk when this returns."""
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def in_log(self, job: Callable[[Log], T]) -> T:
+        """Run ``job`` in the log's thread, between two appends; commits wait for it meanwhile."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        results: list[T] = []
 
         def done(error: BaseException | None) -> None:
-            if error:
-                written.set_exception(error)
+            if future.done():
+                return  # cancelled
+            if error is None:
+                future.set_result(results[0])
             else:
-                written.set_result(None)
+                future.set_exception(error)
 
-        self._worker.run(lambda: self.log.put_record(name, value), done)
-        await written
+        self._worker.run(lambda: results.append(job(self.log)), done)
+        return await future
 
     def fence(self, reason: str) -> None:
         """Take no more writes under this origin: somebody else has written under it."""
@@ -327,6 +334,7 @@ class Engine:
         counts = self.counts
         counts.commits += bool(round_.records)
         for block in round_.records:
+            counts.logged_bytes += len(block.raw)
             if block is round_.own:
                 counts.accepted += block.count
             else:

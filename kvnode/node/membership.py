@@ -298,7 +298,7 @@ class Membership:
         before = self.place
         while True:
             try:
-                await self.engine.put_record(RECORD, raw)
+                await self.engine.in_log(lambda log: log.put_record(RECORD, raw))
                 break
             except DiskFullError as error:
                 logger.error("the roster cannot be written: %s", error)

@@ -32,7 +32,9 @@ from kvnode.node.handshake import Handshake
 from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
+from kvnode.node.retention import Retention
 from kvnode.rpc.link import Link, LinkError, Pulled
+from kvnode.storage.interfaces import BelowFloor
 
 logger = logging.getLogger(__name__)
 ALL = 2**63 - 1
@@ -87,6 +89,12 @@ class Replicator:
         """Peer -> the pull that runs; more than one only while peers hang."""
         self.rounds = 0
         """Anti-entropy rounds that ended with no pull still running."""
+        self.retention = Retention(
+            engine,
+            acknowledged=self.acknowledged,
+            stable=self.stable,
+            members=self.members_heard,
+        )
         self._started = False
         engine.names[self.origin] = membership.name
         engine.lww_refusal = self.lww_refusal
@@ -99,6 +107,7 @@ class Replicator:
         self._tasks = [
             asyncio.create_task(self._repair(), name="anti-entropy"),
             asyncio.create_task(self.membership.run(), name="membership"),
+            asyncio.create_task(self.retention.run(), name="retention"),
         ]
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -232,6 +241,35 @@ class Replicator:
                 forked=True,
             )
 
+    def members_heard(self) -> dict[str, Vector | None]:
+        """Name -> last report of every member the log is kept for; None if there is none."""
+        roster = self.membership.roster
+        counted = self.membership.counted()
+        if counted is None:
+            return dict.fromkeys(roster.unmet())
+        return {roster.members[one].name: self.heard.get(one) for one in sorted(counted)}
+
+    def acknowledged(self) -> Vector | None:
+        """What every peer has reported to have; None while one was not heard since the start."""
+        peers = self.peers.values()
+        if not all(peer.origin for peer in peers):
+            return None
+        return {
+            origin: min([seq, *(peer.vector.get(origin, 0) for peer in peers)])
+            for origin, seq in self.engine.vector.items()
+        }
+
+    def stable(self) -> Vector:
+        """What every peer has, if this node has all that any of them has; else nothing.
+
+        A peer may have written on an older vector than it has reported, and only what was written
+        before the report can be missing here.
+        """
+        have = self.engine.vector
+        if not all(covers(have, peer.vector) for peer in self.peers.values()):
+            return {}
+        return self.acknowledged() or {}
+
     def clock_offset_ms(self) -> int:
         """Own wall clock against the median of all members heard lately.
 
@@ -353,7 +391,16 @@ class Replicator:
         left = min(bytes_max or config.pull_bytes, config.pull_bytes)
         have = dict(have)
         while True:
-            blocks, complete = self.engine.log.lacking(have, min(left, config.push_message_bytes))
+            size = min(left, config.push_message_bytes)
+            try:
+                blocks, complete = self.engine.log.lacking(have, size)
+            except BelowFloor as error:
+                raise Refused(
+                    Reason.BELOW_FLOOR,
+                    f"{error}: a snapshot is needed",
+                    origin=f"{error.origin:016x}",
+                    floor=str(error.floor),
+                ) from error
             left -= sum(map(len, blocks))
             yield blocks, complete
             if complete or left <= 0:

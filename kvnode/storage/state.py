@@ -22,7 +22,7 @@ from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
-from kvnode.storage.environment import Environment
+from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
 
 REQUEST = struct.Struct(">16sQQI")
@@ -35,11 +35,14 @@ class LmdbState:
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
         tables = ("entries", "conflicts", "requests")
-        self._env = Environment(path, tables, part="state", origin=origin)
-        self._entries = self._env.tables["entries"]
-        self._conflicts = self._env.tables["conflicts"]
-        self._requests = self._env.tables["requests"]
-        self._meta = self._env.meta
+        self._env = Environment(path, tables, part="state", origin=origin, bind=self._bind)
+
+    def _bind(self, tables: Tables) -> None:
+        """Take the table handles: compaction makes new ones, so use them inside transactions."""
+        self._entries = tables["entries"]
+        self._conflicts = tables["conflicts"]
+        self._requests = tables["requests"]
+        self._meta = tables["meta"]
 
     def load(self, window: int) -> Checkpoint | None:
         """The last checkpoint without its entries, None if none was saved yet."""
@@ -71,8 +74,10 @@ class LmdbState:
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end, of all or of those in conflict."""
         found: list[bytes] = []
-        table = self._conflicts if conflicts else self._entries
-        with self._env.read() as txn, txn.cursor(table) as cursor:
+        with (
+            self._env.read() as txn,
+            txn.cursor(self._conflicts if conflicts else self._entries) as cursor,
+        ):
             more = cursor.set_range(start) if start else cursor.first()
             while more and len(found) < limit:
                 key = cursor.key()
@@ -83,7 +88,7 @@ class LmdbState:
         return found
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint, synced."""
+        """Write the checkpoint, synced; then compact a file that has become mostly free pages."""
         rows = [
             (key, encode_entry(entry) if entry else None, in_conflict(entry))
             for key, entry in sorted(checkpoint.entries.items())
@@ -112,6 +117,7 @@ class LmdbState:
             txn.put(b"checkpoint", meta, db=self._meta)
 
         self._env.write(change)
+        self._env.compact_if_wasteful()
 
     def usage(self) -> Usage:
         """Bytes in use and mapped, keys kept."""

@@ -65,7 +65,7 @@ def play(
         replicator = replicator_of(
             engine,
             "a",
-            open_link=lambda peer: peers[peer.name],
+            open_link=lambda peer: peers[peer.name],  # type: ignore[arg-type,return-value]
         )
         replicator.start()
         try:
