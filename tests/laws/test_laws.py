@@ -67,7 +67,7 @@ def _larger_slot_sum(a: slots.Slots, b: slots.Slots, *_: Any) -> slots.Slots:
 def _added(a: slots.Slots, b: slots.Slots, *_: Any) -> slots.Slots:
     out = dict(a)
     for slot, theirs in b.items():
-        inc, dec, *_ = out.get(slot, slots.UNKNOWN)
+        inc, dec = out.get(slot, slots.UNKNOWN)[:2]
         out[slot] = (inc + theirs[0], dec + theirs[1], *theirs[2:])
     return out
 
