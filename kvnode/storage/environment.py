@@ -104,10 +104,14 @@ class Environment:
     def usage(self, table: str) -> Usage:
         """Bytes used and mapped, and records in one table."""
         with self.read() as txn:
-            records: int = txn.stat(self.tables[table])["entries"]
-            info = self._env.info()
-            used = (info["last_pgno"] + 1) * self._env.stat()["psize"]
-        return Usage(used, info["map_size"], records)
+            stats = {name: txn.stat(db) for name, db in self.tables.items()}
+            info, page = self._env.info(), self._env.stat()["psize"]
+        live = sum(
+            stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+            for stat in stats.values()
+        )
+        used = (info["last_pgno"] + 1) * page
+        return Usage(used, info["map_size"], stats[table]["entries"], live * page)
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
