@@ -198,7 +198,9 @@ class Admission:
 
     def _what_is_lost(self, old: int) -> list[str]:
         here = self._replicator.engine.vector.get(old, 0)
-        told = max([vector.get(old, 0) for vector in self._replicator.heard.values()], default=0)
+        stability, roster = self._replicator.engine.stability, self._membership.roster
+        reports = [stability.last(one) or {} for one in roster.remaining() if one != old]
+        told = max([report.get(old, 0) for report in reports], default=0)
         lost = [f"of its own writes the members have those up to {max(here, told)}"]
         lost.append("what it wrote after that, and told nobody, is lost to the cluster")
         return lost

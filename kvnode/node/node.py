@@ -15,13 +15,16 @@ from kvnode.core.operations import Operation
 from kvnode.core.replica import Request
 from kvnode.core.writer import Accepted
 from kvnode.node.admission import Admission
+from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
+from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.membership import Membership, founding_roster
 from kvnode.node.replicator import Replicator
 from kvnode.node.returning import Returning
 from kvnode.node.status import node_status
 from kvnode.rpc.admin_service import AdminService
+from kvnode.rpc.gc_service import GcService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
 from kvnode.rpc.membership_service import MembershipService
@@ -29,7 +32,7 @@ from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import StorageError
-from kvnode.v1 import admin_pb2
+from kvnode.v1 import admin_pb2, gc_pb2
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class Node:
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake)
+        self.collector = Collector(self.engine, self.membership.counted)
         self.engine.on_commit = self.replicator.committed
         self.engine.on_failure = self._fail
         self.replicator.on_identity_lost = self._lose_identity
@@ -98,10 +102,12 @@ class Node:
                 AdminService(self, codec, limits).handler(),
                 MembershipService(self.membership, Admission(self.replicator)).handler(),
                 ReplicationService(self.replicator).handler(),
+                GcService(self).handler(),
             ),
         )
         await self._server.start()
         self.replicator.start()
+        self._run(self.collector.run(), "collection")
         if self.membership.returning_from:
             self._run(self._return(), "return")
         else:
@@ -162,6 +168,10 @@ class Node:
     def status(self) -> admin_pb2.StatusResponse:
         """The node as it is now."""
         return node_status(self)
+
+    def collection_status(self) -> gc_pb2.CollectionStatusResponse:
+        """What waits for being collected, and for whom."""
+        return collection_status(self)
 
     def _check_place(self) -> None:
         refusal = self.membership.refusal()

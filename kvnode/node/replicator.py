@@ -74,8 +74,6 @@ class Replicator:
         self.membership = membership
         self.origin = membership.origin
         self.peers: dict[str, Peer] = {}
-        self.heard: dict[int, Vector] = {}
-        """origin -> the last report known of it, its own or passed on."""
         self.closing = False
         self.on_identity_lost: IdentityLost = membership.lose
         self._handshake = handshake
@@ -203,22 +201,20 @@ class Replicator:
 
     def learn(self, peer: Peer, report: Report) -> None:
         """Take a peer's report: what it has, what its clock says, whom it knows."""
-        if not self.membership.merge(report.roster):
-            self.membership.look_again()
         peer.learn(report)
         for origin, name in report.names.items():
             if len(self.engine.names) < NAMES_MAX:
                 self.engine.names.setdefault(origin, name)
-        if self.membership.roster.named(peer.name) == peer.origin:
+        # A vector says nothing about what is stable to who does not know whom it was made among.
+        if self.membership.merge(report.roster):
             self._hear(peer.origin, report.vector)
             for origin, vector in report.relayed.items():
                 self._hear(origin, vector)
         self._check_own(peer, report)
 
     def _hear(self, origin: int, vector: Mapping[int, int]) -> None:
-        known = self.heard.get(origin, {})
-        if origin != self.origin and not covers(known, vector):
-            self.heard[origin] = dict(vector)
+        if origin != self.origin and origin in self.membership.roster.members:
+            self.engine.stability.learn(origin, vector, self.engine.vector)
 
     def _check_own(self, peer: Peer, report: Report) -> None:
         """Whether the peer has reason to know more of this node than it does itself."""
@@ -243,32 +239,22 @@ class Replicator:
 
     def members_heard(self) -> dict[str, Vector | None]:
         """Name -> last report of every member the log is kept for; None if there is none."""
-        roster = self.membership.roster
+        roster, last = self.membership.roster, self.engine.stability.last
         counted = self.membership.counted()
         if counted is None:
             return dict.fromkeys(roster.unmet())
-        return {roster.members[one].name: self.heard.get(one) for one in sorted(counted)}
+        return {roster.members[one].name: last(one) for one in sorted(counted)}
 
     def acknowledged(self) -> Vector | None:
-        """What every peer has reported to have; None while one was not heard since the start."""
-        peers = self.peers.values()
-        if not all(peer.origin for peer in peers):
+        """What every member has reported to have; None while one was never met."""
+        counted = self.membership.counted()
+        if counted is None:
             return None
-        return {
-            origin: min([seq, *(peer.vector.get(origin, 0) for peer in peers)])
-            for origin, seq in self.engine.vector.items()
-        }
+        return self.engine.stability.acknowledged(counted) if counted else self.engine.vector
 
     def stable(self) -> Vector:
-        """What every peer has, if this node has all that any of them has; else nothing.
-
-        A peer may have written on an older vector than it has reported, and only what was written
-        before the report can be missing here.
-        """
-        have = self.engine.vector
-        if not all(covers(have, peer.vector) for peer in self.peers.values()):
-            return {}
-        return self.acknowledged() or {}
+        """What every member has, so that nothing concurrent to it can come."""
+        return self.engine.stability.stable(self.engine.vector, self.membership.counted())
 
     def clock_offset_ms(self) -> int:
         """Own wall clock against the median of all members heard lately.
@@ -372,7 +358,9 @@ class Replicator:
         relayed: Mapping[int, Vector] = {}
         if now >= peer.relay_due:
             peer.relay_due = now + engine.config.relay_interval_ms / 1000
-            relayed = {o: vector for o, vector in self.heard.items() if o != peer.origin}
+            members = self.membership.roster.remaining()
+            reports = {one: self.engine.stability.last(one) for one in members}
+            relayed = {o: report for o, report in reports.items() if report and o != peer.origin}
         return Report(
             engine.vector,
             time.time_ns() // 1_000_000,

@@ -5,8 +5,9 @@ Tables:
 - ``entries``: key -> entry (``core/entry.py``).
 - ``conflicts``: key -> empty, for the keys a reader sees more than one value of.
 - ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4``.
-- ``meta``: ``owner``, and ``checkpoint`` -> ``0x01 | crc32 | msgpack [arrival, vector, chains, hlc,
-  forks, fence, names]``.
+- ``garbage``: delete's dot ``origin, 8 | seq, 8``, big-endian -> key.
+- ``meta``: ``owner``; ``garbage`` -> msgpack {origin: rows}; ``checkpoint`` ->
+  ``0x01 | crc32 | msgpack [arrival, vector, chains, hlc, forks, fence, reports, names]``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from zlib import crc32
 
 import msgpack
 
-from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
+from kvnode.core.dots import Dot, Vector
+from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, in_conflict
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
@@ -26,6 +28,7 @@ from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
 
 REQUEST = struct.Struct(">16sQQI")
+DOT = struct.Struct(">QQ")
 VERSION = b"\x01"
 
 
@@ -34,7 +37,7 @@ class LmdbState:
 
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
-        tables = ("entries", "conflicts", "requests")
+        tables = ("entries", "conflicts", "requests", "garbage")
         self._env = Environment(path, tables, part="state", origin=origin, bind=self._bind)
 
     def _bind(self, tables: Tables) -> None:
@@ -42,6 +45,7 @@ class LmdbState:
         self._entries = tables["entries"]
         self._conflicts = tables["conflicts"]
         self._requests = tables["requests"]
+        self._garbage = tables["garbage"]
         self._meta = tables["meta"]
 
     def load(self, window: int) -> Checkpoint | None:
@@ -93,6 +97,7 @@ class LmdbState:
             (key, encode_entry(entry) if entry else None, in_conflict(entry))
             for key, entry in sorted(checkpoint.entries.items())
         ]
+        garbage = garbage_rows(checkpoint)
         meta = encode_meta(checkpoint)
         floor = checkpoint.requests_floor.to_bytes(8, "big")
 
@@ -114,10 +119,50 @@ class LmdbState:
                 more = cursor.first()
                 while more and cursor.key() < floor:
                     more = cursor.delete()
+            self._change_garbage(txn, checkpoint.collected, garbage)
             txn.put(b"checkpoint", meta, db=self._meta)
 
         self._env.write(change)
         self._env.compact_if_wasteful()
+
+    def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:
+        """See ``interfaces.StateStore``."""
+        found: list[tuple[Dot, bytes]] = []
+        with self._env.read() as txn, txn.cursor(self._garbage) as cursor:
+            for origin in sorted(stable):
+                if origin < after[0]:
+                    continue
+                start = (origin, after[1] + 1 if origin == after[0] else 0)
+                more = cursor.set_range(DOT.pack(*start))
+                end = DOT.pack(origin, stable[origin])
+                while more and len(found) < limit and cursor.key() <= end:
+                    found.append((DOT.unpack(cursor.key()), cursor.value()))
+                    more = cursor.next()
+        return found
+
+    def waiting(self) -> dict[int, int]:
+        """See ``interfaces.StateStore``."""
+        with self._env.read() as txn:
+            return self._waiting(txn)
+
+    def _waiting(self, txn: Any) -> dict[int, int]:
+        raw = txn.get(b"garbage", db=self._meta)
+        found: dict[int, int] = msgpack.unpackb(raw, strict_map_key=False) if raw else {}
+        return found
+
+    def _change_garbage(
+        self, txn: Any, collected: list[Dot], garbage: list[tuple[Dot, bytes]]
+    ) -> None:
+        """Rows that were looked at go, then those of the entries saved come (back)."""
+        rows = self._waiting(txn)
+        for dot in collected:
+            if txn.delete(DOT.pack(*dot), db=self._garbage):
+                rows[dot[0]] -= 1
+        for dot, key in garbage:
+            if txn.put(DOT.pack(*dot), key, db=self._garbage, overwrite=False):
+                rows[dot[0]] = rows.get(dot[0], 0) + 1
+        left = {origin: count for origin, count in sorted(rows.items()) if count}
+        txn.put(b"garbage", msgpack.packb(left), db=self._meta)
 
     def usage(self) -> Usage:
         """Bytes in use and mapped, keys kept."""
@@ -126,6 +171,12 @@ class LmdbState:
     def close(self) -> None:
         """Close the store."""
         self._env.close()
+
+
+def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
+    """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
+    entries = checkpoint.entries.items()
+    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
 
 
 def encode_meta(checkpoint: Checkpoint) -> bytes:
@@ -139,6 +190,7 @@ def encode_meta(checkpoint: Checkpoint) -> bytes:
             durable.hlc,
             sorted(durable.forks.items()),
             durable.fence,
+            [(origin, sorted(seen.items())) for origin, seen in sorted(durable.reports.items())],
             sorted(checkpoint.names.items()),
         ]
     )
@@ -150,6 +202,14 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
     packed = raw[5:]
     if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
         raise StateError("the checkpoint is of an unknown version or fails its checksum")
-    arrival, vector, chains, hlc, forks, fence, names = msgpack.unpackb(packed)
-    durable = Durable(RequestWindow(window), dict(vector), dict(chains), hlc, dict(forks), fence)
+    arrival, vector, chains, hlc, forks, fence, reports, names = msgpack.unpackb(packed)
+    durable = Durable(
+        RequestWindow(window),
+        dict(vector),
+        dict(chains),
+        hlc,
+        dict(forks),
+        fence,
+        {origin: dict(seen) for origin, seen in reports},
+    )
     return Checkpoint(arrival, durable, dict(names), {}, [])

@@ -27,6 +27,15 @@ def replicator_of(
     return Replicator(engine, membership, Handshake(CLUSTER, membership), open_link)
 
 
+def acquaint(replicator: Replicator, name: str, origin: int) -> Peer:
+    """Let the replicator have met this member, as its roster on disk says."""
+    membership = replicator.membership
+    membership.raw = with_member(membership.raw, name, origin)
+    membership.roster = decode_roster(membership.raw)
+    replicator.reconcile()
+    return replicator.peers[name]
+
+
 def hello_of(
     name: str,
     origin: int,

@@ -16,7 +16,7 @@ from kvnode.core.dots import Vector, covers
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.operations import Increment, Put
 from kvnode.core.replica import Request
-from kvnode.core.report import Hello, Report
+from kvnode.core.report import Report
 from kvnode.node import retention as retention_module
 from kvnode.node.engine import Engine
 from kvnode.node.replicator import Replicator
@@ -25,6 +25,8 @@ from kvnode.storage.interfaces import Head
 from kvnode.storage.memory import MemoryLog, MemoryState
 from tests.storage.rig import CONFIG, Rig, checkpoint, encoded, rig, run
 from tests.storage.stores import ORIGIN, LmdbStores
+
+from .acquaintance import acquaint, replicator_of
 
 HEADS = [Head(arrival, (1, arrival * 10), 100, arrival * 1000) for arrival in range(11, 21)]
 """Ten blocks of 100 bytes, the first at second 11."""
@@ -314,7 +316,7 @@ def test_when_a_peer_falls_off_the_log() -> None:
 def with_replicator(check: Callable[[Replicator], Awaitable[None]], config: Config) -> None:
     async def test() -> None:
         engine = Engine(config, ORIGIN, MemoryLog(), MemoryState())
-        replicator = Replicator(engine, Hello("default", "a", ORIGIN))
+        replicator = replicator_of(engine, "a")
         await check(replicator)
         await engine.close()
 
@@ -327,9 +329,9 @@ TWO_PEERS = Config(
 
 
 def hear(replicator: Replicator, name: str, origin: int, vector: Vector) -> None:
-    peer = replicator.peers[name]
-    peer.origin = origin
-    replicator.learn(peer, Report(vector, time.time_ns() // 1_000_000, {}, {}))
+    peer = acquaint(replicator, name, origin)
+    roster = replicator.membership.raw
+    replicator.learn(peer, Report(vector, time.time_ns() // 1_000_000, roster=roster))
 
 
 def test_nobody_is_cut_off_while_a_peer_was_never_met() -> None:
@@ -338,12 +340,12 @@ def test_nobody_is_cut_off_while_a_peer_was_never_met() -> None:
         assert replicator.acknowledged() is None
         assert replicator.stable() == {}
         hear(replicator, "c", 3, {ORIGIN: 4})
-        assert replicator.acknowledged() == {}, "of what is here"
+        assert replicator.acknowledged() == {ORIGIN: 4}
 
     with_replicator(check, TWO_PEERS)
 
 
-def test_stable_is_nothing_while_a_peer_has_what_is_missing_here() -> None:
+def test_stable_waits_for_what_a_peer_had_issued_when_it_reported() -> None:
     async def check(replicator: Replicator) -> None:
         engine = replicator.engine
         engine.replica.durable.vector = {ORIGIN: 9, 2: 5}
@@ -356,6 +358,14 @@ def test_stable_is_nothing_while_a_peer_has_what_is_missing_here() -> None:
         assert replicator.stable() == {ORIGIN: 7, 2: 4}
 
     with_replicator(check, TWO_PEERS)
+
+
+def test_a_node_alone_waits_for_nobody() -> None:
+    async def check(replicator: Replicator) -> None:
+        await replicator.engine.submit(Request([Put(b"k", b"v")]), 10)
+        assert replicator.acknowledged() == replicator.stable() == {ORIGIN: 1}
+
+    with_replicator(check, Config(name="a"))
 
 
 def test_trap_12_a_pull_from_below_the_floor_is_refused_by_name() -> None:
