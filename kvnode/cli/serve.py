@@ -6,6 +6,8 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -108,15 +110,19 @@ def serve(
             found=found,
         )
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        failure = asyncio.run(_run(config))
-        while failure and type(failure).__name__ == "Reborn":  # not imported before it is needed
+        stop = StopSignal()
+        failure, port = asyncio.run(_run(config, stop))
+        while (
+            not stop.asked and failure and type(failure).__name__ == "Reborn"
+        ):  # not imported before it is needed
             logging.getLogger(__name__).warning("starting again: %s", failure)
-            failure = asyncio.run(_run(config))
+            listen = f"{config.listen.rpartition(':')[0]}:{port}"  # others know it by now
+            failure, port = asyncio.run(_run(replace(config, listen=listen), stop))
     except (ConfigError, StorageError, OSError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         ignore_signals()
-    if failure:
+    if failure and not stop.asked:
         raise click.ClickException(f"the node stopped: {failure}")
 
 
@@ -131,21 +137,34 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-async def _run(config: Config) -> BaseException | None:
+class StopSignal:
+    """That the process was asked to end. The first signal counts, those after it are ignored."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.wake: Callable[[], object] = lambda: None
+        for number in STOP_SIGNALS:  # not a loop's own handlers, which end with the loop
+            signal.signal(number, self._ask)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        ignore_signals()  # another one must not kill what is ending cleanly
+        self.asked = True
+        self.wake()
+
+
+async def _run(config: Config, stop_signal: StopSignal) -> tuple[BaseException | None, int]:
+    """Why the node stopped, and the port it had."""
     from kvnode.node.node import Node
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-
-    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-        ignore_signals()  # one is enough; another must not kill what is ending cleanly
-        loop.call_soon_threadsafe(stop.set)
-
-    for number in STOP_SIGNALS:  # not the loop's own handlers, which end with the loop
-        signal.signal(number, ask_to_stop)
+    stop_signal.wake = lambda: loop.call_soon_threadsafe(stop.set)
+    if stop_signal.asked:
+        stop.set()
     node = Node(config)
     try:
         await node.start()
+        port = node.port
         where = f"{config.listen.rpartition(':')[0]}:{node.port}, data in {node.directory.path}"
         membership = node.membership
         ends = [asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())]
@@ -164,4 +183,5 @@ async def _run(config: Config) -> BaseException | None:
             wait.cancel()
     finally:
         await node.close()
-    return node.failure
+        stop_signal.wake = lambda: None
+    return node.failure, port

@@ -33,7 +33,9 @@ class Report:
     forks: Mapping[int, str] = field(default_factory=dict)
     """origin -> why nothing of it is taken any more."""
     roster: bytes = b""
-    """The sender's roster on disk: it comes with the vector, see there why."""
+    """The sender's roster on disk; empty while the receiver has shown the same."""
+    roster_hash: bytes = b""
+    """Of the sender's roster on disk: without that one the vector says nothing about stability."""
     yours: Mapping[int, int] = field(default_factory=dict)
     """What the receiver last reported to the sender."""
     relayed: Mapping[int, Mapping[int, int]] = field(default_factory=dict)

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgpack
@@ -218,6 +219,11 @@ def encode_roster(roster: Roster) -> bytes:
         ]
     )
     return VERSION + packed
+
+
+def roster_hash(raw: bytes) -> bytes:
+    """8 bytes that tell rosters apart."""
+    return blake2b(raw, digest_size=8).digest()
 
 
 def decode_roster(raw: bytes) -> Roster:

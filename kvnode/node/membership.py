@@ -27,7 +27,15 @@ from typing import TYPE_CHECKING, Literal
 
 from kvnode.core.dots import Vector
 from kvnode.core.errors import BlockError, Reason, Refused
-from kvnode.core.roster import Forget, Held, Member, Roster, decode_roster, encode_roster
+from kvnode.core.roster import (
+    Forget,
+    Held,
+    Member,
+    Roster,
+    decode_roster,
+    encode_roster,
+    roster_hash,
+)
 from kvnode.storage.interfaces import DiskFullError, StorageError
 
 if TYPE_CHECKING:
@@ -84,6 +92,7 @@ class Membership:
         if not stored:
             engine.log.put_record(RECORD, encode_roster(roster))
         self.raw = encode_roster(self.roster)
+        self.raw_hash = roster_hash(self.raw)
         self.returning_from = 0
         """The old origin, until a member has said that it is not running."""
         self.problem = ""
@@ -180,8 +189,6 @@ class Membership:
         """
         if raw == self.raw:
             return True
-        if not raw:
-            return False
         try:
             other = decode_roster(raw)
         except BlockError as error:
@@ -303,7 +310,7 @@ class Membership:
             except DiskFullError as error:
                 logger.error("the roster cannot be written: %s", error)
                 await asyncio.sleep(RETRY_AFTER_S)
-        self.roster, self.raw = roster, raw
+        self.roster, self.raw, self.raw_hash = roster, raw, roster_hash(raw)
         if self._wanted.cluster_id == roster.cluster_id:  # else it was taken in meanwhile
             self.want(self._wanted.merge(roster))
         self._fence()

@@ -39,6 +39,10 @@ class Peer:
 
     streams: dict[int, int] = field(default_factory=dict)
     """incarnation -> its push streams that are being served."""
+    roster_hash: bytes = b""
+    """Of its last roster that is merged into the one on this node's disk."""
+    shown_hash: bytes = b""
+    """Of the roster it last showed: while that is this node's own, none has to be sent."""
     relay_due: float = 0.0
     """When it is next told of others' reports, monotonic seconds."""
 
@@ -51,6 +55,7 @@ class Peer:
         self.stuck = {}
         self.streams = {}
         self.heard = 0.0
+        self.roster_hash = self.shown_hash = b""
 
     def missing(self, have: Vector, *, now: bool) -> Vector:
         """What it reported (by the round before, unless ``now``) and ``have`` does not cover."""

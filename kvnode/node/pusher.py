@@ -71,7 +71,7 @@ class Pusher:
         self._unanswered.clear()
         self._names_sent = 0
         self._unanswered.append((_now_ms(), True))
-        await stream.send(self._report(), [], self._replicator.hello())
+        await stream.send(self._report(), 0, [], self._replicator.hello())
         await self._answer(stream)
         self._cursor = self.peer.vector.get(self._replicator.origin, 0) + 1
         if self.peer.state != "connected":
@@ -99,7 +99,7 @@ class Pusher:
                 idle = not self._unanswered
                 if blocks or idle:
                     self._unanswered.append((_now_ms(), not blocks))
-                    await stream.send(self._report(), blocks, None)
+                    await stream.send(self._report(), self._position(), blocks, None)
                 if blocks:
                     continue
             with contextlib.suppress(TimeoutError):
@@ -132,18 +132,19 @@ class Pusher:
         if acknowledged >= self._cursor:
             self._cursor = acknowledged + 1  # it got the rest by pulling
 
+    def _position(self) -> int:
+        """The last own write the peer has after this message, as far as this stream brings it."""
+        if self._engine.push_buffer.has(self._cursor):
+            return self._cursor - 1
+        return self._engine.vector.get(self._replicator.origin, 0)
+
     def _report(self) -> Report:
-        """What the peer has after this message, as far as this stream brings it."""
-        engine, own = self._engine, self._replicator.origin
+        """What this node has; names only if there are new ones."""
         report = self._replicator.report(self.peer)
-        vector = dict(report.vector)
-        if own in vector and engine.push_buffer.has(self._cursor):
-            vector[own] = self._cursor - 1
-            if vector[own] == 0:
-                del vector[own]
-        names = report.names if len(engine.names) != self._names_sent else {}
-        self._names_sent = len(engine.names)
-        return replace(report, vector=vector, names=names)
+        if len(report.names) == self._names_sent:
+            return replace(report, names={})
+        self._names_sent = len(report.names)
+        return report
 
 
 def _now_ms() -> float:

@@ -206,7 +206,13 @@ class Replicator:
             if len(self.engine.names) < NAMES_MAX:
                 self.engine.names.setdefault(origin, name)
         # A vector says nothing about what is stable to who does not know whom it was made among.
-        if self.membership.merge(report.roster):
+        peer.shown_hash = report.roster_hash
+        if report.roster and self.membership.merge(report.roster):
+            peer.roster_hash = report.roster_hash
+        if report.roster_hash and report.roster_hash in (
+            peer.roster_hash,
+            self.membership.raw_hash,
+        ):
             self._hear(peer.origin, report.vector)
             for origin, vector in report.relayed.items():
                 self._hear(origin, vector)
@@ -332,8 +338,13 @@ class Replicator:
         lately = time.monotonic() - self.engine.config.peer_timeout_ms / 1000
         return any(peer.origin == origin and peer.heard > lately for peer in self.peers.values())
 
-    async def pushed(self, peer: Peer, report: Report, raws: Sequence[bytes]) -> None:
-        """Commit what a peer pushed; returns when it is synced."""
+    async def pushed(
+        self, peer: Peer, report: Report, position: int, raws: Sequence[bytes]
+    ) -> None:
+        """Commit what a peer pushed; returns when it is synced.
+
+        ``position``: the last of its own writes that is here if none was lost on the way.
+        """
         if peer.origin in self.membership.roster.forgets:
             self.membership.merge(report.roster)
             return
@@ -344,7 +355,7 @@ class Replicator:
             gap = bool(blocks) and blocks[0].first_seq > have + 1
             await self.engine.receive(blocks)
         self.learn(peer, report)
-        if self.engine.vector.get(peer.origin, 0) >= report.vector.get(peer.origin, 0):
+        if self.engine.vector.get(peer.origin, 0) >= position:
             peer.pushed = time.monotonic()
         elif gap or not raws:
             peer.pushed = float("-inf")
@@ -366,7 +377,8 @@ class Replicator:
             time.time_ns() // 1_000_000,
             dict(engine.names),
             dict(engine.replica.durable.forks),
-            self.membership.raw,
+            b"" if peer.shown_hash == self.membership.raw_hash else self.membership.raw,
+            self.membership.raw_hash,
             peer.vector,
             relayed,
         )

@@ -66,9 +66,11 @@ class PushStream:
     def __init__(self, call: grpc.aio.StreamStreamCall[pb.PushRequest, pb.PushReply]) -> None:
         self._call = call
 
-    async def send(self, report: Report, blocks: Sequence[bytes], hello: Hello | None) -> None:
+    async def send(
+        self, report: Report, position: int, blocks: Sequence[bytes], hello: Hello | None
+    ) -> None:
         """Send one message; LinkError if the link is down."""
-        message = pb.PushRequest(report=report_to_wire(report), blocks=blocks)
+        message = pb.PushRequest(report=report_to_wire(report), position=position, blocks=blocks)
         if hello:
             message.hello.CopyFrom(hello_to_wire(hello))
         try:

@@ -61,6 +61,7 @@ def report_to_wire(report: Report) -> pb.Report:
             pb.Relayed(origin=origin, vector=vector_to_wire(vector))
             for origin, vector in report.relayed.items()
         ],
+        roster_hash=report.roster_hash,
     )
 
 
@@ -72,6 +73,7 @@ def report_from_wire(message: pb.Report) -> Report:
         {member.origin: member.name for member in message.members},
         {fork.origin: fork.reason for fork in message.contradictions},
         message.roster,
+        message.roster_hash,
         vector_from_wire(message.yours),
         {relayed.origin: vector_from_wire(relayed.vector) for relayed in message.relayed},
     )

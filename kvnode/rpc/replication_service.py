@@ -35,7 +35,9 @@ class Replication(Protocol[P]):
     def stream_closed(self, peer: P, hello: Hello) -> None: ...
     def met(self, hello: Hello, about: Dot) -> Meeting: ...
     def learn(self, peer: P, report: Report) -> None: ...
-    async def pushed(self, peer: P, report: Report, raws: Sequence[bytes]) -> None: ...
+    async def pushed(
+        self, peer: P, report: Report, position: int, raws: Sequence[bytes]
+    ) -> None: ...
     def report(self, peer: P) -> Report: ...
     def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[tuple[list[bytes], bool]]: ...
 
@@ -69,14 +71,15 @@ class ReplicationService:
         peer = node.introduce(hello)
         node.stream_opened(peer, hello)
         try:
-            await node.pushed(peer, report_from_wire(first.report), first.blocks)
+            await node.pushed(peer, report_from_wire(first.report), first.position, first.blocks)
             yield pb.PushReply(
                 hello=hello_to_wire(node.hello()), report=report_to_wire(node.report(peer))
             )
             if node.closing:
                 return  # by itself: gRPC prints a traceback for every call it has to cancel
             async for request in requests:
-                await node.pushed(peer, report_from_wire(request.report), request.blocks)
+                report = report_from_wire(request.report)
+                await node.pushed(peer, report, request.position, request.blocks)
                 yield pb.PushReply(report=report_to_wire(node.report(peer)))
                 if node.closing:
                     return

@@ -40,7 +40,7 @@ class Contradiction(_message.Message):
     def __init__(self, origin: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("vector", "wall_ms", "members", "contradictions", "roster", "yours", "relayed")
+    __slots__ = ("vector", "wall_ms", "members", "contradictions", "roster", "yours", "relayed", "roster_hash")
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     WALL_MS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class Report(_message.Message):
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     YOURS_FIELD_NUMBER: _ClassVar[int]
     RELAYED_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_HASH_FIELD_NUMBER: _ClassVar[int]
     vector: _types_pb2.VersionVector
     wall_ms: int
     members: _containers.RepeatedCompositeFieldContainer[Member]
@@ -55,7 +56,8 @@ class Report(_message.Message):
     roster: bytes
     yours: _types_pb2.VersionVector
     relayed: _containers.RepeatedCompositeFieldContainer[Relayed]
-    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., wall_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., contradictions: _Optional[_Iterable[_Union[Contradiction, _Mapping]]] = ..., roster: _Optional[bytes] = ..., yours: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[Relayed, _Mapping]]] = ...) -> None: ...
+    roster_hash: bytes
+    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., wall_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., contradictions: _Optional[_Iterable[_Union[Contradiction, _Mapping]]] = ..., roster: _Optional[bytes] = ..., yours: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[Relayed, _Mapping]]] = ..., roster_hash: _Optional[bytes] = ...) -> None: ...
 
 class Relayed(_message.Message):
     __slots__ = ("origin", "vector")
@@ -88,14 +90,16 @@ class MeetReply(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., running: _Optional[bool] = ..., seq: _Optional[int] = ..., chain: _Optional[bytes] = ..., chain_at: _Optional[bytes] = ...) -> None: ...
 
 class PushRequest(_message.Message):
-    __slots__ = ("hello", "report", "blocks")
+    __slots__ = ("hello", "report", "position", "blocks")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     report: Report
+    position: int
     blocks: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., blocks: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., position: _Optional[int] = ..., blocks: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PushReply(_message.Message):
     __slots__ = ("hello", "report")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvnode.core.report import PROTOCOL, Hello
-from kvnode.core.roster import Member, decode_roster, encode_roster
+from kvnode.core.roster import Member, decode_roster, encode_roster, roster_hash
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
 from kvnode.node.membership import Membership, founding_roster
@@ -31,7 +31,10 @@ def acquaint(replicator: Replicator, name: str, origin: int) -> Peer:
     """Let the replicator have met this member, as its roster on disk says."""
     membership = replicator.membership
     membership.raw = with_member(membership.raw, name, origin)
-    membership.roster = decode_roster(membership.raw)
+    membership.roster, membership.raw_hash = (
+        decode_roster(membership.raw),
+        roster_hash(membership.raw),
+    )
     replicator.reconcile()
     return replicator.peers[name]
 

@@ -27,14 +27,16 @@ class PlayedStream:
         """What it has of other origins."""
         self.has = has
         self.takes = takes
-        self.sent: list[tuple[Report, int]] = []
+        self.sent: list[tuple[Report, int, int]] = []
         self.answers = 1
         self._questions: asyncio.Queue[int] = asyncio.Queue()
 
-    async def send(self, report: Report, blocks: Sequence[bytes], hello: Hello | None) -> None:
-        self.sent.append((report, len(blocks)))
+    async def send(
+        self, report: Report, position: int, blocks: Sequence[bytes], hello: Hello | None
+    ) -> None:
+        self.sent.append((report, position, len(blocks)))
         if blocks and self.takes:
-            self.has = report.vector[OWN]
+            self.has = position
         for _ in range(self.answers):
             self._questions.put_nowait(int(hello is not None))
 
