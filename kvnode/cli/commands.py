@@ -36,6 +36,7 @@ HOMES: Final = {
     "replace": "kvnode.cli.membership",
     "forget": "kvnode.cli.membership",
     "leave": "kvnode.cli.membership",
+    "export": "kvnode.cli.export",
     "gc": "kvnode.cli.gc",
 }
 """Where each command is, in the order of the help."""

@@ -20,6 +20,7 @@ from kvnode.node.engine import Engine
 from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.membership import Membership, founding_roster
+from kvnode.node.reissuing import reissue
 from kvnode.node.replicator import Replicator
 from kvnode.node.returning import Returning
 from kvnode.node.status import node_status
@@ -112,6 +113,9 @@ class Node:
             self._run(self._return(), "return")
         else:
             await self.membership.introduce_as(self._address())
+
+        if self.directory.identity.aside:
+            self._run(reissue(self), "reissue")
 
     def _address(self) -> str:
         """Where others reach this node."""

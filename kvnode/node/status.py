@@ -42,6 +42,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         forks=[
             pb.Fork(origin=origin, node=engine.names.get(origin, ""), reason=reason)
             for origin, reason in sorted(durable.forks.items())
+            if origin not in engine.replica.limits  # settled: it is forgotten
         ],
         clock_offset_ms=replicator.clock_offset_ms(),
         push_buffer_bytes=engine.push_buffer.bytes_held,
