@@ -87,8 +87,8 @@ class Pusher:
         finally:
             for task in (sender, receiver):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, LinkError):
-                    await task
+            # not one by one under suppress(): that would swallow this task's own cancellation
+            await asyncio.gather(sender, receiver, return_exceptions=True)
 
     async def _send(self, stream: PushStream) -> None:
         config, buffer = self._config, self._engine.push_buffer
