@@ -187,7 +187,7 @@ class Engine:
         for arrival, raw in self.log.replay(covered):
             try:
                 block = decode_block(raw)
-                self.memtable.install(self.replica.replay(block), len(raw))
+                self.memtable.install(self.replica.replay(block).overlay, len(raw))
             except BlockError as error:
                 raise StorageError(f"block {arrival} of the log: {error}") from error
             except StateError as error:
