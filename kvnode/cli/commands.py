@@ -26,6 +26,7 @@ HOMES: Final = {
     "decr": "kvnode.cli.writing",
     "scan": "kvnode.cli.reading",
     "conflicts": "kvnode.cli.reading",
+    "undo": "kvnode.cli.losers",
     "siblings": "kvnode.cli.resolving",
     "resolve": "kvnode.cli.resolving",
     "inspect": "kvnode.cli.admin",
@@ -34,7 +35,7 @@ HOMES: Final = {
 }
 """Where each command is, in the order of the help."""
 
-WRITES: Final = frozenset({"put", "delete", "incr", "decr", "resolve"})
+WRITES: Final = frozenset({"put", "delete", "incr", "decr", "resolve", "undo"})
 
 
 class Interrupted(click.ClickException):

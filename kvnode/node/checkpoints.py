@@ -102,6 +102,8 @@ class Checkpoints:
             entries=engine.memtable.freeze(),
             requests=durable.requests.since(self._next_request),
             requests_floor=durable.requests.floor,
+            journal=engine.journal.unsaved(),
+            journal_floor=engine.journal.floor,
         )
         running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = running
@@ -115,6 +117,7 @@ class Checkpoints:
                 engine.memtable.drop_frozen()
                 self.covered = checkpoint.arrival
                 self._next_request = next_request
+                engine.journal.saved(checkpoint.journal)
             else:
                 engine.memtable.restore_frozen(size)
                 self.behind_operations += behind

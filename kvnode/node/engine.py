@@ -31,6 +31,7 @@ from kvnode.core.replica import Durable, Replica, Request, Round
 from kvnode.core.requests import RequestWindow
 from kvnode.core.writer import Accepted
 from kvnode.node.checkpoints import Checkpoints
+from kvnode.node.journal import Journal
 from kvnode.node.worker import Worker
 from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
@@ -93,6 +94,9 @@ class Engine:
             chain_at=log.chain_at,
             hold_bytes_max=config.hold_bytes_max,
             siblings_max=config.siblings_max,
+        )
+        self.journal = Journal(
+            state, rows_max=config.journal_rows_max, bytes_max=config.journal_bytes_max
         )
         next_request = durable.requests.next_number
         self.replayed = self._replay(covered)
@@ -187,7 +191,7 @@ class Engine:
         for arrival, raw in self.log.replay(covered):
             try:
                 block = decode_block(raw)
-                self.memtable.install(self.replica.replay(block).overlay, len(raw))
+                self._install(self.replica.replay(block))
             except BlockError as error:
                 raise StorageError(f"block {arrival} of the log: {error}") from error
             except StateError as error:
@@ -262,8 +266,8 @@ class Engine:
 
     def _adopt(self, round_: Round) -> None:
         contested = len(self.replica.durable.forks), self.replica.durable.fence
-        entries = self.replica.commit(round_)
-        self.memtable.install(entries, sum(len(block.raw) for block in round_.records))
+        self.replica.commit(round_)
+        self._install(round_)
         self.applied_arrival += len(round_.records)
         if round_.own:
             self.push_buffer.add(round_.own)
@@ -272,6 +276,13 @@ class Engine:
             self.checkpoints.start()  # a restart must not forget it
         self.checkpoints.consider(round_)
         self.on_commit(round_)
+
+    def _install(self, round_: Round) -> None:
+        size = sum(len(block.raw) for block in round_.records)
+        if round_.losers:
+            self.journal.add(round_.losers)
+            size += sum(loser.size for loser in round_.losers)  # the checkpoint carries them too
+        self.memtable.install(round_.overlay, size)
 
     def _lose(self, error: BaseException, futures: Sequence[Pending]) -> None:
         """The round's records may be on disk: a restart will tell, its callers cannot be told."""

@@ -19,6 +19,7 @@ from kvnode.node.engine import Engine
 from kvnode.node.replicator import Replicator
 from kvnode.node.status import node_status
 from kvnode.rpc.admin_service import AdminService
+from kvnode.rpc.journal_service import JournalService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
 from kvnode.rpc.replication_service import ReplicationService
@@ -77,6 +78,7 @@ class Node:
                 KvService(self, codec, limits).handler(),
                 AdminService(self, codec, limits).handler(),
                 ReplicationService(self.replicator).handler(),
+                JournalService(self.engine.journal, codec).handler(),
             ),
         )
         await self._server.start()

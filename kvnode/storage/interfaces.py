@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from kvnode.core.block import Block
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry
+from kvnode.core.losers import Loser
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered
+
+Table = Literal["journal", "quarantine"]
+"""Tables of numbered rows (``rows.py``)."""
 
 
 class StorageError(Exception):
@@ -44,6 +48,10 @@ class Checkpoint:
     """Request ids remembered since the checkpoint before."""
     requests_floor: int = 0
     """Those with a lower number are forgotten."""
+    journal: Sequence[tuple[int, Loser]] = ()
+    """Rows of the loser journal since the checkpoint before."""
+    journal_floor: int = 0
+    """Its rows with a lower number go."""
 
 
 class Log(Protocol):
@@ -86,6 +94,15 @@ class StateStore(Protocol):
     def get(self, key: bytes) -> Entry | None: ...
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end (empty: no end), ascending."""
+        ...
+
+    def rows(self, table: Table) -> Iterator[tuple[int, bytes]]:
+        """All rows, by ascending number."""
+        ...
+
+    def row(self, table: Table, number: int) -> bytes | None: ...
+    def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
+        """Write these rows, or remove them (None), synced and apart from any checkpoint."""
         ...
 
     def save(self, checkpoint: Checkpoint) -> None:

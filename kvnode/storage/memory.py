@@ -7,13 +7,14 @@ node by dropping everything but these two objects, or by making the next write f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kvnode.core.block import Block, decode_block
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.requests import Remembered
-from kvnode.storage.interfaces import Checkpoint, DiskFullError, Usage
+from kvnode.storage.interfaces import Checkpoint, DiskFullError, Table, Usage
+from kvnode.storage.rows import encode_loser
 from kvnode.storage.state import decode_meta, encode_meta
 
 
@@ -80,6 +81,7 @@ class MemoryState:
         self._entries: dict[bytes, bytes] = {}
         self._conflicts: set[bytes] = set()
         self._requests: dict[int, tuple[bytes, Remembered]] = {}
+        self._rows: dict[str, dict[int, bytes]] = {"journal": {}, "quarantine": {}}
         self._meta: bytes | None = None
 
     def load(self, window: int) -> Checkpoint | None:
@@ -102,6 +104,23 @@ class MemoryState:
         table = self._conflicts if conflicts else self._entries.keys()
         return sorted(key for key in table if key >= start and (not end or key < end))[:limit]
 
+    def rows(self, table: Table) -> Iterator[tuple[int, bytes]]:
+        """All rows, by ascending number."""
+        yield from sorted(self._rows[table].items())
+
+    def row(self, table: Table, number: int) -> bytes | None:
+        """One row."""
+        return self._rows[table].get(number)
+
+    def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
+        """Write or remove rows."""
+        if self.full:
+            raise DiskFullError("no room in the memory state")
+        for number, raw in rows.items():
+            self._rows[table].pop(number, None)
+            if raw is not None:
+                self._rows[table][number] = raw
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint."""
         if self.full:
@@ -117,6 +136,10 @@ class MemoryState:
             self._requests[remembered.number] = (request_id, remembered)
         floor = checkpoint.requests_floor
         self._requests = {n: row for n, row in self._requests.items() if n >= floor}
+        journal = self._rows["journal"]
+        journal.update((number, encode_loser(loser)) for number, loser in checkpoint.journal)
+        for number in [each for each in journal if each < checkpoint.journal_floor]:
+            del journal[number]
         self._meta = encode_meta(checkpoint)
 
     def usage(self) -> Usage:

@@ -116,7 +116,7 @@ def test_a_replica_that_has_the_winner_sees_also_what_the_loser_s_origin_replace
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_states_of_two_holders_lose_what_the_winner_s_holder_had_not_seen(swapped: bool) -> None:
+def test_states_of_two_holders_lose_what_the_winner_s_holder_had_not_seen(*, swapped: bool) -> None:
     """The form a snapshot uses."""
     low, high = (5, 1, 7, b"low"), (6, 2, 9, b"high")
 

@@ -16,6 +16,7 @@ from kvnode.errors import CODES, DOMAIN
 from kvnode.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    journal_pb2_grpc,
     kv_pb2,
     kv_pb2_grpc,
     replication_pb2_grpc,
@@ -72,6 +73,9 @@ class Api:
         self.kv: Any = kv_pb2_grpc.KeyValueStub(self.channel)  # type: ignore[no-untyped-call]
         self.admin: Any = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)
+        self.journal: Any = journal_pb2_grpc.JournalStub(  # type: ignore[no-untyped-call]
+            self.channel
+        )
         self.replication: Any = replication_pb2_grpc.ReplicationStub(  # type: ignore[no-untyped-call]
             self.channel
         )
