@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kvnode.core.block import CHAIN_BYTES
+from kvnode.core.block import CHAIN_BYTES, CHECKSUM_BYTES, sealed
 from kvnode.core.errors import Reason
 from kvnode.core.hlc import HLC_MAX
 from kvnode.v1 import replication_pb2
@@ -141,9 +141,10 @@ BYTES: dict[str, Callable[[], bytes]] = {
     "half": lambda: valid()[: len(valid()) // 2],
     "a byte too few": lambda: valid()[:-1],
     "a byte too many": lambda: valid() + b"\x00",
-    "another chain": lambda: valid()[:-CHAIN_BYTES] + bytes(CHAIN_BYTES),
-    "deep nesting": lambda: b"\x01" + b"\x91" * 100_000 + bytes(16),
-    "a long list that is not there": lambda: b"\x01\xdd\xff\xff\xff\xff" + bytes(16),
+    "another chain": lambda: sealed(valid()[: -CHAIN_BYTES - CHECKSUM_BYTES] + bytes(CHAIN_BYTES)),
+    "another checksum": lambda: valid()[:-CHECKSUM_BYTES] + bytes(CHECKSUM_BYTES),
+    "deep nesting": lambda: sealed(b"\x01" + b"\x91" * 100_000 + bytes(16)),
+    "a long list that is not there": lambda: sealed(b"\x01\xdd\xff\xff\xff\xff" + bytes(16)),
 }
 
 
