@@ -2,7 +2,8 @@
 
 Version 1::
 
-    0x01 | msgpack [origin, first_seq, count, hlc, wall_ms, deps, ops, requests] | chain, 16 bytes | crc32
+    0x01 | msgpack [origin, first_seq, count, hlc, wall_ms, deps, ops, requests]
+         | chain, 16 bytes | crc32, 4 bytes
 
 - ``ops[i]`` has dot ``(origin, first_seq + i)`` and tick ``hlc + i``. An operation is
   ``[type, key, ...]`` (see the type's module) or 0, which changed nothing but has a dot. An empty

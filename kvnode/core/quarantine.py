@@ -111,7 +111,7 @@ class Quarantine:
 
         Args:
             identity: origin, first and last seq as far as known otherwise than from ``raw``.
-            awaits: see the module; used if the identity cannot be read.
+            awaits: what the sender said it has and is not here, see the module.
         """
         kept = raw[: self._bytes_max // 2]
         known = self._same.get((source, kept))
@@ -119,7 +119,7 @@ class Quarantine:
             before = self.records[known]
             self.records[known] = replace(before, last_ms=now_ms, times=before.times + 1)
             return None
-        origin, first, last = identity or glimpse(raw) or (0, 0, 0)
+        origin, first, last = identity or _plausible(raw, awaits)
         if source == OWN_LOG:
             awaits = {}
         elif origin:
@@ -189,6 +189,12 @@ class Quarantine:
             if newest[record.block] != record.number:
                 return record
         return None
+
+
+def _plausible(raw: bytes, awaits: Vector) -> tuple[int, int, int]:
+    """What the bytes say of themselves, unless their sender could not have had such a block."""
+    origin, first, last = glimpse(raw) or (0, 0, 0)
+    return (0, 0, 0) if awaits and last > awaits.get(origin, 0) else (origin, first, last)
 
 
 def glimpse(raw: bytes) -> tuple[int, int, int] | None:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kvnode.core.replica import Durable, Round
-from kvnode.node.worker import Worker
+from kvnode.node.worker import Done, Job, Worker
 from kvnode.storage.interfaces import Checkpoint, DiskFullError, StateStore
 
 if TYPE_CHECKING:
@@ -131,6 +131,10 @@ class Checkpoints:
                 self.start()
 
         self._worker.run(lambda: self.state.save(checkpoint), done)
+
+    def run(self, job: Job, done: Done) -> None:
+        """Run a job in the thread that writes the state, after what it has to do before."""
+        self._worker.run(job, done)
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""

@@ -12,16 +12,20 @@ from kvnode.config import Config
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Operation
+from kvnode.core.quarantine import Record
 from kvnode.core.replica import Request
 from kvnode.core.report import Hello
 from kvnode.core.writer import Accepted
 from kvnode.node.engine import Engine
+from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.replicator import Replicator
 from kvnode.node.status import node_status
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.journal_service import JournalService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
+from kvnode.rpc.quarantine_service import QuarantineService
+from kvnode.rpc.replication_service import SERVICE as REPLICATION
 from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
 from kvnode.storage.directory import DataDirectory
@@ -56,6 +60,7 @@ class Node:
         self.engine.on_commit = lambda _: self.replicator.committed()
         self.engine.on_failure = self._fail
         self._server: Server | None = None
+        self._health: set[asyncio.Task[None]] = set()
 
     @property
     def vector(self) -> Vector:
@@ -79,9 +84,12 @@ class Node:
                 AdminService(self, codec, limits).handler(),
                 ReplicationService(self.replicator).handler(),
                 JournalService(self.engine.journal, codec).handler(),
+                QuarantineService(self, self._name).handler(),
             ),
         )
         await self._server.start()
+        await self._show_health()
+        self.engine.quarantine.on_change = self._health_changed
         self.replicator.start()
 
     async def wait_failed(self) -> None:
@@ -125,6 +133,25 @@ class Node:
     def status(self) -> admin_pb2.StatusResponse:
         """The node as it is now."""
         return node_status(self)
+
+    @property
+    def quarantine(self) -> NodeQuarantine:
+        """Blocks that could not be taken."""
+        return self.engine.quarantine
+
+    async def retry(self, record: Record) -> str:
+        """Try to take a quarantined block; why not, empty if that worked."""
+        return await retry(self.engine, record)
+
+    def _health_changed(self) -> None:
+        task = asyncio.create_task(self._show_health())
+        self._health.add(task)
+        task.add_done_callback(self._health.discard)
+
+    async def _show_health(self) -> None:
+        """The node as a whole is well as long as it serves clients; its replication may not be."""
+        assert self._server is not None
+        await self._server.show(REPLICATION, serving=not self.engine.quarantine)
 
     def _name(self, origin: int) -> str:
         return self.engine.names.get(origin, "")

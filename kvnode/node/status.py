@@ -18,13 +18,24 @@ def node_status(node: Node) -> pb.StatusResponse:
     """What the Status call answers."""
     engine, replicator = node.engine, node.replicator
     durable = engine.replica.durable
-    state = "stopping" if node.stopping else "fenced" if durable.fence else "serving"
+    quarantine = engine.quarantine
+    degraded = quarantine.problem(engine.names)
+    problems = [durable.fence, replicator.lww_refusal(), degraded]
+    state = (
+        "stopping"
+        if node.stopping
+        else "fenced"
+        if durable.fence
+        else "degraded"
+        if degraded
+        else "serving"
+    )
     return pb.StatusResponse(
         cluster=node.config.cluster,
         name=node.config.name,
         origin=replicator.hello.origin,
         state=state,
-        problem=durable.fence or replicator.lww_refusal(),
+        problem="; ".join(filter(None, problems)),
         version=__version__,
         data_directory=str(node.directory.path),
         uptime_ms=round((time.monotonic() - node.started) * 1000),
@@ -43,6 +54,9 @@ def node_status(node: Node) -> pb.StatusResponse:
             for origin, reason in sorted(durable.forks.items())
         ],
         clock_offset_ms=replicator.clock_offset_ms(),
+        quarantine=pb.QuarantineStatus(
+            records=len(quarantine), bytes=quarantine.bytes_held, pushed_out=quarantine.pushed_out
+        ),
     )
 
 

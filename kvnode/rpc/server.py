@@ -12,7 +12,13 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from kvnode.rpc import admin_service, journal_service, kv_service, replication_service
+from kvnode.rpc import (
+    admin_service,
+    journal_service,
+    kv_service,
+    quarantine_service,
+    replication_service,
+)
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
 CALLS_MAX = 2_000
@@ -25,6 +31,7 @@ SERVICES = (
     admin_service.SERVICE,
     replication_service.SERVICE,
     journal_service.SERVICE,
+    quarantine_service.SERVICE,
 )
 
 
@@ -92,6 +99,11 @@ class Server:
         await self._server.start()
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def show(self, service: str, *, serving: bool) -> None:
+        """Change what the health service says of one service; nothing once retired."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
     async def retire(self) -> None:
         """Report not serving; calls are still taken."""

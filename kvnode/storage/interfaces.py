@@ -21,6 +21,15 @@ class StorageError(Exception):
     """The data directory cannot be used: foreign, damaged, in use or of another version."""
 
 
+class DamagedBlock(StorageError):
+    """A block of the log fails its checksum; the log's index says which it is."""
+
+    def __init__(self, message: str, end: Dot, raw: bytes) -> None:
+        super().__init__(message)
+        self.end = end
+        self.raw = raw
+
+
 class DiskFullError(Exception):
     """No room for this write; nothing of it was kept, and what was there is unharmed."""
 
@@ -76,7 +85,8 @@ class Log(Protocol):
     def lacking(self, vector: Vector, bytes_max: int) -> tuple[list[bytes], bool]:
         """The first blocks, in arrival order, that ``vector`` lacks, and whether that is all.
 
-        At least one block if there is any, then up to ``bytes_max``.
+        At least one block if there is any, then up to ``bytes_max``. DamagedBlock if one of them
+        fails its checksum.
         """
         ...
 

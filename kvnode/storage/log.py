@@ -21,7 +21,7 @@ from zlib import crc32
 from kvnode.core.block import Block
 from kvnode.core.dots import Dot, Vector
 from kvnode.storage.environment import Environment
-from kvnode.storage.interfaces import StorageError, Usage
+from kvnode.storage.interfaces import DamagedBlock, StorageError, Usage
 
 REPLAY_BLOCKS = 256
 """Blocks read per transaction while replaying."""
@@ -96,8 +96,8 @@ class LmdbLog:
             ends = [
                 self._arrivals(txn, origin, vector.get(origin, 0)) for origin in self._origins(txn)
             ]
-            for key in heapq.merge(*ends):
-                raw = self._checked(key, txn.get(key, db=self._blocks))
+            for key, end in heapq.merge(*ends):
+                raw = self._checked(key, txn.get(key, db=self._blocks), end)
                 if out and size + len(raw) > bytes_max:
                     return out, False
                 out.append(raw)
@@ -122,21 +122,23 @@ class LmdbLog:
                 found = origin < 2**64 - 1 and cursor.set_range(_end(origin + 1, 0))
         return origins
 
-    def _arrivals(self, txn: Any, origin: int, have: int) -> Iterator[bytes]:
-        """Keys of the origin's blocks that end behind ``have``: its arrival order is its own."""
+    def _arrivals(self, txn: Any, origin: int, have: int) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and ends of the origin's blocks behind ``have``: its arrival order is its own."""
         prefix = origin.to_bytes(8, "big")
         with txn.cursor(self._ends) as cursor:
             found = cursor.set_range(_end(origin, have + 1))
             while found and cursor.key().startswith(prefix):
-                yield cursor.value()[:8]
+                yield cursor.value()[:8], cursor.key()
                 found = cursor.next()
 
-    def _checked(self, key: bytes, value: bytes) -> bytes:
+    def _checked(self, key: bytes, value: bytes, end: bytes = bytes(16)) -> bytes:
         raw = value[4:]
         if crc32(raw).to_bytes(4, "big") != value[:4]:
-            raise StorageError(
+            raise DamagedBlock(
                 f"{self._env.path}: block {_number(key)} fails its checksum. Restore the data "
-                "directory, or start with an empty one and let peers fill it"
+                "directory, or start with an empty one and let peers fill it",
+                (_number(end[:8]), _number(end[8:])),
+                raw,
             )
         return raw
 

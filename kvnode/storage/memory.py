@@ -13,7 +13,7 @@ from kvnode.core.block import Block, decode_block
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.requests import Remembered
-from kvnode.storage.interfaces import Checkpoint, DiskFullError, Table, Usage
+from kvnode.storage.interfaces import Checkpoint, DamagedBlock, DiskFullError, Table, Usage
 from kvnode.storage.rows import encode_loser
 from kvnode.storage.state import decode_meta, encode_meta
 
@@ -26,6 +26,8 @@ class MemoryLog:
     def __init__(self) -> None:
         self.full = False
         """While set, appends fail with DiskFullError."""
+        self.rotten: set[Dot] = set()
+        """Ends of blocks that fail their checksum when they are asked for."""
         self._blocks: list[bytes] = []
         self._chains: dict[Dot, bytes] = {}
 
@@ -57,6 +59,8 @@ class MemoryLog:
         for raw in self._blocks:
             block = decode_block(raw)
             if block.last_seq > vector.get(block.origin, 0):
+                if block.end in self.rotten:
+                    raise DamagedBlock(f"block {block.end} is rotten", block.end, b"\0" + raw)
                 if out and size + len(raw) > bytes_max:
                     return out, False
                 out.append(raw)

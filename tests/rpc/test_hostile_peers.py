@@ -22,7 +22,7 @@ from .refused import nothing_changes
 
 Start = Callable[..., tuple[NodeProcess, Api]]
 
-COMPLAINTS = r"block refused: |sent bytes that are no block: |bad peer"
+COMPLAINTS = r"block refused: |quarantined block |bad peer"
 """What a node may log at ERROR here."""
 
 
