@@ -32,6 +32,7 @@ HOMES: Final = {
     "inspect": "kvnode.cli.admin",
     "status": "kvnode.cli.admin",
     "peers": "kvnode.cli.admin",
+    "quarantine": "kvnode.cli.quarantine",
 }
 """Where each command is, in the order of the help."""
 

@@ -7,10 +7,11 @@ depends on the missing block. That must not be a line in a log: a record stands 
 says that it is not whole, until one of these happens:
 
 - A good copy arrives, from any peer: what the record waits for (``awaits``) is covered, and it
-  goes by itself. If origin and number can be read in the bad bytes, that is the block's last
-  number. If not, it is everything that the sender said it had and this replica had not: the block
-  was one of these. A record that waits for nothing (bytes beyond all their sender claimed to have)
-  stays until somebody drops it.
+  goes by itself. For a block whose checksum is right that is its last number. What other bytes
+  say of themselves is shown but not believed, for it would settle the wrong record: they were one
+  of the blocks that their sender said it had and this replica had not, so all these must be here.
+  A record that waits for nothing (bytes beyond all their sender claimed to have) stays until
+  somebody drops it.
 - It is tried again (``retry``), after an upgrade for example, and applied.
 - It is dropped by hand. The origin still waits for a good copy; a bad one makes a new record.
 
@@ -122,7 +123,7 @@ class Quarantine:
         origin, first, last = identity or _plausible(raw, awaits)
         if source == OWN_LOG:
             awaits = {}
-        elif origin:
+        elif identity or (origin and not awaits):
             awaits = {origin: last}
         record = Record(
             self._next, source, peer, reason, now_ms, now_ms, 1, origin, first, last,

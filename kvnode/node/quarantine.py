@@ -16,7 +16,7 @@ from kvnode.config import Config
 from kvnode.core.block import SEQ_MAX, decode_block
 from kvnode.core.dots import Vector
 from kvnode.core.errors import BlockError, StateError
-from kvnode.core.quarantine import OWN_LOG, Quarantine, Record, glimpse
+from kvnode.core.quarantine import OWN_LOG, Quarantine, Record
 from kvnode.core.receive import Verdict
 from kvnode.node.worker import Done, Job
 from kvnode.storage.interfaces import DamagedBlock, DiskFullError, StateStore
@@ -95,8 +95,8 @@ class NodeQuarantine:
         peer: str,
         identity: tuple[int, int, int] | None = None,
         awaits: Vector | None = None,
-    ) -> int:
-        """Keep a block that cannot be taken; returns its origin, 0 if that cannot be read."""
+    ) -> None:
+        """Keep a block that cannot be taken."""
         record = self._kept.add(
             raw, reason, _now_ms(), peer=peer, identity=identity, awaits=awaits or {}
         )
@@ -105,8 +105,6 @@ class NodeQuarantine:
                 "quarantined block %s from %s: %s", name_of(record), peer or "a peer", reason
             )
             self._changed()
-            return record.origin
-        return (identity or glimpse(raw) or (0, 0, 0))[0]
 
     def own_log(self, damage: DamagedBlock) -> None:
         """Keep a block of the own log that fails its checksum."""
@@ -141,7 +139,8 @@ class NodeQuarantine:
         records = self._kept.records.values()
         if not records:
             return ""
-        parts = [f"{len(records)} blocks in quarantine (kvnode quarantine ls)"]
+        some = "1 block" if len(records) == 1 else f"{len(records)} blocks"
+        parts = [f"{some} in quarantine (kvnode quarantine ls)"]
         waiting = sorted(self._kept.waiting().items())
         if waiting:
             parts.append(

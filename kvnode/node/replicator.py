@@ -324,11 +324,7 @@ class Replicator:
             except BlockError as error:
                 have = self.engine.vector
                 missing = {o: seq for o, seq in report.vector.items() if seq > have.get(o, 0)}
-                origin = self.engine.quarantine.received(
-                    raw, str(error), peer=peer.name, awaits=missing
-                )
-                if origin:
-                    peer.pause(origin, self.engine.config.anti_entropy_interval_ms / 1000)
+                self.engine.quarantine.received(raw, str(error), peer=peer.name, awaits=missing)
         if len(blocks) < len(raws):
             self.engine.quarantine.settle(self.engine.vector)  # a bad copy of what is here already
         return blocks
