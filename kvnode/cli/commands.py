@@ -26,6 +26,7 @@ HOMES: Final = {
     "decr": "kvnode.cli.writing",
     "scan": "kvnode.cli.reading",
     "conflicts": "kvnode.cli.reading",
+    "undo": "kvnode.cli.losers",
     "siblings": "kvnode.cli.resolving",
     "resolve": "kvnode.cli.resolving",
     "inspect": "kvnode.cli.admin",
@@ -37,10 +38,11 @@ HOMES: Final = {
     "forget": "kvnode.cli.membership",
     "leave": "kvnode.cli.membership",
     "gc": "kvnode.cli.gc",
+    "quarantine": "kvnode.cli.quarantine",
 }
 """Where each command is, in the order of the help."""
 
-WRITES: Final = frozenset({"put", "delete", "incr", "decr", "resolve"})
+WRITES: Final = frozenset({"put", "delete", "incr", "decr", "resolve", "undo"})
 
 
 class Interrupted(click.ClickException):

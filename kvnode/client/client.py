@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from kvnode.client.channels import MESSAGE_BYTES_MAX, Method, addresses_of
+from kvnode.client.channels import MESSAGE_BYTES_MAX, Method, ReplyT, RequestT, addresses_of
 from kvnode.client.failover import Failover
 from kvnode.client.operations import (
     REQUEST_ID_BYTES,
@@ -253,6 +253,10 @@ class Client:
         )
 
     # ---- asking about the node
+
+    def ask(self, method: Method[RequestT, ReplyT], request: RequestT) -> ReplyT:
+        """The reply of the first endpoint that gives one, to a question of another service."""
+        return self._failover.read(method, request)
 
     def status(self) -> admin_pb2.StatusResponse:
         """The node, its peers, its log and its checkpoint."""

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kvnode.core.replica import Durable, Round
-from kvnode.node.worker import Worker
+from kvnode.node.worker import Done, Job, Worker
 from kvnode.storage.interfaces import Checkpoint, DiskFullError, StateStore
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class Checkpoints:
             requests=durable.requests.since(self._next_request),
             requests_floor=durable.requests.floor,
             collected=engine.collected,
+            journal=engine.journal.unsaved(),
+            journal_floor=engine.journal.floor,
         )
         engine.collected = []
         running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -134,6 +136,7 @@ class Checkpoints:
                 self.covered = checkpoint.arrival
                 self._next_request = next_request
                 self.made += 1
+                engine.journal.saved(checkpoint.journal)
             else:
                 engine.memtable.restore_frozen(size)
                 self.behind_operations += behind
@@ -148,6 +151,10 @@ class Checkpoints:
                 self.start()
 
         self._worker.run(lambda: self.state.save(checkpoint), done)
+
+    def run(self, job: Job, done: Done) -> None:
+        """Run a job in the thread that writes the state, after what it has to do before."""
+        self._worker.run(job, done)
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""

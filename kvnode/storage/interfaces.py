@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from kvnode.core.block import Block
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry
+from kvnode.core.losers import Loser
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered
+
+Table = Literal["journal", "quarantine"]
+"""Tables of numbered rows (``rows.py``)."""
 
 
 class StorageError(Exception):
     """The data directory cannot be used: foreign, damaged, in use or of another version."""
+
+
+class DamagedBlock(StorageError):
+    """A block of the log fails its checksum; the log's index says which it is."""
+
+    def __init__(self, message: str, end: Dot, raw: bytes) -> None:
+        super().__init__(message)
+        self.end = end
+        self.raw = raw
 
 
 class DiskFullError(Exception):
@@ -81,6 +94,10 @@ class Checkpoint:
     """Those with a lower number are forgotten."""
     collected: list[Dot] = field(default_factory=list)
     """Garbage rows that were looked at; they go, unless an entry here still waits for them."""
+    journal: Sequence[tuple[int, Loser]] = ()
+    """Rows of the loser journal since the checkpoint before."""
+    journal_floor: int = 0
+    """Its rows with a lower number go."""
 
 
 class Log(Protocol):
@@ -134,7 +151,7 @@ class Log(Protocol):
         """The first blocks, in arrival order, that ``vector`` lacks, and whether that is all.
 
         At least one block if there is any, then up to ``bytes_max``. Raises BelowFloor rather than
-        leave anything out.
+        leave anything out, and DamagedBlock if one of them fails its checksum.
         """
         ...
 
@@ -189,6 +206,15 @@ class StateStore(Protocol):
     def get(self, key: bytes) -> Entry | None: ...
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end (empty: no end), ascending."""
+        ...
+
+    def rows(self, table: Table) -> Iterator[tuple[int, bytes]]:
+        """All rows, by ascending number."""
+        ...
+
+    def row(self, table: Table, number: int) -> bytes | None: ...
+    def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
+        """Write these rows, or remove them (None), synced and apart from any checkpoint."""
         ...
 
     def save(self, checkpoint: Checkpoint) -> None:

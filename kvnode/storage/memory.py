@@ -8,7 +8,7 @@ node by dropping everything but these two objects, or by making the next write f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kvnode.core.block import Block
@@ -20,11 +20,14 @@ from kvnode.storage.interfaces import (
     Behind,
     BelowFloor,
     Checkpoint,
+    DamagedBlock,
     DiskFullError,
     Head,
     StorageError,
+    Table,
     Usage,
 )
+from kvnode.storage.rows import encode_loser
 from kvnode.storage.state import decode_meta, encode_meta, garbage_rows
 
 
@@ -41,6 +44,8 @@ class MemoryLog:
     def __init__(self) -> None:
         self.full = False
         """While set, appends fail with DiskFullError."""
+        self.rotten: set[Dot] = set()
+        """Ends of blocks that fail their checksum when they are asked for."""
         self.floor: Vector = {}
         self.pruned: Vector = {}
         self.first_arrival = 1
@@ -93,7 +98,9 @@ class MemoryLog:
                 raise BelowFloor(origin, vector.get(origin, 0), floor)
         out: list[bytes] = []
         size = 0
-        for _, raw in self._lacked(vector):
+        for head, raw in self._lacked(vector):
+            if head.end in self.rotten:
+                raise DamagedBlock(f"block {head.end} is rotten", head.end, b"\0" + raw)
             if out and size + len(raw) > bytes_max:
                 return out, False
             out.append(raw)
@@ -172,6 +179,7 @@ class MemoryState:
         self._conflicts: set[bytes] = set()
         self._requests: dict[int, tuple[bytes, Remembered]] = {}
         self._garbage: dict[Dot, bytes] = {}
+        self._rows: dict[str, dict[int, bytes]] = {"journal": {}, "quarantine": {}}
         self._meta: bytes | None = None
 
     def load(self, window: int) -> Checkpoint | None:
@@ -194,6 +202,23 @@ class MemoryState:
         table = self._conflicts if conflicts else self._entries.keys()
         return sorted(key for key in table if key >= start and (not end or key < end))[:limit]
 
+    def rows(self, table: Table) -> Iterator[tuple[int, bytes]]:
+        """All rows, by ascending number."""
+        yield from sorted(self._rows[table].items())
+
+    def row(self, table: Table, number: int) -> bytes | None:
+        """One row."""
+        return self._rows[table].get(number)
+
+    def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
+        """Write or remove rows."""
+        if self.full:
+            raise DiskFullError("no room in the memory state")
+        for number, raw in rows.items():
+            self._rows[table].pop(number, None)
+            if raw is not None:
+                self._rows[table][number] = raw
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint."""
         if self.full:
@@ -212,6 +237,10 @@ class MemoryState:
         for dot in checkpoint.collected:
             self._garbage.pop(dot, None)
         self._garbage.update(garbage_rows(checkpoint))
+        journal = self._rows["journal"]
+        journal.update((number, encode_loser(loser)) for number, loser in checkpoint.journal)
+        for number in [each for each in journal if each < checkpoint.journal_floor]:
+            del journal[number]
         self._meta = encode_meta(checkpoint)
 
     def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:

@@ -6,6 +6,7 @@ Tables:
 - ``conflicts``: key -> empty, for the keys a reader sees more than one value of.
 - ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4``.
 - ``garbage``: delete's dot ``origin, 8 | seq, 8``, big-endian -> key.
+- ``journal``, ``quarantine``: number, 8 bytes -> row (``rows.py``).
 - ``meta``: ``owner``; ``garbage`` -> msgpack {origin: rows}; ``checkpoint`` ->
   ``0x01 | crc32 | msgpack [arrival, vector, chains, hlc, forks, fence, reports, names]``.
 """
@@ -13,6 +14,7 @@ Tables:
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -25,11 +27,14 @@ from kvnode.core.errors import StateError, quoted
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
 from kvnode.storage.environment import Environment, Tables
-from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
+from kvnode.storage.interfaces import Checkpoint, StorageError, Table, Usage
+from kvnode.storage.rows import encode_loser
 
 REQUEST = struct.Struct(">16sQQI")
 DOT = struct.Struct(">QQ")
 VERSION = b"\x01"
+ROWS_BATCH = 64
+"""Rows read per transaction."""
 
 
 class LmdbState:
@@ -37,7 +42,7 @@ class LmdbState:
 
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
-        tables = ("entries", "conflicts", "requests", "garbage")
+        tables = ("entries", "conflicts", "requests", "garbage", "journal", "quarantine")
         self._env = Environment(path, tables, part="state", origin=origin, bind=self._bind)
 
     def _bind(self, tables: Tables) -> None:
@@ -46,6 +51,7 @@ class LmdbState:
         self._conflicts = tables["conflicts"]
         self._requests = tables["requests"]
         self._garbage = tables["garbage"]
+        self._journal = tables["journal"]
         self._meta = tables["meta"]
 
     def load(self, window: int) -> Checkpoint | None:
@@ -91,6 +97,40 @@ class LmdbState:
                 more = cursor.next()
         return found
 
+    def rows(self, table: Table) -> Iterator[tuple[int, bytes]]:
+        """All rows, by ascending number."""
+        after = 0
+        while True:
+            batch: list[tuple[int, bytes]] = []
+            with self._env.read() as txn, txn.cursor(self._env.tables[table]) as cursor:
+                found = cursor.set_range(_key(after + 1))
+                while found and len(batch) < ROWS_BATCH:
+                    batch.append((int.from_bytes(cursor.key(), "big"), cursor.value()))
+                    found = cursor.next()
+            if not batch:
+                return
+            yield from batch
+            after = batch[-1][0]
+
+    def row(self, table: Table, number: int) -> bytes | None:
+        """One row."""
+        with self._env.read() as txn:
+            raw: bytes | None = txn.get(_key(number), db=self._env.tables[table])
+        return raw
+
+    def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
+        """Write or remove rows, synced."""
+
+        def change(txn: Any) -> None:
+            handle = self._env.tables[table]
+            for number, raw in rows.items():
+                if raw is None:
+                    txn.delete(_key(number), db=handle)
+                else:
+                    txn.put(_key(number), raw, db=handle)
+
+        self._env.write(change)
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, synced; then compact a file that has become mostly free pages."""
         rows = [
@@ -98,8 +138,9 @@ class LmdbState:
             for key, entry in sorted(checkpoint.entries.items())
         ]
         garbage = garbage_rows(checkpoint)
+        losers = [(_key(number), encode_loser(loser)) for number, loser in checkpoint.journal]
         meta = encode_meta(checkpoint)
-        floor = checkpoint.requests_floor.to_bytes(8, "big")
+        floor = _key(checkpoint.requests_floor)
 
         def change(txn: Any) -> None:
             conflicts = txn.stat(self._conflicts)["entries"]
@@ -114,11 +155,11 @@ class LmdbState:
                     txn.delete(key, db=self._conflicts)
             for request_id, known in checkpoint.requests:
                 value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
-                txn.put(known.number.to_bytes(8, "big"), value, db=self._requests)
-            with txn.cursor(self._requests) as cursor:
-                more = cursor.first()
-                while more and cursor.key() < floor:
-                    more = cursor.delete()
+                txn.put(_key(known.number), value, db=self._requests)
+            _drop_below(txn, self._requests, floor)
+            for key, raw in losers:
+                txn.put(key, raw, db=self._journal)
+            _drop_below(txn, self._journal, _key(checkpoint.journal_floor))
             self._change_garbage(txn, checkpoint.collected, garbage)
             txn.put(b"checkpoint", meta, db=self._meta)
 
@@ -177,6 +218,17 @@ def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
     """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
     entries = checkpoint.entries.items()
     return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
+
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def _drop_below(txn: Any, table: Any, floor: bytes) -> None:
+    with txn.cursor(table) as cursor:
+        more = cursor.first()
+        while more and cursor.key() < floor:
+            more = cursor.delete()
 
 
 def encode_meta(checkpoint: Checkpoint) -> bytes:
