@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from kvnode.core.block import Block
+from kvnode.core.digest import Digest
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry
 from kvnode.core.replica import Durable
@@ -19,6 +20,10 @@ class StorageError(Exception):
 
 class DiskFullError(Exception):
     """No room for this write; nothing of it was kept, and what was there is unharmed."""
+
+
+class Moved(Exception):
+    """Checkpoints came while several reads were to be of one; ask again."""
 
 
 class Usage(NamedTuple):
@@ -44,6 +49,37 @@ class Checkpoint:
     """Request ids remembered since the checkpoint before."""
     requests_floor: int = 0
     """Those with a lower number are forgotten."""
+    recount: frozenset[bytes] = frozenset()
+    """Keys whose segments' digests are to be counted anew."""
+
+
+class Tag(NamedTuple):
+    """Which checkpoint an answer is of."""
+
+    saved: int
+    """Grows with every checkpoint, also with one that covers no new block."""
+    arrival: int
+    vector: Vector
+
+
+class Segmented(NamedTuple):
+    """The segments that have to do with a range (``storage/digests.py``)."""
+
+    tag: Tag
+    total: Digest
+    """Of the whole store."""
+    rows: list[tuple[bytes, Digest]]
+    """Starts and digests, ascending; the first may begin before the range."""
+    end: bytes
+    """Where the last of them ends; empty: with the store."""
+
+
+class Stored(NamedTuple):
+    """Some stored entries of a range, ascending, and whether there are more."""
+
+    tag: Tag
+    rows: list[tuple[bytes, bytes]]
+    more: bool
 
 
 class Log(Protocol):
@@ -90,6 +126,14 @@ class StateStore(Protocol):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write it, synced (DiskFullError: the one before is unharmed)."""
+        ...
+
+    def segments(self, start: bytes, end: bytes) -> Segmented:
+        """The digests of the segments that share keys with [start, end) (empty end: none)."""
+        ...
+
+    def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
+        """Entries from ``start`` to ``end`` as they are stored, damaged or not; one at least."""
         ...
 
     def usage(self) -> Usage: ...
