@@ -29,8 +29,9 @@ from typing import NamedTuple
 import msgpack
 
 from kvnode.core.dots import Dot
-from kvnode.core.entry import Entry
+from kvnode.core.entry import Entry, live_entry
 from kvnode.core.types import COUNTERS, LWW_REGISTER
+from kvnode.core.types.slots import spent
 
 DIGEST_BYTES = 16
 MODULUS = 1 << (8 * DIGEST_BYTES)
@@ -64,11 +65,11 @@ ABSENT = Digest(0, 0)
 def key_digest(key: bytes, entry: Entry) -> Digest:
     """Of one key."""
     live = live_entry(entry)
-    if not live:
+    if live is None:
         return ABSENT
     hashed = blake2b(len(key).to_bytes(2, "big"), digest_size=DIGEST_BYTES)
     hashed.update(key)
-    hashed.update(live)
+    hashed.update(msgpack.packb(live))
     return Digest(1, int.from_bytes(hashed.digest(), "big"))
 
 
@@ -83,32 +84,9 @@ def live_dots(entry: Entry) -> list[Dot]:
     dots: set[Dot] = set()
     for kind, state in entry.items():
         if kind in COUNTERS:
-            dots.update(slot for slot, totals in state.items() if totals[:2] != totals[2:4])
+            dots.update(birth for birth, slot in state.items() if not spent(slot))
         elif kind == LWW_REGISTER:
             dots.update([(state[1], state[2])] if state[3] is not None else [])
         else:
             dots.update(state[0])
     return sorted(dots)
-
-
-def live_entry(entry: Entry) -> bytes:
-    """What is live in the entry, in canonical bytes; empty if nothing is."""
-    flat: list[object] = []
-    for kind in sorted(entry):
-        state = entry[kind]
-        live: list[object]
-        if kind in COUNTERS:
-            live = [
-                number
-                for slot in sorted(state)
-                if state[slot][:2] != state[slot][2:4]
-                for number in (*slot, *state[slot][:4])
-            ]
-        elif kind == LWW_REGISTER:
-            live = list(state) if state[3] is not None else []
-        else:
-            live = [[*dot, *state[0][dot]] for dot in sorted(state[0])]
-        if live:
-            flat += (kind, live)
-    packed: bytes = msgpack.packb(flat) if flat else b""
-    return packed

@@ -11,9 +11,15 @@ from kvnode.core.entry import Entry, encode_entry
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.repair import caught_up, common, latest_hlc, removed_ahead, touches, union
 from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS
+from kvnode.core.types.slots import Slot
 from tests.core.memory_node import MemoryNode, converge
 
 KEYS = (b"s", b"p", b"r")
+
+
+def slot(inc: int, dec: int, base_inc: int, base_dec: int, hlc: int) -> Slot:
+    """A counter slot; who deleted from it does not matter here."""
+    return (inc, dec, base_inc, base_dec, hlc, (0, 0), (0, 0))
 
 
 def busy(seed: int) -> list[MemoryNode]:
@@ -87,11 +93,11 @@ def test_a_union_holds_all_that_either_side_holds() -> None:
     vector = {1: 9, 2: 9}
     a: Entry = {
         SIBLINGS: ({(1, 1): (5, b"x"), (1, 2): (5, b"y")}, frozenset({(2, 5), (3, 1)})),
-        PN_COUNTER: {(1, 3): (5, 1, 0, 0, 9), (1, 4): (2, 0, 0, 0, 9)},
+        PN_COUNTER: {(1, 3): slot(5, 1, 0, 0, 9), (1, 4): slot(2, 0, 0, 0, 9)},
     }
     b: Entry = {
         SIBLINGS: ({(1, 2): (5, b"y"), (2, 5): (6, b"z")}, frozenset()),
-        PN_COUNTER: {(1, 3): (4, 2, 1, 0, 8)},
+        PN_COUNTER: {(1, 3): slot(4, 2, 1, 0, 8)},
         LWW_REGISTER: (7, 1, 1, b"v"),
     }
     expected: Entry = {
@@ -99,7 +105,7 @@ def test_a_union_holds_all_that_either_side_holds() -> None:
             {(1, 1): (5, b"x"), (1, 2): (5, b"y"), (2, 5): (6, b"z")},
             frozenset({(3, 1)}),
         ),
-        PN_COUNTER: {(1, 3): (5, 2, 1, 0, 9), (1, 4): (2, 0, 0, 0, 9)},
+        PN_COUNTER: {(1, 3): slot(5, 2, 1, 0, 9), (1, 4): slot(2, 0, 0, 0, 9)},
         LWW_REGISTER: (7, 1, 1, b"v"),
     }
     assert union(a, b, vector) == union(b, a, vector) == expected
@@ -111,7 +117,7 @@ def test_the_latest_time_of_an_entry() -> None:
     """A node that takes an entry from elsewhere must not write behind it (trap 7's other half)."""
     assert latest_hlc({}) == 0
     assert latest_hlc({LWW_REGISTER: (7, 1, 1, None)}) == 7
-    assert latest_hlc({G_COUNTER: {(1, 3): (5, 0, 0, 0, 9)}, LWW_REGISTER: (7, 1, 1, b"")}) == 9
+    assert latest_hlc({G_COUNTER: {(1, 3): slot(5, 0, 0, 0, 9)}, LWW_REGISTER: (7, 1, 1, b"")}) == 9
     assert latest_hlc({SIBLINGS: ({(1, 1): (11, b"x")}, frozenset())}) == 11
     assert latest_hlc({SIBLINGS: ({}, frozenset({(3, 1)}))}) == 0
 
