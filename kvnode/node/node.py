@@ -18,11 +18,13 @@ from kvnode.core.writer import Accepted
 from kvnode.node.engine import Engine
 from kvnode.node.replicator import Replicator
 from kvnode.node.status import node_status
+from kvnode.node.verification import Verification
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
 from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
+from kvnode.rpc.verification_service import VerificationService
 from kvnode.storage.directory import DataDirectory
 from kvnode.v1 import admin_pb2
 
@@ -52,6 +54,7 @@ class Node:
             self.directory.close()
             raise
         self.replicator = Replicator(self.engine, Hello(config.cluster, config.name, origin))
+        self.verification = Verification(self.replicator)
         self.engine.on_commit = lambda _: self.replicator.committed()
         self.engine.on_failure = self._fail
         self._server: Server | None = None
@@ -77,10 +80,12 @@ class Node:
                 KvService(self, codec, limits).handler(),
                 AdminService(self, codec, limits).handler(),
                 ReplicationService(self.replicator).handler(),
+                VerificationService(self.verification).handler(),
             ),
         )
         await self._server.start()
         self.replicator.start()
+        self.verification.start()
 
     async def wait_failed(self) -> None:
         """Return when the node cannot go on; ``failure`` says why."""
@@ -92,6 +97,7 @@ class Node:
         await self.replicator.close()
         if self._server:
             await self._server.retire()
+        await self.verification.close()
         await self.engine.close()  # answers all that waits, refuses what comes
         if self._server:
             await self._server.stop(self.config.stop_grace_ms / 1000)

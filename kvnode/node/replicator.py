@@ -75,6 +75,10 @@ class Replicator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(link.close() for link in self._links.values()))
 
+    def link(self, peer: Peer) -> Link:
+        """The link to a peer, once started."""
+        return self._links[peer.name]
+
     def committed(self) -> None:
         """Own blocks may be there to push."""
         for pusher in self._pushers:

@@ -24,7 +24,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         name=node.config.name,
         origin=replicator.hello.origin,
         state=state,
-        problem=durable.fence or replicator.lww_refusal(),
+        problem=durable.fence or node.verification.problem() or replicator.lww_refusal(),
         version=__version__,
         data_directory=str(node.directory.path),
         uptime_ms=round((time.monotonic() - node.started) * 1000),
@@ -43,6 +43,10 @@ def node_status(node: Node) -> pb.StatusResponse:
             for origin, reason in sorted(durable.forks.items())
         ],
         clock_offset_ms=replicator.clock_offset_ms(),
+        diverged=[
+            pb.Divergence(peer=peer, since_ms=since_ms)
+            for peer, since_ms in sorted(node.verification.diverged.items())
+        ],
     )
 
 

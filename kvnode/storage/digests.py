@@ -166,6 +166,7 @@ def unpack(raw: bytes) -> Digest:
 class DigestReader(Protocol):
     """What a state store offers; each call is one short transaction."""
 
+    def total(self) -> tuple[Tag, Digest]: ...
     def segments(self, start: bytes, end: bytes) -> Segmented: ...
     def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored: ...
 
@@ -206,15 +207,15 @@ def range_digests(store: DigestReader, ranges: Sequence[tuple[bytes, bytes]]) ->
                 digests.append(digest)
         except Moved:
             continue
-        return Digests(tag or store.segments(b"", b"").tag, digests)
+        return Digests(tag or store.total()[0], digests)
     raise Moved(f"{TRIES} checkpoints came while digests were read")
 
 
 def _range_digest(store: DigestReader, start: bytes, end: bytes) -> tuple[Tag, Digest]:
+    if not start and not end:
+        return store.total()
     segmented = store.segments(start, end)
     tag, rows = segmented.tag, segmented.rows
-    if not start and not end:
-        return tag, segmented.total
     total = ABSENT
     for (low, digest), high in zip(
         rows, [*(row[0] for row in rows[1:]), segmented.end], strict=True

@@ -66,8 +66,6 @@ class Segmented(NamedTuple):
     """The segments that have to do with a range (``storage/digests.py``)."""
 
     tag: Tag
-    total: Digest
-    """Of the whole store."""
     rows: list[tuple[bytes, Digest]]
     """Starts and digests, ascending; the first may begin before the range."""
     end: bytes
@@ -126,6 +124,10 @@ class StateStore(Protocol):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write it, synced (DiskFullError: the one before is unharmed)."""
+        ...
+
+    def total(self) -> tuple[Tag, Digest]:
+        """The digest of all keys."""
         ...
 
     def segments(self, start: bytes, end: bytes) -> Segmented:

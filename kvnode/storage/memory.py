@@ -132,6 +132,10 @@ class MemoryState:
         self._requests = {n: row for n, row in self._requests.items() if n >= floor}
         self._meta = encode_meta(checkpoint)
 
+    def total(self) -> tuple[Tag, Digest]:
+        """The digest of all keys."""
+        return self._tag(), self._total
+
     def segments(self, start: bytes, end: bytes) -> Segmented:
         """The digests of the segments that share keys with [start, end)."""
         rows = _Rows(self._segments, self._entries)
@@ -140,7 +144,7 @@ class MemoryState:
         while after and not (end and after >= end):
             found.append(rows.segment_of(after))
             after = rows.next_segment(after)
-        return Segmented(self._tag(), self._total, found, after)
+        return Segmented(self._tag(), found, after)
 
     def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
         """Entries from ``start`` to ``end`` as they are stored."""

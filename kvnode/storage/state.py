@@ -127,10 +127,15 @@ class LmdbState:
 
         self._env.write(change)
 
+    def total(self) -> tuple[Tag, Digest]:
+        """The digest of all keys."""
+        with self._env.read() as txn:
+            return self._tag(txn), self._total(txn)
+
     def segments(self, start: bytes, end: bytes) -> Segmented:
         """The digests of the segments that share keys with [start, end)."""
         with self._env.read() as txn:
-            tag, total = self._tag(txn), self._total(txn)
+            tag = self._tag(txn)
             reading = _Rows(txn, self._digests, self._entries)
             found = [reading.segment_of(start)]
             after = reading.next_segment(found[0][0])
@@ -140,7 +145,7 @@ class LmdbState:
                     found.append((cursor.key()[1:], unpack(cursor.value())))
                     more = cursor.next()
                 after = cursor.key()[1:] if more else b""
-        return Segmented(tag, total, found, after)
+        return Segmented(tag, found, after)
 
     def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
         """Entries from ``start`` to ``end`` as they are stored."""

@@ -35,14 +35,16 @@ class RangeDigest(_message.Message):
     def __init__(self, start: _Optional[bytes] = ..., end: _Optional[bytes] = ..., keys: _Optional[int] = ..., sum: _Optional[bytes] = ...) -> None: ...
 
 class KeyDigest(_message.Message):
-    __slots__ = ("key", "sum", "damaged")
+    __slots__ = ("key", "sum", "damaged", "dots")
     KEY_FIELD_NUMBER: _ClassVar[int]
     SUM_FIELD_NUMBER: _ClassVar[int]
     DAMAGED_FIELD_NUMBER: _ClassVar[int]
+    DOTS_FIELD_NUMBER: _ClassVar[int]
     key: bytes
     sum: bytes
     damaged: bool
-    def __init__(self, key: _Optional[bytes] = ..., sum: _Optional[bytes] = ..., damaged: _Optional[bool] = ...) -> None: ...
+    dots: _containers.RepeatedCompositeFieldContainer[_types_pb2.Dot]
+    def __init__(self, key: _Optional[bytes] = ..., sum: _Optional[bytes] = ..., damaged: _Optional[bool] = ..., dots: _Optional[_Iterable[_Union[_types_pb2.Dot, _Mapping]]] = ...) -> None: ...
 
 class CompareRequest(_message.Message):
     __slots__ = ("hello", "ranges", "fresh", "digests_only")
@@ -77,22 +79,26 @@ class CompareReply(_message.Message):
     def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., ranges: _Optional[_Iterable[_Union[RangeReply, _Mapping]]] = ..., moved: _Optional[bool] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("hello", "keys", "entries")
+    __slots__ = ("hello", "keys", "entries", "vector")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
     hello: _replication_pb2.Hello
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     entries: bool
-    def __init__(self, hello: _Optional[_Union[_replication_pb2.Hello, _Mapping]] = ..., keys: _Optional[_Iterable[bytes]] = ..., entries: _Optional[bool] = ...) -> None: ...
+    vector: _types_pb2.VersionVector
+    def __init__(self, hello: _Optional[_Union[_replication_pb2.Hello, _Mapping]] = ..., keys: _Optional[_Iterable[bytes]] = ..., entries: _Optional[bool] = ..., vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ...) -> None: ...
 
 class FetchedKey(_message.Message):
-    __slots__ = ("digest", "entry")
+    __slots__ = ("digest", "entry", "removed")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
     digest: KeyDigest
     entry: bytes
-    def __init__(self, digest: _Optional[_Union[KeyDigest, _Mapping]] = ..., entry: _Optional[bytes] = ...) -> None: ...
+    removed: _containers.RepeatedCompositeFieldContainer[_types_pb2.Dot]
+    def __init__(self, digest: _Optional[_Union[KeyDigest, _Mapping]] = ..., entry: _Optional[bytes] = ..., removed: _Optional[_Iterable[_Union[_types_pb2.Dot, _Mapping]]] = ...) -> None: ...
 
 class FetchReply(_message.Message):
     __slots__ = ("vector", "keys")
