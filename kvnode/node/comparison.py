@@ -66,6 +66,7 @@ class Member:
     def message(self, bounds: Range) -> pb.MemberVerdict:
         """For the wire."""
         listed = [self.differences[key] for key in sorted(self.differences)][:LISTED_MAX]
+        moving = self.verdict is pb.VERDICT_MOVING
         return pb.MemberVerdict(
             name=self.peer.name,
             verdict=self.verdict,
@@ -73,7 +74,7 @@ class Member:
             digest=range_message(*bounds, self.digest),
             differences=listed,
             more=self.more or len(self.differences) > len(listed),
-            problem=self.problem,
+            problem=self.problem or ("writes kept coming" if moving else ""),
             check=self.check,
         )
 
@@ -180,7 +181,7 @@ class Comparison:
         except LinkError as error:
             member.verdict, member.problem = pb.VERDICT_SILENT, str(error)
             return
-        member.verdict, member.problem = pb.VERDICT_MOVING, "writes kept coming"
+        member.verdict, member.problem = pb.VERDICT_MOVING, ""
         if reply.ranges:
             member.vector = vector_from_wire(reply.vector)
             member.digest = digest_from(reply.ranges[0].digest)
