@@ -48,6 +48,9 @@ class Repairs:
         comparison = Comparison(self._verifier, self._members, (b"", b""), self._deadline_s)
         async for line in comparison.run(full=False):
             yield line
+        for member in self._members:
+            if member.verdict == pb.VERDICT_SILENT:
+                yield f"not compared with {member.peer.name}: {member.problem}"
         async for line in self._heal_differences(comparison):
             yield line
 

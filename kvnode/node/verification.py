@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator
 
 from kvnode.core.dots import Vector
-from kvnode.core.errors import Reason, Refused
+from kvnode.core.errors import Refused
 from kvnode.core.report import Hello
 from kvnode.node.comparison import CALL_S, Comparison, Member
 from kvnode.node.peers import Peer
@@ -100,8 +100,6 @@ class Verification:
 
     async def repair(self, request: pb.RepairRequest) -> AsyncIterator[pb.RepairReply]:
         """Heal what can be healed."""
-        if request.all == bool(request.keys):
-            raise Refused(Reason.BAD_REQUEST, "name keys, or ask for all")
         deadline_s = (request.deadline_ms or REPAIR_MS) / 1000
         repairs = Repairs(self._verifier, self._members(), deadline_s)
         lines = repairs.everything() if request.all else repairs.keys(list(request.keys))

@@ -11,6 +11,7 @@ import pytest
 
 from cluster.processes import LocalCluster
 from kvnode import Client, DataDamaged, Put
+from kvnode.cli.commands import run
 from kvnode.core.entry import Entry
 from kvnode.core.types import SIBLINGS
 from kvnode.storage.state import LmdbState
@@ -120,6 +121,7 @@ def test_equal_nodes_are_proved_equal(clients: Clients) -> None:
 def test_a_silent_member_is_named(cluster: LocalCluster, clients: Clients) -> None:
     cluster.stop("n3")
     found = verified(clients["n1"], deadline_s=1.0)
+    assert run(["verify", "-e", cluster.endpoint("n1"), "--timeout", "1"]) == 12
     cluster.start("n3")
     assert found.verdict == pb.VERDICT_SILENT
     verdicts = {member.name: member.verdict for member in found.members}
@@ -148,6 +150,7 @@ def test_flipped_bytes_are_found_and_healed(cluster: LocalCluster, clients: Clie
         ("n3", b"rotten", "damaged there"),
         ("n3", b"rotten too", "damaged there"),
     }
+    assert run(["verify", "-e", cluster.endpoint("n2"), "--full"]) == 11
     assert ("n3", b"rotten", "damaged here") in differences(verified(clients["n3"], full=True))
     clients["n2"].put("rotten", "written after the damage")
     assert repaired(clients["n3"], "rotten") == {b"rotten": "healed"}
