@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -165,8 +166,9 @@ def test_a_damaged_entry_is_found_and_its_repair_counted(stores: Stores, number:
 
 
 def test_a_cut_beside_a_damaged_entry_leaves_no_trace_of_it(stores: Stores) -> None:
-    key = next(key for key in KEYS if is_boundary(key))
-    late = KEYS[KEYS.index(key) + 1]
+    key, late = next(
+        (key, late) for key, late in pairwise(KEYS) if is_boundary(key) and not is_boundary(late)
+    )
     entries = {other: entry_of(2) for other in KEYS if other != key}
     save(stores.state, entries)
     damage(stores, late)
