@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from kvnode.core.digest import ABSENT, Digest, is_boundary, key_digest
+from kvnode.core.digest import ABSENT, MODULUS, Digest, is_boundary, key_digest
 from kvnode.core.entry import Entry, decode_entry
 from kvnode.core.errors import StateError
 from kvnode.storage.interfaces import Moved, Segmented, Stored, Tag
@@ -62,6 +62,8 @@ class Segments:
         self._recount = False
         self._start = self._end = b""
         self._digest = self._before = ABSENT
+        self._keys = self._sum = 0
+        """What ``change`` adds to the digest, as numbers: this runs for every key."""
 
     def change(self, key: bytes, old: bytes | None, entry: Entry) -> None:
         """``entry`` was stored under ``key``, empty: was removed; ``old`` was there before."""
@@ -69,16 +71,18 @@ class Segments:
             self._enter(key)
         new = key_digest(key, entry)
         if old is None:
-            if entry and key and key != self._start and is_boundary(key):
+            if entry and key != self._start and is_boundary(key):
                 self._cut(key)
-            self._digest = self._digest.plus(new)
+            self._keys += new.keys
+            self._sum += new.sum
             return
         try:
             gone = key_digest(key, decode_entry(old))
         except StateError:
             self._recount = True
             gone = ABSENT
-        self._digest = self._digest.plus(new).minus(gone)
+        self._keys += new.keys - gone.keys
+        self._sum += new.sum - gone.sum
         if not entry and key == self._start:
             self._join()
 
@@ -92,6 +96,7 @@ class Segments:
         """Write what is not written yet."""
         if not self._open:
             return
+        self._settle()
         if self._recount:
             self._digest = self._count(self._start, self._end)[0]
             self._recount = False
@@ -99,6 +104,12 @@ class Segments:
             self._rows.put_segment(self._start, self._digest)
             self.change_of_total = self.change_of_total.plus(self._digest).minus(self._before)
         self._open = False
+
+    def _settle(self) -> None:
+        self._digest = Digest(
+            self._digest.keys + self._keys, (self._digest.sum + self._sum) % MODULUS
+        )
+        self._keys = self._sum = 0
 
     def _enter(self, key: bytes) -> None:
         self.finish()
@@ -109,6 +120,7 @@ class Segments:
 
     def _cut(self, key: bytes) -> None:
         """A segment begins at ``key`` from now on; its own entry is not counted yet."""
+        self._settle()
         end = self._end
         rest, damaged = self._count(key + b"\0", end)
         self._digest = self._digest.minus(rest)
@@ -125,6 +137,7 @@ class Segments:
         """The segment's first key is gone: what is left belongs to the one before."""
         if not self._start:
             return
+        self._settle()
         self._rows.delete_segment(self._start)
         left, left_before = self._digest, self._before
         self._start, digest = self._rows.segment_of(self._start)
