@@ -113,6 +113,10 @@ class Config:
     # Blocks from elsewhere that wait for others before them.
     hold_bytes_max: int = 16 << 20
 
+    # While nothing is written, a node compares its digest with that of each peer with the same
+    # vector, at most so often and once per checkpoint; under load never.
+    compare_interval_ms: int = 5_000
+
     # Own wall clock against the median of all members; beyond, LWW writes are refused. Several
     # times what a working time service leaves.
     clock_offset_ms_max: int = 10_000

@@ -32,6 +32,7 @@ from kvnode.core.receive import Judgement, Verdict
 from kvnode.core.replica import Durable, Replica, Request, Round
 from kvnode.core.requests import RequestWindow
 from kvnode.core.stability import Stability
+from kvnode.node.adjustments import Adjustments, Change
 from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.journal import Journal
 from kvnode.node.quarantine import NodeQuarantine
@@ -109,6 +110,7 @@ class Engine:
             config.push_buffer_bytes, self.replica.durable.vector.get(origin, 0) + 1
         )
         self._incoming: deque[Arrival] = deque()
+        self._adjustments = Adjustments()
         self._worker = Worker("kvnode-log")
         self._running: Round | None = None
         self._passers: list[asyncio.Future[None]] = []
@@ -189,6 +191,14 @@ class Engine:
         self._worker.run(lambda: results.append(job(self.log)), done)
         return await future
 
+    async def adjust(self, change: Change) -> None:
+        """Install entries between rounds (``adjustments.py``); Refused if the node is stopping."""
+        if self._closing or self._failure:
+            raise Refused(Reason.STOPPING, "the node is stopping")
+        done = self._adjustments.add(change)
+        self._schedule()
+        await done
+
     def fence(self, reason: str) -> None:
         """Take no more writes under this origin: somebody else has written under it."""
         durable = self.replica.durable
@@ -238,6 +248,7 @@ class Engine:
         if self._failure:
             self._abandon(self._failure)
             return
+        self._adjustments.make(self.memtable, self.replica.durable)
         requests, request_futures = self._take_requests()
         arrivals = self._take_blocks()
         wall_ms = time.time_ns() // 1_000_000
@@ -289,7 +300,7 @@ class Engine:
             except Exception as bug:
                 self._lose(bug, everybody)
                 return
-        if self.queue.waiting or self._incoming:
+        if self.queue.waiting or self._incoming or self._adjustments:
             self._schedule()
         else:
             self._idle.set()
@@ -405,6 +416,7 @@ class Engine:
         refusal = _stopping(error)
         self._reject(refusal, [future for _, _, future in self.queue.waiting])
         self._reject(refusal, [arrival.future for arrival in self._incoming])
+        self._adjustments.refuse(refusal)
         self.queue = Queue()
         self._incoming.clear()
         self._idle.set()

@@ -26,6 +26,7 @@ from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.replicator import Replicator
 from kvnode.node.returning import Returning
 from kvnode.node.status import node_status
+from kvnode.node.verification import Verification
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.gc_service import GcService
 from kvnode.rpc.journal_service import JournalService
@@ -36,6 +37,7 @@ from kvnode.rpc.quarantine_service import QuarantineService
 from kvnode.rpc.replication_service import SERVICE as REPLICATION
 from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
+from kvnode.rpc.verification_service import VerificationService
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import StorageError
 from kvnode.v1 import admin_pb2, gc_pb2
@@ -78,6 +80,7 @@ class Node:
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake)
+        self.verification = Verification(self.replicator)
         self.collector = Collector(self.engine, self.membership.counted)
         self.engine.on_commit = self.replicator.committed
         self.engine.on_failure = self._fail
@@ -112,6 +115,7 @@ class Node:
                 GcService(self).handler(),
                 JournalService(self.journal, codec).handler(),
                 QuarantineService(self, self._name).handler(),
+                VerificationService(self.verification).handler(),
             ),
         )
         await self._server.start()
@@ -119,6 +123,7 @@ class Node:
         self.engine.quarantine.on_change = self._health_changed
         self.replicator.start()
         self._run(self.collector.run(), "collection")
+        self._run(self.verification.run(), "comparison")
         if self.membership.returning_from:
             self._run(self._return(), "return")
         else:
@@ -142,6 +147,7 @@ class Node:
         await self.replicator.close()
         if self._server:
             await self._server.retire()
+        self.verification.close()
         await self.engine.close()  # answers all that waits, refuses what comes
         if self._server:
             await self._server.stop(self.config.stop_grace_ms / 1000)

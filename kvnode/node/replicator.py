@@ -167,6 +167,11 @@ class Replicator:
         connection = self._connections.get(peer.name)
         return connection.pusher.unanswered if connection else 0
 
+    def link(self, peer: Peer) -> Link | None:
+        """The link to a peer; None if there is none, as its address is not known."""
+        connection = self._connections.get(peer.name)
+        return connection.link if connection else None
+
     def look_again(self) -> None:
         """Something changed: compare vectors now."""
         self._look.set()
@@ -511,6 +516,10 @@ class Replicator:
         return have
 
     # ---- peers
+
+    def members(self) -> dict[str, Peer]:
+        """The peers that are, or are to be, members."""
+        return {name: self.peers[name] for name in self._addresses() if name in self.peers}
 
     def _addresses(self) -> dict[str, str]:
         """Where to dial whom; empty if that is not known. A returning node is nobody yet."""

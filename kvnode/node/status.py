@@ -20,7 +20,13 @@ def node_status(node: Node) -> pb.StatusResponse:
     durable = engine.replica.durable
     quarantine = engine.quarantine
     degraded = quarantine.problem(engine.names)
-    problems = [durable.fence, node.membership.waits(), replicator.lww_refusal(), degraded]
+    problems = [
+        durable.fence,
+        node.membership.waits(),
+        node.verification.problem(),
+        replicator.lww_refusal(),
+        degraded,
+    ]
     place: str = node.membership.place
     if place == "serving" and degraded:
         place = "degraded"
@@ -54,6 +60,10 @@ def node_status(node: Node) -> pb.StatusResponse:
         quarantine=pb.QuarantineStatus(
             records=len(quarantine), bytes=quarantine.bytes_held, pushed_out=quarantine.pushed_out
         ),
+        diverged=[
+            pb.Divergence(peer=peer, since_ms=since_ms)
+            for peer, since_ms in sorted(node.verification.diverged.items())
+        ],
     )
 
 

@@ -20,6 +20,7 @@ from kvnode.rpc import (
     membership_service,
     quarantine_service,
     replication_service,
+    verification_service,
 )
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
@@ -36,6 +37,7 @@ SERVICES = (
     gc_service.SERVICE,
     journal_service.SERVICE,
     quarantine_service.SERVICE,
+    verification_service.SERVICE,
 )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from kvnode.core.block import Block
+from kvnode.core.digest import Digest
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry
 from kvnode.core.losers import Loser
@@ -45,6 +46,10 @@ class BelowFloor(Exception):
         self.origin = origin
         self.seq = seq
         self.floor = floor
+
+
+class Moved(Exception):
+    """Checkpoints came while several reads were to be of one; ask again."""
 
 
 class Usage(NamedTuple):
@@ -98,6 +103,35 @@ class Checkpoint:
     """Rows of the loser journal since the checkpoint before."""
     journal_floor: int = 0
     """Its rows with a lower number go."""
+    recount: frozenset[bytes] = frozenset()
+    """Keys whose segments' digests are to be counted anew."""
+
+
+class Tag(NamedTuple):
+    """Which checkpoint an answer is of."""
+
+    saved: int
+    """Grows with every checkpoint, also with one that covers no new block."""
+    arrival: int
+    vector: Vector
+
+
+class Segmented(NamedTuple):
+    """The segments that have to do with a range (``storage/digests.py``)."""
+
+    tag: Tag
+    rows: list[tuple[bytes, Digest]]
+    """Starts and digests, ascending; the first may begin before the range."""
+    end: bytes
+    """Where the last of them ends; empty: with the store."""
+
+
+class Stored(NamedTuple):
+    """Some stored entries of a range, ascending, and whether there are more."""
+
+    tag: Tag
+    rows: list[tuple[bytes, bytes]]
+    more: bool
 
 
 class Log(Protocol):
@@ -231,6 +265,18 @@ class StateStore(Protocol):
 
     def waiting(self) -> dict[int, int]:
         """origin -> garbage rows of its deletes."""
+        ...
+
+    def total(self) -> tuple[Tag, Digest]:
+        """The digest of all keys."""
+        ...
+
+    def segments(self, start: bytes, end: bytes) -> Segmented:
+        """The digests of the segments that share keys with [start, end) (empty end: none)."""
+        ...
+
+    def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
+        """Entries from ``start`` to ``end`` as they are stored, damaged or not; one at least."""
         ...
 
     def usage(self) -> Usage: ...

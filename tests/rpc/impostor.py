@@ -68,7 +68,7 @@ class Impostor:
         return reply.report
 
 
-def report(vector: Mapping[int, int], roster: bytes) -> replication_pb2.Report:
+def report(vector: Mapping[int, int], roster: bytes = b"") -> replication_pb2.Report:
     """A peer's report."""
     entries = [types_pb2.Dot(origin=origin, seq=seq) for origin, seq in sorted(vector.items())]
     return replication_pb2.Report(
