@@ -9,7 +9,7 @@
      |    +-- FailedPrecondition   the state or the node does not allow it now
      |    +-- ResourceExhausted    too much; retry after ``.retry_after_s``
      |    +-- DataDamaged          what is stored under the key fails its checksum
-     |    +-- NodeUnavailable      stopping, or (client side) no endpoint can be reached
+     |    +-- NodeUnavailable      stopping or resyncing, or no endpoint can be reached
      +-- OutcomeUnknown            a write was sent and no reply came; it may have happened
      +-- DeadlineExceeded          a read was not answered in time
      +-- NodeFailure               the node broke a rule of the protocol (a bug, or not a kvnode)
@@ -49,6 +49,8 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
     Reason.DISK_FULL: StatusCode.RESOURCE_EXHAUSTED,
     Reason.STOPPING: StatusCode.UNAVAILABLE,
+    Reason.RESYNCING: StatusCode.UNAVAILABLE,
+    Reason.SNAPSHOT_GONE: StatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -99,7 +101,7 @@ class DataDamaged(RequestRefused):
 
 
 class NodeUnavailable(RequestRefused):
-    """No endpoint took the request, or the node is stopping."""
+    """No endpoint took the request, or the node is stopping or merging a snapshot."""
 
 
 class OutcomeUnknown(KvnodeError):

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     DISK_FULL = "DISK_FULL"
     # not now
     STOPPING = "STOPPING"
+    RESYNCING = "RESYNCING"
+    SNAPSHOT_GONE = "SNAPSHOT_GONE"
 
 
 def quoted(key: bytes) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from kvnode.core.replica import Durable, Round
 from kvnode.node.worker import Worker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5.0
 OVERDUE_FACTOR = 4
+T = TypeVar("T")
 
 
 class Checkpoints:
@@ -128,6 +130,36 @@ class Checkpoints:
                 self.start()
 
         self._worker.run(lambda: self.state.save(checkpoint), done)
+
+    async def flush(self) -> None:
+        """Write what is in memory now, unless the disk is full. Not for ever: once."""
+        while self._running is not None:
+            await self._running
+        if len(self._engine.memtable):
+            self.start()
+        while self._running is not None:
+            await self._running
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """The result of ``job``, run in the thread that writes the state, between checkpoints."""
+        ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        results: list[T] = []
+
+        def done(error: BaseException | None) -> None:
+            if error is None:
+                ended.set_result(results[0])
+            else:
+                ended.set_exception(error)
+
+        self._worker.run(lambda: results.append(job()), done)
+        return await ended
+
+    def reload(self, arrival: int) -> None:
+        """The state on disk was rewritten and covers the log up to ``arrival``."""
+        self.covered = arrival
+        self.behind_operations = 0
+        self._next_request = self._engine.replica.durable.requests.next_number
+        self._last = time.monotonic()
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""

@@ -32,7 +32,7 @@ from kvnode.core.requests import RequestWindow
 from kvnode.core.writer import Accepted
 from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.worker import Worker
-from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
+from kvnode.storage.interfaces import Checkpoint, DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
 
 logger = logging.getLogger(__name__)
@@ -109,6 +109,7 @@ class Engine:
         self._running: Round | None = None
         self._scheduled = False
         self._closing = False
+        self._paused: Refused | None = None
         self._failure: BaseException | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,8 +127,7 @@ class Engine:
         """
         config, queue = self.config, self.queue
         count = len(request.operations)
-        if self._closing or self._failure:
-            raise Refused(Reason.STOPPING, "the node is stopping: use another one")
+        self._check_open()
         if (
             queue.operations + count > config.queue_operations_max
             or queue.bytes + size > config.queue_bytes_max
@@ -150,8 +150,7 @@ class Engine:
 
     async def receive(self, blocks: Sequence[Block]) -> list[Verdict]:
         """Commit blocks from elsewhere; returns their verdicts when those applied are synced."""
-        if self._closing or self._failure:
-            raise Refused(Reason.STOPPING, "the node is stopping")
+        self._check_open()
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Verdict]] = []
         for block in blocks:
@@ -169,14 +168,54 @@ class Engine:
             durable.fence = reason
             self.checkpoints.start()
 
-    async def close(self) -> None:
-        """Finish what runs, write a last checkpoint, stop the threads."""
-        self._closing = True
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is taken for now."""
+        return self._paused is not None
+
+    async def pause(self, refusal: Refused) -> None:
+        """Refuse what comes from now on; return when all that came before is committed."""
+        assert self._paused is None, "paused already"
+        self._paused = refusal
+        await self._drain()
+
+    def resume(self) -> None:
+        """Take requests and blocks again."""
+        self._paused = None
+
+    def reload(self, saved: Checkpoint) -> None:
+        """Go on from the state on disk, which was rewritten during a pause.
+
+        What was learned meanwhile and no rewriting knows of is kept: the fence, and the members'
+        reports to this node.
+        """
+        assert self.paused, "reload while rounds may run"
+        assert not len(self.memtable), "reload over what no checkpoint has"
+        before, after = self.replica.durable, saved.durable
+        after.fence = before.fence or after.fence
+        self.replica.reload(after)
+        self.memtable.drop_frozen()
+        self.names.update(saved.names)
+        self.checkpoints.reload(saved.arrival)
+
+    def _check_open(self) -> None:
+        if self._closing or self._failure:
+            raise Refused(Reason.STOPPING, "the node is stopping: use another one")
+        if self._paused is not None:
+            raise Refused(self._paused.reason, self._paused.message)
+
+    async def _drain(self) -> None:
+        """Return when nothing waits and no round runs."""
         await self._idle.wait()
         while self.queue.waiting or self._incoming:
             self._schedule()
             await asyncio.sleep(0)
             await self._idle.wait()
+
+    async def close(self) -> None:
+        """Finish what runs, write a last checkpoint, stop the threads."""
+        self._closing = True
+        await self._drain()
         if not self._failure:
             await self.checkpoints.finish()
         self.checkpoints.close()

@@ -12,17 +12,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from kvnode.core.block import Block, decode_block
 from kvnode.core.dots import Vector
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
-from kvnode.core.report import PROTOCOL, Hello, Report
+from kvnode.core.report import PROTOCOL, Hello, Lacking, Report
 from kvnode.node.engine import Engine
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
 from kvnode.rpc.link import Link, LinkError, Pulled
+from kvnode.storage.interfaces import BelowFloor
 
 logger = logging.getLogger(__name__)
 ALL = 2**63 - 1
@@ -46,6 +47,8 @@ class Replicator:
         self._look = asyncio.Event()
         self._urgent: set[str] = set()
         self.closing = False
+        self.instead_of_pulling: Callable[[], bool] = lambda: False
+        """Asked each round: whether a snapshot is on its way that brings what pulls would."""
         engine.names[hello.origin] = hello.name
         engine.lww_refusal = self.lww_refusal
 
@@ -150,6 +153,10 @@ class Replicator:
 
     # ---- what the replication service calls
 
+    def link_to(self, peer: Peer) -> Link:
+        """The link to a peer."""
+        return self._links[peer.name]
+
     def introduce(self, hello: Hello) -> Peer:
         """The peer that opened a stream to this node; Refused if it is none of ours."""
         self._check(hello)
@@ -185,17 +192,20 @@ class Replicator:
         forks = dict(engine.replica.durable.forks)
         return Report(engine.vector, time.time_ns() // 1_000_000, dict(engine.names), forks)
 
-    async def lacking(
-        self, have: Vector, bytes_max: int
-    ) -> AsyncIterator[tuple[list[bytes], bool]]:
+    async def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[Lacking]:
         """Blocks that ``have`` lacks, in arrival order, a message's worth at a time."""
         config = self.engine.config
         left = min(bytes_max or config.pull_bytes, config.pull_bytes)
         have = dict(have)
         while True:
-            blocks, complete = self.engine.log.lacking(have, min(left, config.push_message_bytes))
+            log = self.engine.log
+            try:
+                blocks, complete = log.lacking(have, min(left, config.push_message_bytes))
+            except BelowFloor:
+                yield Lacking(floor=log.floor)
+                return
             left -= sum(map(len, blocks))
-            yield blocks, complete
+            yield Lacking(blocks, complete)
             if complete or left <= 0:
                 return
             for raw in blocks:
@@ -211,12 +221,16 @@ class Replicator:
                 async with asyncio.timeout(config.anti_entropy_interval_ms / 1000):
                     await self._look.wait()
             self._look.clear()
+            if self.instead_of_pulling():
+                continue
             for peer in list(self.peers.values()):
                 have = self.vector_to_ask_with(peer)
                 missing = peer.missing(have, now=peer.name in self._urgent)
                 peer.wanted = dict(peer.vector)
                 self._urgent.discard(peer.name)
-                if missing and peer.state == "connected" and await self._pull(peer, have):
+                if not missing or peer.state != "connected" or peer.is_below_floor(have):
+                    continue
+                if await self._pull(peer, have):
                     pause_s = config.anti_entropy_interval_ms / 1000
                     peer.pulled(missing, self.engine.vector, pause_s)
 
@@ -230,6 +244,10 @@ class Replicator:
                 if blocks:
                     await self.engine.receive(blocks)
                 self.learn(peer, pulled.report)
+                if pulled.floor is not None:
+                    peer.floor = dict(pulled.floor)
+                    self._look.set()
+                    return False
                 if pulled.complete:
                     return True
         except LinkError as error:

@@ -12,7 +12,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from kvnode.rpc import admin_service, kv_service, replication_service
+from kvnode.rpc import admin_service, kv_service, replication_service, snapshot_service
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
 CALLS_MAX = 2_000
@@ -20,7 +20,12 @@ CALLS_MAX = 2_000
 REQUEST_BYTES_MAX = 32 << 20
 """The largest are pushes: a round's block of two full batches, with contexts."""
 
-SERVICES = (kv_service.SERVICE, admin_service.SERVICE, replication_service.SERVICE)
+SERVICES = (
+    kv_service.SERVICE,
+    admin_service.SERVICE,
+    replication_service.SERVICE,
+    snapshot_service.SERVICE,
+)
 
 
 class Health(health_aio.HealthServicer):

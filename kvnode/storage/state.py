@@ -25,6 +25,7 @@ from kvnode.core.requests import Remembered, RequestWindow
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
 
+TABLES = ("entries", "conflicts", "requests")
 REQUEST = struct.Struct(">16sQQI")
 VERSION = b"\x01"
 
@@ -34,8 +35,7 @@ class LmdbState:
 
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
-        tables = ("entries", "conflicts", "requests")
-        self._env = Environment(path, tables, part="state", origin=origin)
+        self._env = Environment(path, TABLES, part="state", origin=origin)
         self._entries = self._env.tables["entries"]
         self._conflicts = self._env.tables["conflicts"]
         self._requests = self._env.tables["requests"]
@@ -53,10 +53,7 @@ class LmdbState:
         except StateError as error:
             raise StorageError(f"{self._env.path} is damaged: {error}") from error
         for key, value in rows:
-            request_id, origin, first, size = REQUEST.unpack(value)
-            remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
-            checkpoint.requests.append((request_id, remembered))
-            checkpoint.durable.requests.restore(request_id, remembered)
+            restore_request(checkpoint, key, value)
         return checkpoint
 
     def get(self, key: bytes) -> Entry | None:
@@ -120,6 +117,14 @@ class LmdbState:
     def close(self) -> None:
         """Close the store."""
         self._env.close()
+
+
+def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
+    """Put a row of ``requests`` into a loaded checkpoint."""
+    request_id, origin, first, size = REQUEST.unpack(value)
+    remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
+    checkpoint.requests.append((request_id, remembered))
+    checkpoint.durable.requests.restore(request_id, remembered)
 
 
 def encode_meta(checkpoint: Checkpoint) -> bytes:
