@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -38,6 +38,8 @@ GENESIS = bytes(CHAIN_BYTES)
 """The chain value before an origin's first block."""
 SEQ_MAX = 2**63 - 1
 ORIGIN_MAX = 2**64 - 1
+HEAD_BYTES_MAX = 64
+"""The version and the first five fields are within."""
 KEY_BYTES_MAX = 480
 """What every replica can store; a block with a longer key is malformed, whoever accepted it."""
 
@@ -187,6 +189,31 @@ def decode_block(raw: bytes) -> Block:
         raw[-CHAIN_BYTES:],
         raw,
     )
+
+
+class BlockHead(NamedTuple):
+    """A block's first fields."""
+
+    end: Dot
+    wall_ms: int
+
+
+def block_head(raw: bytes) -> BlockHead:
+    """Where a block ends and when it was written, from its first ``HEAD_BYTES_MAX`` bytes.
+
+    Raises:
+        BlockError: these are not the beginning of a block.
+    """
+    fields = msgpack.Unpacker()
+    fields.feed(raw[1:HEAD_BYTES_MAX])
+    try:
+        fields.read_array_header()
+        origin, first, count, _, wall_ms = (int(fields.unpack()) for _ in range(5))
+    except Exception as error:  # msgpack raises many types on damaged bytes
+        raise BlockError(f"block is not msgpack: {error}") from error
+    if raw[:1] != VERSION:
+        raise BlockError("block of an unknown version")
+    return BlockHead((origin, first + count - 1), wall_ms)
 
 
 def _vector(flat: list[Any], own: int) -> Vector:

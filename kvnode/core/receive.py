@@ -3,7 +3,8 @@
 ====================================  =========================================================
 the block                             verdict
 ====================================  =========================================================
-ends at or below what is here         SEEN (its chain value must be the one on record)
+ends at or below what is here         SEEN (its chain value must be the one on record, unless
+                                      the record of that far back was given up)
 starts inside what is here            FORK: blocks are immutable and applied whole
 fits, and all it depends on is here   APPLIED, if its chain value proves that its predecessor
                                       and its dependencies are the very ones applied here;
@@ -110,21 +111,29 @@ class HoldBuffer:
         self.bytes_held -= sum(len(block.raw) for block in blocks.values())
 
 
+def never_pruned(_: Dot) -> bool:
+    """Of a replica that keeps every record."""
+    return False
+
+
 def judge(
     block: Block,
     *,
     own_origin: int,
     vector: Vector,
     chain_at: Callable[[Dot], bytes | None],
+    pruned: Callable[[Dot], bool] = never_pruned,
 ) -> Judgement:
     """The verdict on ``block`` for a replica that has ``vector``; HELD stands for any wait.
 
     Args:
         chain_at: the chain value on record for the block that ends at a dot, None if none does.
+        pruned: whether the record at that dot may have been given up, so that None says nothing.
     """
     have = vector.get(block.origin, 0)
     if block.last_seq <= have:
-        if chain_at(block.end) == block.chain:
+        recorded = chain_at(block.end)
+        if recorded == block.chain or (recorded is None and pruned(block.end)):
             return Judgement(Verdict.SEEN, block)
         return _fork(block, "another history is on record")
     if block.origin == own_origin:

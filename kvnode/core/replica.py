@@ -28,7 +28,7 @@ from kvnode.core.entry import Entry, merge_delta
 from kvnode.core.errors import BlockError, Reason, Refused, StateError
 from kvnode.core.hlc import AHEAD_MAX, HLC_MAX, LOGICAL_BITS, tick
 from kvnode.core.operations import Increment, Operation
-from kvnode.core.receive import HoldBuffer, Judgement, Verdict, judge
+from kvnode.core.receive import HoldBuffer, Judgement, Verdict, judge, never_pruned
 from kvnode.core.requests import RequestWindow
 from kvnode.core.writer import Accepted, BlockWriter
 
@@ -88,6 +88,7 @@ class Replica:
         chain_at: ChainAt,
         hold_bytes_max: int,
         siblings_max: int,
+        pruned: Callable[[Dot], bool] = never_pruned,
     ) -> None:
         """Take up the state.
 
@@ -95,6 +96,7 @@ class Replica:
             origin: the id this replica writes under.
             read: a key's entry as of the last committed round.
             chain_at: chain value of the logged block that ends at a dot, if there is one.
+            pruned: whether that may be unknown for a dot, because it was given up.
         """
         self.origin = origin
         self.durable = durable
@@ -102,6 +104,7 @@ class Replica:
         self._read = read
         self._chain_at = chain_at
         self._siblings_max = siblings_max
+        self._pruned = pruned
 
     def plan(
         self,
@@ -264,7 +267,13 @@ class Replica:
         after = round_.after
         if block.origin in after.forks:
             return Judgement(Verdict.FORK, block)
-        judgement = judge(block, own_origin=self.origin, vector=after.vector, chain_at=chain_at)
+        judgement = judge(
+            block,
+            own_origin=self.origin,
+            vector=after.vector,
+            chain_at=chain_at,
+            pruned=self._pruned,
+        )
         match judgement.verdict:
             case Verdict.FORK:
                 after.forks[block.origin] = judgement.reason

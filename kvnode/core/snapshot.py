@@ -24,7 +24,7 @@ order, in chunks of about ``CHUNK_BYTES``. One entry may be larger than that, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
@@ -144,19 +144,36 @@ def join_durable(mine: Durable, theirs: Durable, *, own_origin: int) -> Durable:
     )
 
 
-def check_chains(
-    ends: Iterable[tuple[Dot, bytes]], chain_at: Callable[[Dot], bytes | None]
-) -> Iterator[tuple[Dot, bytes]]:
-    """The snapshot's chain values, each compared with the one on record here, if there is one.
+def check_history(
+    ends: Mapping[Dot, bytes],
+    mine: Durable,
+    theirs: Durable,
+    chain_at: Callable[[Dot], bytes | None],
+) -> Vector:
+    """Of the origins the snapshot has more of, how far it goes.
+
+    Args:
+        ends: its chain values.
+        chain_at: the one on record here, None if no block is known to end there.
 
     Raises:
-        ContradictionError: two histories.
+        ContradictionError: a chain value differs, or where this replica's knowledge of an origin
+            ends, none of the snapshot's blocks does.
     """
-    for dot, chain in ends:
+    first: Vector = {}
+    for dot, chain in ends.items():
         known = chain_at(dot)
         if known is not None and known != chain:
             raise contradiction(dot)
-        yield dot, chain
+        first[dot[0]] = min(dot[1], first.get(dot[0], dot[1]))
+    more: Vector = {}
+    for origin, seq in theirs.vector.items():
+        have = mine.vector.get(origin, 0)
+        if seq > have:
+            more[origin] = seq
+            if first[origin] < have and (origin, have) not in ends:
+                raise contradiction((origin, have))
+    return more
 
 
 def contradiction(dot: Dot) -> ContradictionError:

@@ -91,6 +91,7 @@ class Engine:
             durable,
             read=self.memtable.read,
             chain_at=log.chain_at,
+            pruned=lambda dot: dot[1] < log.pruned.get(dot[0], 0),
             hold_bytes_max=config.hold_bytes_max,
             siblings_max=config.siblings_max,
         )

@@ -3,12 +3,27 @@
 LMDB's map size is fixed while any transaction of the process is open, so every read holds a gate
 for as long as its (short) transaction lives, and growing takes the gate. Nobody keeps a read
 transaction: a long one would pin old pages and make the file grow for ever.
+
+Freed pages are used again, but the file never shrinks by itself. ``compact`` writes the live pages
+to a new file next to it and swaps the two by a rename: before the rename the old file is whole,
+after it the new one, and what a crash leaves beside them is removed at the next opening. The swap
+closes the environment, which makes table handles void: ``bind`` is called with the new ones while
+the gate is held, so handles have to be read inside a transaction's ``with``, never before.
+
+A reader may *pin* the view all readers get: then a large rewrite appears to them when they choose,
+not when it is committed. Meanwhile there is no compaction; growing renews the pin, which shows the
+same as before, for only the one writer grows the map and its transaction is not committed.
+
+Locks, in the order they are taken: ``_writing`` (one writer; compaction is one), ``_map`` (the map
+stays where it is: growing, copying and swapping exclude each other), ``_gate`` (readers).
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -19,37 +34,63 @@ import lmdb
 from kvnode.storage.interfaces import DiskFullError, StorageError, Usage
 
 MAGIC = 0xBEEFC0DE
+FORMAT = "kvnode 2"
+"""In the owner mark. 2: the log has a floor, its index counts bytes."""
 MAP_BYTES_START = 64 << 20
 """The file is sparse: what is not used takes no space."""
+COMPACT_BYTES_MIN = 64 << 20
+"""Smaller files are not worth compacting."""
 
 T = TypeVar("T")
+Tables = Mapping[str, Any]
+"""Table name -> LMDB's handle of it, "meta" included."""
 
 
 class Environment:
     """One LMDB environment; one writing thread at a time, readers from any thread."""
 
-    def __init__(self, path: Path, tables: tuple[str, ...], *, part: str, origin: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tables: tuple[str, ...],
+        *,
+        part: str,
+        origin: int,
+        bind: Callable[[Tables], None] = lambda _: None,
+    ) -> None:
         """Open it as this ``part`` ("log" or "state") of ``origin``'s, or create it so.
 
+        Args:
+            bind: gets the table handles, now and whenever compaction has made new ones.
+
         Raises:
-            StorageError: the file there is foreign, of another origin or part, truncated or
-                damaged; it is left untouched.
+            StorageError: the file there is foreign, of another origin, part or version, truncated
+                or damaged; it is left untouched.
         """
         self.path = path
-        file = path / "data.mdb"
+        self._names = tables
+        self._bind = bind
+        self._mark = b"%s %s %016x" % (FORMAT.encode(), part.encode(), origin)
+        self._writing, self._map, self._gate = Lock(), Lock(), Lock()
+        self._pinned: Any = None
+        self.tables: dict[str, Any] = {}
+        shutil.rmtree(self._beside, ignore_errors=True)
+        self._open()
+
+    def _open(self) -> None:
+        file = self.path / "data.mdb"
         if file.exists():
             _check_header(file)
         try:
             self._env = lmdb.open(
-                str(path),
+                str(self.path),
                 map_size=max(MAP_BYTES_START, file.stat().st_size if file.exists() else 0),
-                max_dbs=len(tables) + 1,
+                max_dbs=len(self._names) + 1,
                 max_readers=64,
                 metasync=True,
                 sync=True,
             )
-            info = self._env.info()
-            used = (info["last_pgno"] + 1) * self._env.stat()["psize"]
+            used = self._used_bytes()
             if file.stat().st_size < used:
                 self._env.close()
                 raise StorageError(
@@ -57,13 +98,12 @@ class Environment:
                     "Restore it, or start with an empty data directory and let peers fill it"
                 )
             self.meta = self._env.open_db(b"meta")
-            self._claim(b"kvnode 1 %s %016x" % (part.encode(), origin))
-            self.tables: dict[str, Any] = {
-                name: self._env.open_db(name.encode()) for name in tables
-            }
+            self._claim(self._mark)
+            self.tables = {name: self._env.open_db(name.encode()) for name in self._names}
+            self.tables["meta"] = self.meta
         except lmdb.Error as error:
             raise StorageError(f"{file} cannot be opened: {error}") from error
-        self._gate = Lock()
+        self._bind(self.tables)
 
     def _claim(self, mark: bytes) -> None:
         """Mark the environment as ours, unless it is marked; nothing else is created before."""
@@ -74,48 +114,174 @@ class Environment:
                 txn.put(b"owner", mark, db=self.meta)
         elif found != mark:
             self._env.close()
+            theirs = found.rsplit(b" ", 2)[0].decode(errors="replace")
+            if theirs != FORMAT:
+                raise StorageError(
+                    f"{self.path} has the format {theirs!r}, this version needs {FORMAT!r}: run "
+                    "the version that wrote it, or start with an empty data directory and let "
+                    "peers fill it"
+                )
             raise StorageError(
                 f"{self.path} belongs to another node, or is another part of this one: "
                 "directories were mixed up"
             )
 
     @contextmanager
-    def read(self) -> Iterator[Any]:
-        """A read transaction, to be left soon."""
-        with self._gate, self._env.begin(buffers=False) as txn:
-            yield txn
+    def read(self, *, buffers: bool = False) -> Iterator[Any]:
+        """A read transaction, to be left soon. With ``buffers`` keys and values are views."""
+        with self._gate:
+            if self._pinned is not None:
+                assert not buffers, "views of a pinned state"
+                yield self._pinned
+            else:
+                with self._begin(buffers=buffers) as txn:
+                    yield txn
 
-    def write(self, change: Callable[[Any], T]) -> T:
+    def pin(self) -> None:
+        """Let all readers see what is here now, until ``unpin``."""
+        with self._gate:
+            assert self._pinned is None, "pinned already"
+            self._pinned = self._begin()
+
+    def unpin(self) -> None:
+        """Let readers see what was written since ``pin``."""
+        with self._gate:
+            self._pinned.abort()
+            self._pinned = None
+
+    def write(self, change: Callable[[Any], T], *, buffers: bool = False) -> T:
         """Run ``change`` in one synced write transaction; the map grows until it fits.
 
         Raises:
             DiskFullError: nothing was written.
             lmdb.Error: anything else; what is on disk is then unknown, so stop.
         """
-        while True:
-            try:
-                with self._env.begin(write=True) as txn:
-                    return change(txn)
-            except lmdb.MapFullError:
+        with self._writing:
+            while True:
+                try:
+                    with self._begin(write=True, buffers=buffers) as txn:
+                        return change(txn)
+                except lmdb.MapFullError:
+                    self._grow()
+                except lmdb.DiskError as error:
+                    raise DiskFullError(f"no room to write {self.path}: {error}") from error
+
+    def rewrite(self, change: Callable[[Any, Any], T], room: int) -> T:
+        """Like ``write`` for a change of many pages; it also gets a view of what was before.
+
+        Args:
+            room: bytes it will take, about: the map grows before it, not half way.
+        """
+        with self._writing:
+            while self._env.info()["map_size"] < self._used_bytes() + room:
                 self._grow()
-            except lmdb.DiskError as error:
-                raise DiskFullError(f"no room to write {self.path}: {error}") from error
+            while True:
+                try:
+                    with self._begin() as before, self._begin(write=True) as txn:
+                        return change(before, txn)
+                except lmdb.MapFullError:
+                    self._grow()
+                except lmdb.DiskError as error:
+                    raise DiskFullError(f"no room to write {self.path}: {error}") from error
 
     def usage(self, table: str) -> Usage:
-        """Bytes used and mapped, and records in one table."""
+        """Bytes used and mapped, and what one table has of them."""
         with self.read() as txn:
-            records: int = txn.stat(self.tables[table])["entries"]
-            info = self._env.info()
-            used = (info["last_pgno"] + 1) * self._env.stat()["psize"]
-        return Usage(used, info["map_size"], records)
+            stat = txn.stat(self.tables[table])
+            return Usage(
+                used_bytes=self._live_bytes(txn),
+                map_bytes=self._env.info()["map_size"],
+                records=stat["entries"],
+                file_bytes=self._used_bytes(),
+                records_bytes=_pages(stat) * stat["psize"],
+            )
+
+    def copy(self, target: Path) -> None:
+        """Write the live pages as of now to the empty folder ``target``, synced.
+
+        Reads and writes go on, except that a write which needs a larger map waits.
+
+        Raises:
+            DiskFullError: no room there.
+        """
+        with self._map:
+            try:
+                self._env.copy(str(target), compact=True)
+            except lmdb.Error as error:
+                raise DiskFullError(f"no room to copy {self.path}: {error}") from error
+        _sync(target / "data.mdb")
+        _sync(target)
+
+    def compact(self) -> None:
+        """Give the space of free pages back to the disk; see the module. Reads wait for the swap.
+
+        Raises:
+            DiskFullError: no room for the copy; nothing has changed.
+        """
+        assert self._pinned is None, "compaction of a pinned state"
+        with self._writing:
+            shutil.rmtree(self._beside, ignore_errors=True)
+            try:
+                self._copy_beside()
+                with self._map, self._gate:
+                    self._env.close()
+                    (self._beside / "data.mdb").rename(self.path / "data.mdb")
+                    _sync(self.path)
+                    self._open()
+            finally:
+                shutil.rmtree(self._beside, ignore_errors=True)
+
+    def _copy_beside(self) -> None:
+        try:
+            self._beside.mkdir()
+            self.copy(self._beside)
+        except OSError as error:
+            raise DiskFullError(f"no room to compact {self.path}: {error.strerror}") from error
+
+    def compact_if_wasteful(self) -> bool:
+        """Compact a large file that is mostly free pages; False if not, or if there is no room."""
+        with self.read() as txn:
+            file_bytes, live_bytes = self._used_bytes(), self._live_bytes(txn)
+        if file_bytes <= COMPACT_BYTES_MIN or 2 * live_bytes >= file_bytes:
+            return False
+        try:
+            self.compact()
+        except DiskFullError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
         self._env.close()
 
+    @property
+    def _beside(self) -> Path:
+        return self.path / "compact"
+
+    def _begin(self, **options: Any) -> Any:
+        return lmdb.Transaction(self._env, **options)
+
     def _grow(self) -> None:
-        with self._gate:
+        with self._map, self._gate:
+            pinned = self._pinned is not None
+            if pinned:
+                self._pinned.abort()
             self._env.set_mapsize(self._env.info()["map_size"] * 2)
+            self._pinned = self._begin() if pinned else None
+
+    def _used_bytes(self) -> int:
+        """Bytes of the file that pages were ever used in."""
+        pages: int = self._env.info()["last_pgno"] + 1
+        return pages * int(self._env.stat()["psize"])
+
+    def _live_bytes(self, txn: Any) -> int:
+        main = self._env.stat()
+        pages = sum(_pages(txn.stat(table)) for table in self.tables.values())
+        return int((2 + _pages(main) + pages) * main["psize"])
+
+
+def _pages(stat: Any) -> int:
+    return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
 
 
 def _check_header(file: Path) -> None:
@@ -125,3 +291,11 @@ def _check_header(file: Path) -> None:
         raise StorageError(
             f"{file} is not an LMDB file: it is foreign or damaged and was not touched"
         )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

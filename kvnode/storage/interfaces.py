@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -21,12 +21,47 @@ class DiskFullError(Exception):
     """No room for this write; nothing of it was kept, and what was there is unharmed."""
 
 
+class BelowFloor(Exception):
+    """The log was asked for blocks that it no longer has: who asks needs a snapshot."""
+
+    def __init__(self, origin: int, seq: int, floor: int) -> None:
+        super().__init__(
+            f"blocks of {origin:016x} up to {floor} are no longer in the log, "
+            f"it was asked for those behind {seq}"
+        )
+        self.origin = origin
+        self.seq = seq
+        self.floor = floor
+
+
 class Usage(NamedTuple):
-    """Bytes of an environment: used by live pages, and of the map they are in."""
+    """Bytes of an environment. Free pages are in ``file_bytes`` and not in ``used_bytes``."""
 
     used_bytes: int
+    """Of live pages, all tables."""
     map_bytes: int
     records: int
+    """Blocks of a log, keys of a state."""
+    file_bytes: int
+    records_bytes: int
+    """Of live pages, the records' table alone."""
+
+
+class Behind(NamedTuple):
+    """What a vector lacks of the blocks in a log."""
+
+    bytes: int
+    oldest_wall_ms: int | None
+    """When the oldest of them was written, by its origin's clock; None if nothing is lacking."""
+
+
+class Head(NamedTuple):
+    """One block of a log, seen from outside."""
+
+    arrival: int
+    end: Dot
+    bytes: int
+    wall_ms: int
 
 
 @dataclass(slots=True)
@@ -47,29 +82,95 @@ class Checkpoint:
 
 
 class Log(Protocol):
-    """Blocks in local arrival order, numbered from 1."""
+    """Blocks in local arrival order, numbered from 1, and an index of where blocks end.
+
+    Blocks leave from the front (``cut``). What has left is told by ``floor``; its index rows, which
+    say which chain value a block that ended there had, stay until ``prune``. Invariants: (1) the
+    blocks kept are first_arrival .. last_arrival without a hole; (2) every block kept has its index
+    row; (3) a block that was cut ends at or below the floor of its origin; (4) an index row that
+    was pruned is below ``pruned`` of its origin. What changes the log comes from one thread.
+    """
 
     @property
-    def first_arrival(self) -> int: ...
+    def first_arrival(self) -> int:
+        """Arrival number of the oldest block kept, or of the next one if none is."""
+        ...
+
     @property
     def last_arrival(self) -> int: ...
+    @property
+    def floor(self) -> Vector:
+        """origin -> seq: blocks that end at or below are not, or not all, here."""
+        ...
+
+    @property
+    def pruned(self) -> Vector:
+        """origin -> seq: whether a block ended at a lower one may be unknown here."""
+        ...
+
     def append(self, blocks: Sequence[Block]) -> None:
         """Keep the blocks, in order; they are on disk when it returns (DiskFullError)."""
         ...
 
     def replay(self, after: int) -> Iterator[tuple[int, bytes]]:
-        """(arrival, block) of everything behind ``after``."""
+        """(arrival, block) of everything behind ``after`` (StorageError if that was cut)."""
+        ...
+
+    def heads(self, after: int, limit: int) -> list[Head]:
+        """Up to ``limit`` of the blocks behind ``after``, without reading what is in them."""
         ...
 
     def chain_at(self, dot: Dot) -> bytes | None:
-        """Chain value of the block that ends at ``dot``, if there is one."""
+        """Chain value of the block that ends at ``dot``, if one does and that is still known."""
+        ...
+
+    def ends(self, after: Vector) -> Iterator[tuple[Dot, bytes]]:
+        """(end of a block, its chain value) where seq >= ``after.get(origin, 0)``, sorted."""
         ...
 
     def lacking(self, vector: Vector, bytes_max: int) -> tuple[list[bytes], bool]:
         """The first blocks, in arrival order, that ``vector`` lacks, and whether that is all.
 
-        At least one block if there is any, then up to ``bytes_max``.
+        At least one block if there is any, then up to ``bytes_max``. Raises BelowFloor rather than
+        leave anything out.
         """
+        ...
+
+    def behind(self, vector: Vector) -> Behind:
+        """How much of what is here ``vector`` lacks, at a cost per origin, not per block."""
+        ...
+
+    def cut(self, arrival: int) -> int:
+        """Remove blocks with numbers <= ``arrival``; returns the new ``first_arrival``.
+
+        A bounded number per call, oldest first, in one transaction with the floor.
+        """
+        ...
+
+    def prune(self, stable: Vector) -> int:
+        """Forget where cut blocks below ``stable[origin]`` ended; returns how many rows went.
+
+        A bounded number per call. A block not received yet can only depend on what is at or above
+        the stable vector, so nothing asks for these again, except for old blocks sent twice.
+        """
+        ...
+
+    def adopt(self, floor: Vector, ends: Iterable[tuple[Dot, bytes]]) -> None:
+        """Take over from a snapshot what replaces the blocks it stands for, in one transaction.
+
+        The floor rises to the maximum of both; rows that are here already stay as they are.
+
+        Raises:
+            ValueError: a row above the floor, where blocks are to come.
+        """
+        ...
+
+    def get_record(self, name: bytes) -> bytes | None:
+        """A small record kept beside the log."""
+        ...
+
+    def put_record(self, name: bytes, value: bytes) -> None:
+        """Keep it, synced."""
         ...
 
     def usage(self) -> Usage: ...

@@ -7,68 +7,158 @@ node by dropping everything but these two objects, or by making the next write f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from kvnode.core.block import Block, decode_block
+from kvnode.core.block import Block
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.requests import Remembered
-from kvnode.storage.interfaces import Checkpoint, DiskFullError, Usage
+from kvnode.storage.bounds import adopted_pruned, adopted_rows
+from kvnode.storage.interfaces import (
+    Behind,
+    BelowFloor,
+    Checkpoint,
+    DiskFullError,
+    Head,
+    StorageError,
+    Usage,
+)
 from kvnode.storage.state import decode_meta, encode_meta
 
 
-class MemoryLog:
-    """``interfaces.Log`` over a list."""
+class End(NamedTuple):
+    """An index row of the log."""
 
-    first_arrival = 1
+    arrival: int
+    chain: bytes
+
+
+class MemoryLog:
+    """``interfaces.Log`` over a dict."""
 
     def __init__(self) -> None:
         self.full = False
         """While set, appends fail with DiskFullError."""
-        self._blocks: list[bytes] = []
-        self._chains: dict[Dot, bytes] = {}
+        self.floor: Vector = {}
+        self.pruned: Vector = {}
+        self.first_arrival = 1
+        self._blocks: dict[int, tuple[Head, bytes]] = {}
+        self._ends: dict[Dot, End] = {}
+        self._records: dict[bytes, bytes] = {}
 
     @property
     def last_arrival(self) -> int:
-        """Arrival number of the newest block, 0 if there is none."""
-        return len(self._blocks)
+        """Arrival number of the newest block, 0 if there never was one."""
+        return self.first_arrival + len(self._blocks) - 1
 
     def append(self, blocks: Sequence[Block]) -> None:
         """Keep the blocks in order."""
         if self.full:
             raise DiskFullError("no room in the memory log")
         for block in blocks:
-            self._blocks.append(block.raw)
-            self._chains[block.end] = block.chain
+            arrival = self.last_arrival + 1
+            head = Head(arrival, block.end, len(block.raw), block.wall_ms)
+            self._blocks[arrival] = head, block.raw
+            self._ends[block.end] = End(arrival, block.chain)
 
     def replay(self, after: int) -> Iterator[tuple[int, bytes]]:
         """(arrival, block) of everything behind ``after``."""
-        yield from enumerate(self._blocks[after:], after + 1)
+        if after + 1 < self.first_arrival:
+            raise StorageError(f"memory log: block {after + 1} has left the log")
+        for arrival in range(after + 1, self.last_arrival + 1):
+            yield arrival, self._blocks[arrival][1]
+
+    def heads(self, after: int, limit: int) -> list[Head]:
+        """Up to ``limit`` of the blocks behind ``after``."""
+        arrivals = range(max(after + 1, self.first_arrival), self.last_arrival + 1)
+        return [self._blocks[arrival][0] for arrival in arrivals[:limit]]
 
     def chain_at(self, dot: Dot) -> bytes | None:
         """Chain value of the block that ends at ``dot``."""
-        return self._chains.get(dot)
+        end = self._ends.get(dot)
+        return end.chain if end else None
+
+    def ends(self, after: Vector) -> Iterator[tuple[Dot, bytes]]:
+        """(end, chain value) of all rows at or behind ``after``, sorted."""
+        for dot, end in sorted(self._ends.items()):
+            if dot[1] >= after.get(dot[0], 0):
+                yield dot, end.chain
 
     def lacking(self, vector: Vector, bytes_max: int) -> tuple[list[bytes], bool]:
         """The first blocks, in arrival order, that ``vector`` lacks, and whether that is all."""
+        for origin, floor in self.floor.items():
+            if vector.get(origin, 0) < floor:
+                raise BelowFloor(origin, vector.get(origin, 0), floor)
         out: list[bytes] = []
         size = 0
-        for raw in self._blocks:
-            block = decode_block(raw)
-            if block.last_seq > vector.get(block.origin, 0):
-                if out and size + len(raw) > bytes_max:
-                    return out, False
-                out.append(raw)
-                size += len(raw)
+        for _, raw in self._lacked(vector):
+            if out and size + len(raw) > bytes_max:
+                return out, False
+            out.append(raw)
+            size += len(raw)
         return out, True
+
+    def behind(self, vector: Vector) -> Behind:
+        """How much of what is here ``vector`` lacks."""
+        have = {**vector, **{o: max(vector.get(o, 0), seq) for o, seq in self.floor.items()}}
+        heads = [head for head, _ in self._lacked(have)]
+        firsts = {head.end[0]: head.wall_ms for head in reversed(heads)}
+        return Behind(sum(head.bytes for head in heads), min(firsts.values(), default=None))
+
+    def cut(self, arrival: int) -> int:
+        """Remove blocks up to ``arrival``."""
+        floor = dict(self.floor)
+        while self._blocks and self.first_arrival <= arrival:
+            (origin, seq) = self._blocks.pop(self.first_arrival)[0].end
+            floor[origin] = max(floor.get(origin, 0), seq)
+            self.first_arrival += 1
+        self.floor = floor
+        return self.first_arrival
+
+    def prune(self, stable: Vector) -> int:
+        """Remove index rows below ``stable`` whose blocks are cut."""
+        pruned = dict(self.pruned)
+        gone = [
+            dot
+            for dot, end in self._ends.items()
+            if dot[1] < stable.get(dot[0], 0) and end.arrival < self.first_arrival
+        ]
+        for dot in gone:
+            pruned[dot[0]] = max(pruned.get(dot[0], 0), dot[1] + 1)
+            del self._ends[dot]
+        self.pruned = pruned
+        return len(gone)
+
+    def adopt(self, floor: Vector, ends: Iterable[tuple[Dot, bytes]]) -> None:
+        """Raise the floor and add the rows of a snapshot."""
+        merged, rows = adopted_rows(self.floor, floor, ends)
+        tails = dict(sorted(self._ends))
+        self.pruned = adopted_pruned(self.pruned, merged, rows, tails)
+        self.floor = merged
+        for dot, chain in rows:
+            self._ends.setdefault(dot, End(0, chain))
+
+    def get_record(self, name: bytes) -> bytes | None:
+        """The record of that name."""
+        return self._records.get(name)
+
+    def put_record(self, name: bytes, value: bytes) -> None:
+        """Keep the record."""
+        self._records[name] = value
 
     def usage(self) -> Usage:
         """Bytes and blocks kept."""
-        size = sum(map(len, self._blocks))
-        return Usage(size, size, len(self._blocks))
+        size = sum(head.bytes for head, _ in self._blocks.values())
+        return Usage(size, size, len(self._blocks), size, size)
 
     def close(self) -> None:
         """Nothing to close: the contents stay for the next opening."""
+
+    def _lacked(self, vector: Vector) -> Iterator[tuple[Head, bytes]]:
+        for head, raw in self._blocks.values():
+            if head.end[1] > vector.get(head.end[0], 0):
+                yield head, raw
 
 
 class MemoryState:
@@ -122,7 +212,7 @@ class MemoryState:
     def usage(self) -> Usage:
         """Bytes and keys kept."""
         size = sum(len(key) + len(raw) for key, raw in self._entries.items())
-        return Usage(size, size, len(self._entries))
+        return Usage(size, size, len(self._entries), size, size)
 
     def close(self) -> None:
         """Nothing to close: the contents stay for the next opening."""

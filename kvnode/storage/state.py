@@ -12,6 +12,7 @@ Tables:
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -22,7 +23,8 @@ from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
-from kvnode.storage.environment import Environment
+from kvnode.core.snapshot import Row
+from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
 
 TABLES = ("entries", "conflicts", "requests")
@@ -35,11 +37,15 @@ class LmdbState:
 
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
-        self._env = Environment(path, TABLES, part="state", origin=origin)
-        self._entries = self._env.tables["entries"]
-        self._conflicts = self._env.tables["conflicts"]
-        self._requests = self._env.tables["requests"]
-        self._meta = self._env.meta
+        self._env = Environment(path, TABLES, part="state", origin=origin, bind=self._bind)
+
+    def _bind(self, tables: Tables) -> None:
+        """Take the table handles: compaction makes new ones, so use them inside transactions."""
+        self._tables = tables
+        self._entries = tables["entries"]
+        self._conflicts = tables["conflicts"]
+        self._requests = tables["requests"]
+        self._meta = tables["meta"]
 
     def load(self, window: int) -> Checkpoint | None:
         """The last checkpoint without its entries, None if none was saved yet."""
@@ -68,8 +74,10 @@ class LmdbState:
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end, of all or of those in conflict."""
         found: list[bytes] = []
-        table = self._conflicts if conflicts else self._entries
-        with self._env.read() as txn, txn.cursor(table) as cursor:
+        with (
+            self._env.read() as txn,
+            txn.cursor(self._conflicts if conflicts else self._entries) as cursor,
+        ):
             more = cursor.set_range(start) if start else cursor.first()
             while more and len(found) < limit:
                 key = cursor.key()
@@ -80,7 +88,7 @@ class LmdbState:
         return found
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint, synced."""
+        """Write the checkpoint, synced; then compact a file that has become mostly free pages."""
         rows = [
             (key, encode_entry(entry) if entry else None, in_conflict(entry))
             for key, entry in sorted(checkpoint.entries.items())
@@ -109,6 +117,68 @@ class LmdbState:
             txn.put(b"checkpoint", meta, db=self._meta)
 
         self._env.write(change)
+        self._env.compact_if_wasteful()
+
+    def replace(
+        self,
+        changes: Callable[[Iterator[Row]], Iterator[tuple[bytes, Entry]]],
+        checkpoint: Checkpoint,
+        room: int,
+    ) -> None:
+        """Change many entries together with the checkpoint, in one synced transaction.
+
+        Args:
+            changes: gets all rows as they are, in key order, and tells what changes, ascending.
+            checkpoint: its ``requests`` are all that are remembered.
+            room: bytes it will take, about.
+        """
+
+        def change(before: Any, txn: Any) -> None:
+            with before.cursor(self._entries) as cursor:
+                for key, entry in changes(iter(cursor)):
+                    self._put(txn, key, entry)
+            self._put_requests(txn, checkpoint)
+
+        self._env.rewrite(change, room)
+
+    def adopt(
+        self,
+        tables: Mapping[str, Callable[[], Iterable[list[bytes]]]],
+        checkpoint: Checkpoint,
+        room: int,
+    ) -> None:
+        """Take the rows of another replica as they are instead of what is here, in one transaction.
+
+        Args:
+            tables: its tables except ``requests``, as ``[key, value, key, value, ...]``, ascending;
+                called again if the map turned out to be too small.
+            checkpoint: its ``requests`` are all that are remembered.
+            room: bytes it will take, about.
+        """
+
+        def change(_: Any, txn: Any) -> None:
+            for name, chunks in tables.items():
+                table = self._tables[name]
+                txn.drop(table, delete=False)
+                with txn.cursor(table) as cursor:
+                    for flat in chunks():
+                        rows = iter(flat)
+                        cursor.putmulti(zip(rows, rows, strict=True), append=True)
+            self._put_requests(txn, checkpoint)
+
+        self._env.rewrite(change, room)
+
+    def copy(self, target: Path) -> None:
+        """Write a compacted copy to the empty folder ``target``; DiskFullError."""
+        self._env.copy(target)
+
+    def pin(self) -> None:
+        """Let readers see what is here now, until ``unpin``."""
+        self._env.pin()
+
+    def unpin(self) -> None:
+        """Let readers see what was written since ``pin``."""
+        self._env.unpin()
 
     def usage(self) -> Usage:
         """Bytes in use and mapped, keys kept."""
@@ -117,6 +187,23 @@ class LmdbState:
     def close(self) -> None:
         """Close the store."""
         self._env.close()
+
+    def _put(self, txn: Any, key: bytes, entry: Entry) -> None:
+        if entry:
+            txn.put(key, encode_entry(entry), db=self._entries)
+        else:
+            txn.delete(key, db=self._entries)
+        if in_conflict(entry):
+            txn.put(key, b"", db=self._conflicts)
+        else:
+            txn.delete(key, db=self._conflicts)
+
+    def _put_requests(self, txn: Any, checkpoint: Checkpoint) -> None:
+        txn.drop(self._requests, delete=False)
+        for request_id, known in checkpoint.requests:
+            value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
+            txn.put(known.number.to_bytes(8, "big"), value, db=self._requests, append=True)
+        txn.put(b"checkpoint", encode_meta(checkpoint), db=self._meta)
 
 
 def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:

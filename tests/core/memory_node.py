@@ -56,6 +56,7 @@ class MemoryNode:
             durable,
             read=self.memtable.read,
             chain_at=self.log.chain_at,
+            pruned=lambda dot: dot[1] < self.log.pruned.get(dot[0], 0),
             hold_bytes_max=self._hold_bytes_max,
             siblings_max=self._siblings_max,
         )

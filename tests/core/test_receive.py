@@ -246,3 +246,19 @@ def test_a_wish_to_receive_nothing_logs_nothing() -> None:
     assert node.receive([]) == []
     node.write(Increment(b"c", 1))
     assert node.log.last_arrival == 1
+
+
+def test_an_old_block_whose_record_was_given_up_is_seen() -> None:
+    """Its chain value is no longer known; a known one that differs is a fork all the same."""
+    here, there = MemoryNode(1), MemoryNode(2)
+    for number in range(4):
+        there.write(Put(b"k", b"%d" % number))
+    raws = [raw for _, raw in there.log.replay(0)]
+    here.receive(raws)
+    here.log.cut(4)
+    assert here.log.prune({2: 3}) == 2
+    assert here.receive(raws) == [Verdict.SEEN] * 4
+    impostor = MemoryNode(2)
+    for _ in range(3):
+        impostor.write(Put(b"k", b"another"))
+    assert here.receive([impostor.last_block.raw]) == [Verdict.FORK]

@@ -1,0 +1,263 @@
+"""Catching up by a snapshot, when no log holds what is missing.
+
+A node needs one when every connected peer that has more has cut what this node lacks from its log;
+and a node that has nothing yet takes one when the log would be longer than what it tells about. It
+is fetched from one peer, the most advanced, staged (``storage/incoming.py``) and merged
+(``storage/merging.py``). What the log behind it brings is pulled afterwards as always.
+
+**While it is being staged the node works as usual**: it takes writes, receives and pulls what it
+can, and collects. That is safe because nothing staged is visible, and because the merge is a join
+of two states with their vectors, whatever they have become by then: writes that came here
+meanwhile are not covered by the snapshot's vector, so their absence there says nothing, and what
+was collected here is absent and covered, so the snapshot's copy of it goes. A snapshot never gets
+too old to be merged; it only covers less.
+
+**The merge itself is a barrier.** The round that runs is finished, client writes and blocks are
+refused (RESYNCING), what is in memory goes into a checkpoint. Then a thread rewrites the state in
+one transaction while readers are served from what was before; when it is durable the event loop
+takes the new state and vector up in one step, so that no reader, peer or session token sees a
+vector without its entries or entries without their vector, or half a batch (trap 13).
+
+A crash before the commit leaves the state as it was and what is staged to go on with; after it, a
+merge that is done and is done again without effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+
+from kvnode.core.dots import Vector, missing_ops
+from kvnode.core.errors import Reason, Refused, StateError
+from kvnode.core.snapshot import START, Chunk, ContradictionError, Lost
+from kvnode.node.engine import Engine
+from kvnode.node.peers import Peer
+from kvnode.node.replicator import ALL, Replicator
+from kvnode.rpc.link import LinkError
+from kvnode.rpc.snapshot_codec import Offer
+from kvnode.storage.incoming import Incoming, Source
+from kvnode.storage.interfaces import Checkpoint, DiskFullError
+from kvnode.storage.merging import merge_snapshot
+from kvnode.storage.state import LmdbState
+
+logger = logging.getLogger(__name__)
+TOLD_EVERY_S = 5.0
+RESYNCING = Refused(
+    Reason.RESYNCING,
+    "this node is merging a snapshot of another one and takes no writes for the moment: use "
+    "another node, or try again in a few seconds",
+)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Of the snapshot being fetched or merged."""
+
+    state: str
+    """"requested", "receiving" or "merging"."""
+    peer: str
+
+
+class Resync:
+    """Decides about, fetches and merges snapshots; one at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        replicator: Replicator,
+        state: LmdbState,
+        incoming: Incoming,
+        *,
+        lost: Lost,
+    ) -> None:
+        """``lost`` is told, in a thread, of register values that a merge drops."""
+        self.progress: Progress | None = None
+        self.incoming = incoming
+        self._engine = engine
+        self._replicator = replicator
+        self._state = state
+        self._lost = lost
+        self._task: asyncio.Task[None] | None = None
+        self._instead = False
+        """Whether the one that runs stands in for pulls."""
+        self._not_before = 0.0
+        self._told = 0.0
+
+    def look(self) -> bool:
+        """Start what is needed; whether pulls should wait for it. Called each round."""
+        if self._task is not None:
+            return self._instead or self._engine.paused
+        if self._replicator.closing or time.monotonic() < self._not_before:
+            return False
+        peer = self._choose()
+        if peer is not None:
+            self._instead = not self._engine.vector
+            self._task = asyncio.create_task(self._run(peer), name=f"snapshot of {peer.name}")
+            self._task.add_done_callback(self._ended)
+        return self._instead and self._task is not None
+
+    async def close(self) -> None:
+        """Give up a transfer; a merge that runs is finished first."""
+        if self._task is None:
+            return
+        if not self._engine.paused:
+            self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await self._task
+        await asyncio.to_thread(self.incoming.close)
+
+    # ---- when
+
+    def _choose(self) -> Peer | None:
+        """Whose snapshot is needed, if one is."""
+        durable = self._engine.replica.durable
+        have = durable.vector | dict.fromkeys(durable.forks, ALL)
+        ahead = [
+            peer
+            for peer in self._replicator.peers.values()
+            if peer.state == "connected" and peer.missing(have, now=True)
+        ]
+        if not ahead:
+            return None
+        source = self.incoming.source
+        advanced = max(ahead, key=lambda peer: missing_ops(have, peer.vector))
+        staged = [peer for peer in ahead if source and peer.origin == source.peer]
+        most = (staged or [advanced])[0]
+        if all(peer.is_below_floor(have) for peer in ahead):
+            return most
+        instead_ops = self._engine.config.snapshot_instead_of_log_ops
+        if not have and missing_ops(have, most.vector) > instead_ops:
+            return most
+        return None
+
+    # ---- fetching
+
+    async def _run(self, peer: Peer) -> None:
+        retry_s = self._engine.config.snapshot_retry_s
+        self._not_before = time.monotonic() + retry_s
+        try:
+            await self._fetch(peer)
+            await self._merge(peer)
+            self._not_before = 0.0
+        except LinkError as error:
+            logger.warning("snapshot of %s interrupted: %s", peer.name, error)
+            if error.refused:
+                await asyncio.to_thread(self.incoming.discard)
+        except (StateError, DiskFullError) as error:
+            logger.error("snapshot of %s given up: %s", peer.name, error)
+            await asyncio.to_thread(self.incoming.discard)
+            self._not_before = time.monotonic() + retry_s
+        except ContradictionError as error:
+            logger.error("snapshot of %s refused: %s", peer.name, error)
+            await asyncio.to_thread(self.incoming.discard)
+            self._engine.contradict(error.origin, str(error))
+        finally:
+            self.progress = None
+
+    async def _fetch(self, peer: Peer) -> None:
+        """Stage the peer's snapshot, going on with what is staged of it already."""
+        incoming, config = self.incoming, self._engine.config
+        if incoming.source is not None and incoming.source.peer != peer.origin:
+            await asyncio.to_thread(incoming.discard)
+        link = self._replicator.link_to(peer)
+        self.progress = Progress("requested", peer.name)
+        while incoming.source is None or not incoming.source.complete:
+            snapshot = incoming.source.snapshot if incoming.source else b""
+            parts = link.fetch(
+                self._replicator.hello,
+                snapshot,
+                incoming.position if snapshot else START,
+                config.pull_bytes,
+                config.peer_timeout_ms / 1000,
+            )
+            before = incoming.position
+            async with contextlib.aclosing(parts):
+                async for part in parts:
+                    if part.offer is not None and part.chunk is not None:
+                        await self._stage(peer, part.offer, part.chunk, last=part.last)
+            if incoming.position == before:
+                raise LinkError(f"{peer.name} sent nothing of its snapshot")
+
+    async def _stage(self, peer: Peer, offer: Offer, chunk: Chunk, *, last: bool) -> None:
+        incoming = self.incoming
+        if incoming.source is None:
+            now_ms = time.time_ns() // 1_000_000
+            source = Source(
+                peer.origin,
+                offer.snapshot,
+                offer.keys_total,
+                offer.bytes_total,
+                started_ms=now_ms,
+            )
+            await asyncio.to_thread(incoming.begin, source)
+            logger.info("snapshot of %s: about %d keys to come", peer.name, offer.keys_total)
+        assert incoming.source is not None
+        if offer.snapshot != incoming.source.snapshot:
+            raise LinkError(f"{peer.name} sent another snapshot than asked for", refused=True)
+        await asyncio.to_thread(incoming.add, chunk, last=last)
+        self.progress = Progress("receiving", peer.name)
+        if last or time.monotonic() - self._told > TOLD_EVERY_S:
+            self._told = time.monotonic()
+            source = incoming.source
+            logger.info(
+                "snapshot of %s: %d of about %d keys, %d bytes",
+                peer.name,
+                source.keys,
+                source.keys_total,
+                source.bytes,
+            )
+
+    # ---- merging
+
+    async def _merge(self, peer: Peer) -> None:
+        engine, started = self._engine, time.monotonic()
+        self.progress = Progress("merging", peer.name)
+        await engine.pause(RESYNCING)
+        try:
+            await engine.checkpoints.flush()
+            if len(engine.memtable):
+                raise DiskFullError("no room for the checkpoint before the merge")
+            before = engine.vector
+            self._state.pin()
+            try:
+                saved = await engine.checkpoints.run(self._merged)
+            finally:
+                # One step of the event loop: readers see the new state, and its vector.
+                self._state.unpin()
+            engine.reload(saved)
+        finally:
+            engine.resume()
+        await asyncio.to_thread(self.incoming.discard)
+        logger.info(
+            "the snapshot of %s is merged: %d operations came with it, %.1f s without writes",
+            peer.name,
+            missing_ops(before, engine.vector),
+            time.monotonic() - started,
+        )
+        self._replicator.look_again()
+
+    def _merged(self) -> Checkpoint:
+        engine = self._engine
+        mine = Checkpoint(
+            engine.applied_arrival, engine.replica.durable, dict(engine.names), {}, []
+        )
+        return merge_snapshot(
+            self.incoming,
+            engine.log,
+            self._state,
+            mine,
+            own_origin=engine.replica.origin,
+            window=engine.config.requests_remembered,
+            lost=self._lost,
+        )
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._instead = False
+        self._replicator.look_again()
+        if not task.cancelled() and task.exception() is not None:
+            # Not one of the errors above: what is on disk may be half known.
+            self._engine.on_failure(task.exception() or AssertionError())

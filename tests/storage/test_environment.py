@@ -1,0 +1,213 @@
+"""Compaction: the file shrinks, and a crash at any point leaves a whole one."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+
+from kvnode.core.entry import Entry
+from kvnode.core.operations import Put
+from kvnode.storage import environment
+from kvnode.storage.environment import Environment
+from kvnode.storage.interfaces import DiskFullError, StorageError
+from kvnode.storage.log import LmdbLog
+from kvnode.storage.state import LmdbState
+from tests.core.memory_node import MemoryNode
+from tests.storage.stores import ORIGIN
+from tests.storage.test_state import checkpoint
+
+
+def opened(path: Path) -> Environment:
+    return Environment(path, ("rows",), part="state", origin=1)
+
+
+def fill(env: Environment, rows: int) -> None:
+    def change(txn: Any) -> None:
+        for number in range(rows):
+            txn.put(b"%06d" % number, bytes(1000), db=env.tables["rows"])
+
+    env.write(change)
+
+
+def thin_out(env: Environment, keep: int) -> None:
+    def change(txn: Any) -> None:
+        with txn.cursor(env.tables["rows"]) as cursor:
+            found = cursor.set_range(b"%06d" % keep)
+            while found:
+                found = cursor.delete()
+
+    env.write(change)
+
+
+def rows(env: Environment) -> int:
+    with env.read() as txn:
+        return int(txn.stat(env.tables["rows"])["entries"])
+
+
+def test_freed_pages_are_no_longer_used_bytes_and_compaction_returns_them(tmp_path: Path) -> None:
+    env = opened(tmp_path)
+    fill(env, 4000)
+    full = env.usage("rows")
+    thin_out(env, 100)
+    thin = env.usage("rows")
+    assert thin.used_bytes < full.used_bytes / 10
+    assert thin.file_bytes >= full.file_bytes
+    env.compact()
+    small = env.usage("rows")
+    assert small.file_bytes < full.file_bytes / 10
+    assert (tmp_path / "data.mdb").stat().st_size < full.file_bytes / 10
+    assert small.records == 100
+    fill(env, 200)
+    assert rows(env) == 200
+    env.close()
+    env = opened(tmp_path)
+    assert rows(env) == 200
+    env.close()
+
+
+@pytest.mark.parametrize("step", ["copied", "renamed"])
+def test_a_crash_during_compaction_leaves_a_whole_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    env = opened(tmp_path)
+    fill(env, 500)
+    thin_out(env, 40)
+
+    class Dies(Exception):
+        pass
+
+    rename = Path.rename
+
+    def dying_rename(source: Path, target: Path) -> None:
+        if step == "renamed":
+            rename(source, target)
+        raise Dies
+
+    monkeypatch.setattr(Path, "rename", dying_rename)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(Dies):
+        env.compact()
+    monkeypatch.undo()
+    assert (tmp_path / "compact").exists(), "what a crash leaves"
+    env = opened(tmp_path)
+    assert rows(env) == 40
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data.mdb", "lock.mdb"]
+    env.close()
+
+
+def test_no_room_for_the_copy_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 21: compaction is a convenience, it must never stop a checkpoint."""
+    env = opened(tmp_path)
+    fill(env, 500)
+    thin_out(env, 40)
+    monkeypatch.setattr(environment, "COMPACT_BYTES_MIN", 0)
+
+    def full(_: Path) -> None:
+        raise DiskFullError("no room")
+
+    monkeypatch.setattr(env, "copy", full)
+    assert not env.compact_if_wasteful()
+    monkeypatch.undo()
+    assert rows(env) == 40
+    assert not (tmp_path / "compact").exists()
+    env.close()
+
+
+def test_readers_go_on_through_compaction(tmp_path: Path) -> None:
+    env = opened(tmp_path)
+    fill(env, 500)
+    stop = threading.Event()
+    found: list[int] = []
+    failed: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                found.append(rows(env))
+        except BaseException as error:
+            failed.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for _ in range(20):
+            env.compact()
+    finally:
+        stop.set()
+        reader.join()
+    assert not failed
+    assert set(found) == {500}
+    env.close()
+
+
+def test_a_copy_is_a_whole_environment(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    env = opened(here)
+    fill(env, 300)
+    env.copy(there)
+    fill(env, 400)
+    env.close()
+    copied = opened(there)
+    assert rows(copied) == 300
+    copied.close()
+
+
+def test_a_state_that_was_emptied_is_compacted_by_its_next_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "COMPACT_BYTES_MIN", 256 << 10)
+    state = LmdbState(tmp_path, ORIGIN)
+    node = MemoryNode(ORIGIN)
+    keys = [b"%d" % number for number in range(100)]
+    node.write(*(Put(key, bytes(5000)) for key in keys))
+    state.save(checkpoint({key: node.entry(key) for key in keys}))
+    assert state.usage().file_bytes > 512 << 10
+    gone: dict[bytes, Entry] = {key: {} for key in keys[1:]}
+    state.save(checkpoint(gone))
+    assert state.usage().file_bytes < 128 << 10
+    assert state.keys(b"", b"", 10, conflicts=False) == [b"0"]
+    assert state.get(b"0") == node.entry(b"0")
+    state.save(checkpoint({b"0": {}}, arrival=9))
+    loaded = state.load(100)
+    assert loaded is not None
+    assert loaded.arrival == 9
+    state.close()
+
+
+def test_a_log_that_was_cut_is_compacted_when_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "COMPACT_BYTES_MIN", 256 << 10)
+    log = LmdbLog(tmp_path, ORIGIN)
+    node = MemoryNode(5)
+    for number in range(40):
+        node.write(Put(b"k%d" % number, bytes(20_000)))
+        log.append([node.last_block])
+    log.cut(39)
+    log.close()
+    log = LmdbLog(tmp_path, ORIGIN)
+    assert log.usage().file_bytes < 128 << 10
+    assert list(log.replay(39)) == list(node.log.replay(39))
+    node.write(Put(b"k", b"v"))
+    log.append([node.last_block])
+    log.close()
+
+
+def test_the_format_before_is_refused_in_plain_words(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with lmdb.open(str(tmp_path), max_dbs=4) as raw, raw.begin(write=True) as txn:
+        meta = raw.open_db(b"meta", txn=txn)
+        txn.put(b"owner", b"kvnode 1 state %016x" % 1, db=meta)
+    before = (tmp_path / "data.mdb").read_bytes()
+    with pytest.raises(StorageError, match="has the format 'kvnode 1', this version needs"):
+        opened(tmp_path)
+    assert (tmp_path / "data.mdb").read_bytes() == before
