@@ -15,7 +15,7 @@ from zlib import crc32
 
 import msgpack
 
-from kvnode.core.dots import Dot
+from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import StateError
 from kvnode.core.types import SIBLINGS, TYPES, State
 
@@ -52,6 +52,41 @@ def merge_delta(entry: Entry, kind: int, delta: State, seen: Container[Dot], dot
     if state != empty and (not entry or (len(entry) == 1 and kind in entry)):
         return {kind: state}  # almost always, and this runs for every operation
     return _with(entry, kind, state)
+
+
+def merge_entries(a: Entry, b: Entry, seen_a: Container[Dot], seen_b: Container[Dot]) -> Entry:
+    """The join of two replicas' entries of one key; ``seen`` is what each replica had received."""
+    merged: Entry = {}
+    for kind in sorted(a.keys() | b.keys()):
+        empty = _EMPTY[kind]
+        state = _MERGE[kind](a.get(kind, empty), b.get(kind, empty), seen_a, seen_b)
+        if state != empty:
+            merged[kind] = state
+    return merged
+
+
+def garbage_dots(entry: Entry) -> list[Dot]:
+    """The deletes whose remains are in the entry; see ``types``."""
+    return [dot for kind, state in entry.items() for dot in TYPES[kind].garbage(state)]
+
+
+def collect_entry(entry: Entry, stable: Vector) -> Entry:
+    """Without the remains of deletes that ``stable`` covers; the same object if there are none."""
+    for kind, state in entry.items():
+        left = TYPES[kind].collect(state, stable)
+        if left is not state:
+            entry = _with(entry, kind, left)
+    return entry
+
+
+def live_entry(entry: Entry) -> list[Any] | None:
+    """[type, live form, ...], types ascending: what digests see. None if nothing is live."""
+    flat: list[Any] = []
+    for kind in sorted(entry):
+        seen = TYPES[kind].live(entry[kind])
+        if seen is not None:
+            flat += (kind, seen)
+    return flat or None
 
 
 def _with(entry: Entry, kind: int, state: State) -> Entry:

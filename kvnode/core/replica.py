@@ -49,6 +49,9 @@ class Durable:
     """origin -> why nothing of it is taken any more."""
     fence: str = ""
     """If set, why this replica must not write under its origin any more."""
+    reports: dict[int, Vector] = field(default_factory=dict)
+    """origin -> the last usable report of a member (``stability.py``). No round changes it: like
+    the request ids it is one object for all."""
 
 
 @dataclass(slots=True)
@@ -116,7 +119,13 @@ class Replica:
         """The next round. ``wall_ms`` is Unix time; ``lww_refusal`` see ``BlockWriter``."""
         now = self.durable
         after = Durable(
-            now.requests, dict(now.vector), dict(now.chains), now.hlc, dict(now.forks), now.fence
+            now.requests,
+            dict(now.vector),
+            dict(now.chains),
+            now.hlc,
+            dict(now.forks),
+            now.fence,
+            now.reports,
         )
         round_ = Round([], None, [], [], {}, after, [])
         if requests:

@@ -221,12 +221,12 @@ class BlockWriter:
         if kind in COUNTERS:
             totals = None if context is None else context.counters.get(kind, {})
             remove = gcounter.remove if kind == G_COUNTER else pncounter.remove
-            return kind, remove(state, delete.key, totals)
+            return kind, remove(state, delete.key, totals, self._seen)
         if kind == LWW_REGISTER:
             if self._lww_refusal:
                 raise Refused(Reason.CLOCK_OFF, self._lww_refusal)
             stamp = None if context is None else (context.register or (0, 0, 0))
-            return kind, lww.remove(state, delete.key, stamp)
+            return kind, lww.remove(state, delete.key, stamp, self._seen)
         replaced = self._replaced(state, context)
         return kind, siblings.write(delete.key, None, replaced) if replaced else None
 

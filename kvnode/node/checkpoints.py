@@ -99,6 +99,7 @@ class Checkpoints:
                 durable.hlc,
                 dict(durable.forks),
                 durable.fence,
+                dict(durable.reports),
             ),
             names=dict(engine.names),
             entries=engine.memtable.freeze(),

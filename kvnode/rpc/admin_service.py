@@ -75,7 +75,7 @@ class AdminService:
             context=cell_token(key, kind, module.context(state), codec.secret),
         )
         if kind in COUNTERS:
-            cell.slots.extend(self._slot(*slot, *state[slot]) for slot in sorted(state))
+            cell.slots.extend(self._slot(*slot, *state[slot][:5]) for slot in sorted(state))
         elif kind == LWW_REGISTER:
             hlc, origin, seq, value = state
             cell.register.CopyFrom(codec.stored(value or b"", (origin, seq), hlc))

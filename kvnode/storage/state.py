@@ -6,7 +6,7 @@ Tables:
 - ``conflicts``: key -> empty, for the keys a reader sees more than one value of.
 - ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4``.
 - ``meta``: ``owner``, and ``checkpoint`` -> ``0x01 | crc32 | msgpack [arrival, vector, chains, hlc,
-  forks, fence, names]``.
+  forks, fence, reports, names]``.
 """
 
 from __future__ import annotations
@@ -225,6 +225,7 @@ def encode_meta(checkpoint: Checkpoint) -> bytes:
             durable.hlc,
             sorted(durable.forks.items()),
             durable.fence,
+            [(origin, sorted(seen.items())) for origin, seen in sorted(durable.reports.items())],
             sorted(checkpoint.names.items()),
         ]
     )
@@ -236,6 +237,14 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
     packed = raw[5:]
     if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
         raise StateError("the checkpoint is of an unknown version or fails its checksum")
-    arrival, vector, chains, hlc, forks, fence, names = msgpack.unpackb(packed)
-    durable = Durable(RequestWindow(window), dict(vector), dict(chains), hlc, dict(forks), fence)
+    arrival, vector, chains, hlc, forks, fence, reports, names = msgpack.unpackb(packed)
+    durable = Durable(
+        RequestWindow(window),
+        dict(vector),
+        dict(chains),
+        hlc,
+        dict(forks),
+        fence,
+        {origin: dict(seen) for origin, seen in reports},
+    )
     return Checkpoint(arrival, durable, dict(names), {}, [])

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgpack
+
 from kvnode.core.block import Block, decode_block
 from kvnode.core.context import Context, decode_token, entry_token
 from kvnode.core.dots import Vector
-from kvnode.core.entry import Entry, encode_entry
+from kvnode.core.entry import Entry, collect_entry, encode_entry, live_entry
 from kvnode.core.errors import Refused
 from kvnode.core.operations import Operation
 from kvnode.core.receive import Verdict
 from kvnode.core.replica import Durable, Replica, Request, Round
 from kvnode.core.requests import RequestWindow
+from kvnode.core.stability import Stability
 from kvnode.core.writer import Accepted
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.memory import MemoryLog, MemoryState
@@ -51,6 +54,7 @@ class MemoryNode:
         saved = self.state.load(self._window)
         durable = saved.durable if saved else Durable(RequestWindow(self._window))
         self._next_request = durable.requests.next_number
+        self.stability = Stability(durable.reports)
         self.replica = Replica(
             self.origin,
             durable,
@@ -118,6 +122,15 @@ class MemoryNode:
         """Take everything ``other`` has and this node lacks."""
         return self.receive(other.log.lacking(self.vector, 1 << 30)[0])
 
+    def hear(self, other: MemoryNode) -> None:
+        """Take a report of ``other``."""
+        self.stability.learn(other.origin, other.vector, self.vector)
+
+    def collect(self, stable: Vector) -> None:
+        """Collect whatever ``stable`` lets go."""
+        collected = {key: collect_entry(self.entry(key), stable) for key in self.encoded()}
+        self.memtable.install(collected, 0)
+
     @property
     def vector(self) -> Vector:
         """What it has."""
@@ -143,11 +156,20 @@ class MemoryNode:
 
     def encoded(self) -> dict[bytes, bytes]:
         """Every key's entry in its stored form."""
-        found: dict[bytes, bytes] = {}
+        return {key: encode_entry(entry) for key, entry in self.entries().items()}
+
+    def live(self) -> dict[bytes, bytes]:
+        """Every key's live form: what nodes that have received the same agree on."""
+        found = {key: live_entry(entry) for key, entry in self.entries().items()}
+        return {key: msgpack.packb(live) for key, live in found.items() if live is not None}
+
+    def entries(self) -> dict[bytes, Entry]:
+        """Everything it keeps."""
+        found: dict[bytes, Entry] = {}
 
         def take(key: bytes, entry: Entry) -> bool:
             if entry:
-                found[key] = encode_entry(entry)
+                found[key] = entry
             return True
 
         assert self.memtable.scan(b"", b"", take) is None

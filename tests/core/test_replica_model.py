@@ -1,8 +1,9 @@
-"""Any sequence of writes, retries, pulls, crashes, full disks and checkpoints keeps the promises.
+"""Any sequence of writes, pulls, crashes, full disks, checkpoints, collections keeps the promises.
 
 Three nodes over the in-memory storage. After every step each node shows what the history says
-(``tests/laws/history.py``); nodes with equal vectors are equal byte for byte; a request id is done
-once wherever its block has arrived; a crash loses nothing that was logged and shows all of it.
+(``tests/laws/history.py``); nodes with equal vectors are equal byte for byte in what is live,
+whether they collect or, as the third, never do; a request id is done once wherever its block has
+arrived; a crash loses nothing that was logged and shows all of it.
 """
 
 from __future__ import annotations
@@ -177,11 +178,34 @@ class Nodes(RuleBasedStateMachine):
         node.receive([raws[index] for index in order if index < len(raws)])
         node.receive([raw for _, raw in node.log.replay(max(0, node.log.last_arrival - 2))])
 
+    @rule(source=node_numbers, number=node_numbers)
+    def report(self, source: int, number: int) -> None:
+        if source != number:
+            self.nodes[number].hear(self.nodes[source])
+
+    @rule(number=st.integers(0, 1))
+    def collect(self, number: int) -> None:
+        node = self.nodes[number]
+        members = [origin for origin in ORIGINS if origin != node.origin]
+        node.collect(node.stability.stable(node.vector, members))
+
+    @rule(number=st.integers(0, 1))
+    def meet(self, number: int) -> None:
+        """All exchange everything they have and their reports, and one collects."""
+        for node in self.nodes:
+            for other in self.nodes:
+                node.pull(other)
+        for node in self.nodes:
+            for other in self.nodes:
+                if other is not node:
+                    node.hear(other)
+        self.collect(number)
+
     @rule(number=node_numbers, full=st.booleans(), restart=st.booleans())
     def checkpoint(self, number: int, *, full: bool, restart: bool) -> None:
         """Perhaps without room for it, perhaps with a crash behind it: nothing changes."""
         node = self.nodes[number]
-        before = node.encoded(), node.vector, node.replica.durable.chains, node.replica.durable.hlc
+        before = node.live(), node.vector, node.replica.durable.chains, node.replica.durable.hlc
         if full:
             node.state.full = True
             with pytest.raises(DiskFullError):
@@ -192,7 +216,7 @@ class Nodes(RuleBasedStateMachine):
         if restart:
             node.restart()
         durable = node.replica.durable
-        assert before == (node.encoded(), node.vector, durable.chains, durable.hlc)
+        assert before == (node.live(), node.vector, durable.chains, durable.hlc)
 
     @rule(step_ms=st.sampled_from([-3_600_000, -1, 1, 50]))
     def step_clock(self, step_ms: int) -> None:
@@ -210,14 +234,14 @@ class Nodes(RuleBasedStateMachine):
         first, second, third = self.nodes
         for a, b in ((first, second), (second, third), (first, third)):
             if a.vector == b.vector:
-                assert a.encoded() == b.encoded()
+                assert a.live() == b.live()
 
     def teardown(self) -> None:
         converge(self.nodes)
         for node in self.nodes:
             self.history.check(node)
             node.replica.check_invariants()
-            assert node.encoded() == self.nodes[0].encoded()
+            assert node.live() == self.nodes[0].live()
             assert len(node.replica.held) == 0
 
     def _asks(self, batch: list[Wish], read: Read) -> list[Ask]:

@@ -1,7 +1,8 @@
-"""Three replicas, any writes and pulls: after every step each shows what the history says.
+"""Three replicas, any writes, pulls and collections: each always shows what the history says.
 
 Laws and convergence tests accept a put that also removes what its client never saw, as long as
-all replicas do it alike. Only a comparison with what each client had seen finds that.
+all replicas do it alike. Only a comparison with what each client had seen finds that. The third
+replica never collects: what the others have let go must not make a difference (traps 4, 9, 10).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvnode.core.entry import garbage_dots, visible_types
 from kvnode.core.types import COUNTERS, G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS, TYPES
 from tests.core.memory_node import WALL_MS, MemoryNode, converge
 from tests.laws.history import SPECS, Ask, History, Read
@@ -51,6 +53,23 @@ class PullStep(NamedTuple):
     everything: bool
 
 
+class ReportStep(NamedTuple):
+    """The target hears how far the source is; reports come late, or never."""
+
+    source: int
+    target: int
+
+
+class MeetStep(NamedTuple):
+    """A node pulls from the others, then each of the others hears from it and collects."""
+
+    node: int
+
+
+class CollectStep(NamedTuple):
+    node: int
+
+
 def steps(kinds: list[int], keys: tuple[bytes, ...]) -> st.SearchStrategy[list[Any]]:
     node = st.integers(0, 2)
     meant = st.builds(
@@ -69,7 +88,12 @@ def steps(kinds: list[int], keys: tuple[bytes, ...]) -> st.SearchStrategy[list[A
     pull = st.builds(
         PullStep, node, node, st.lists(st.integers(0, 7), min_size=1, max_size=8), st.booleans()
     )
-    return st.lists(st.one_of(write, read, pull), min_size=6, max_size=30)
+    report = st.builds(ReportStep, node, node)
+    collect = st.builds(CollectStep, st.integers(0, 1))
+    meet = st.builds(MeetStep, node)
+    return st.lists(
+        st.one_of(write, write, read, pull, pull, report, collect, meet), min_size=6, max_size=40
+    )
 
 
 class Cluster:
@@ -93,12 +117,45 @@ class Cluster:
                     self.reads.append(read)
                 case PullStep():
                     self._pull(step)
+                case ReportStep() if step.source != step.target:
+                    self.nodes[step.target].hear(self.nodes[step.source])
+                case MeetStep():
+                    self._meet(self.nodes[step.node])
+                case CollectStep():
+                    self._collect(self.nodes[step.node])
             for node in self.nodes:
                 self.history.check(node)
         converge(self.nodes)
         for node in self.nodes:
             self.history.check(node)
-            assert node.encoded() == self.nodes[0].encoded(), "replicas differ in their bytes"
+            assert node.live() == self.nodes[0].live(), "replicas differ in their live forms"
+        self._check_all_goes()
+
+    def _meet(self, node: MemoryNode) -> None:
+        others = [other for other in self.nodes if other is not node]
+        for other in others:
+            node.pull(other)
+            node.hear(other)
+        for other in others:
+            other.hear(node)
+        for collecting in self.nodes[:2]:
+            self._collect(collecting)
+
+    def _collect(self, node: MemoryNode) -> None:
+        members = [other.origin for other in self.nodes if other is not node]
+        node.collect(node.stability.stable(node.vector, members))
+
+    def _check_all_goes(self) -> None:
+        """When all have the same and have said so, nothing but values is kept."""
+        for node in self.nodes:
+            for other in self.nodes:
+                if other is not node:
+                    node.hear(other)
+            self._collect(node)
+            self.history.check(node)
+            for entry in node.entries().values():
+                assert visible_types(entry) == sorted(entry)
+                assert not garbage_dots(entry)
 
     def _pull(self, step: PullStep) -> None:
         source, target = self.nodes[step.source], self.nodes[step.target]

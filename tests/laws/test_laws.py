@@ -24,6 +24,12 @@ def test_type_keeps_the_laws(number: int) -> None:
     check_laws(TYPES[number], MUTATE[number])
 
 
+@pytest.mark.parametrize("number", TYPES, ids=lambda number: TYPES[number].NAME)
+def test_type_keeps_the_laws_while_some_replicas_collect(number: int) -> None:
+    """Trap 19: replicas that have collected and others have one live form."""
+    check_laws(TYPES[number], MUTATE[number], collecting=True)
+
+
 @given(st.tuples(*(runs(TYPES[number], MUTATE[number]) for number in TYPES)))
 def test_equal_entries_have_equal_bytes(lives: tuple[Run, ...]) -> None:
     """Digests compare stored forms: the order in which a dict was filled must not show."""
@@ -39,8 +45,8 @@ def test_equal_entries_have_equal_bytes(lives: tuple[Run, ...]) -> None:
 def broken(number: int, **changes: Any) -> DataType:
     """A registered type with something replaced."""
     module = TYPES[number]
-    names = ("ID", "NAME", "EMPTY", "delta", "merge", "visible", "context", "encode", "decode")
-    parts = {name: getattr(module, name) for name in names}
+    names = "ID NAME EMPTY delta merge visible context encode decode garbage collect live"
+    parts = {name: getattr(module, name) for name in names.split()}
     return cast(DataType, SimpleNamespace(**parts | changes))
 
 
@@ -61,8 +67,8 @@ def _larger_slot_sum(a: slots.Slots, b: slots.Slots, *_: Any) -> slots.Slots:
 def _added(a: slots.Slots, b: slots.Slots, *_: Any) -> slots.Slots:
     out = dict(a)
     for slot, theirs in b.items():
-        ours = out.get(slot, (0, 0, 0, 0, 0))
-        out[slot] = (ours[0] + theirs[0], ours[1] + theirs[1], *map(max, ours[2:], theirs[2:]))  # type: ignore[assignment]
+        inc, dec = out.get(slot, slots.UNKNOWN)[:2]
+        out[slot] = (inc + theirs[0], dec + theirs[1], *theirs[2:])
     return out
 
 
@@ -78,12 +84,25 @@ def _forgetting_awaited(a: Any, b: Any, seen_a: Any, seen_b: Any) -> Any:
     return (siblings_module.merge(a, b, seen_a, seen_b)[0], frozenset())
 
 
+def _collected_comes_back(a: slots.Slots, b: slots.Slots, *_: Any) -> slots.Slots:
+    return slots.merge(a, b)
+
+
+def _register_comes_back(a: Any, b: Any, *_: Any) -> Any:
+    return a if a[:3] >= b[:3] else b
+
+
+def _collected_at_once(state: Any, stable: Any) -> Any:  # noqa: ARG001
+    """As by a timer."""
+    return state if state[3] is not None else (0, 0, 0, None)
+
+
 def _by_time_alone(a: Any, b: Any, *_: Any) -> Any:
     return a if a[0] >= b[0] else b
 
 
 def _encoded_as_filled(state: slots.Slots) -> list[int]:
-    return [number for slot in state for number in (*slot, *state[slot])]
+    return [number for slot in state for number in (*slot, *state[slot][:5])]
 
 
 CANARIES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -97,9 +116,30 @@ CANARIES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
+COLLECTING_CANARIES: dict[str, tuple[int, dict[str, Any]]] = {
+    "counter slot that comes back after its collection": (
+        PN_COUNTER,
+        {"merge": _collected_comes_back},
+    ),
+    "register that comes back after its collection": (
+        LWW_REGISTER,
+        {"merge": _register_comes_back},
+    ),
+    "tombstone collected before it is stable": (LWW_REGISTER, {"collect": _collected_at_once}),
+}
+
+
 @pytest.mark.parametrize("name", CANARIES)
 def test_suite_finds_the_broken_type(name: str) -> None:
     """A suite that accepts these proves nothing about the others."""
     number, changes = CANARIES[name]
     with pytest.raises(AssertionError):
         check_laws(broken(number, **changes), MUTATE[number], shrink=False)
+
+
+@pytest.mark.parametrize("name", COLLECTING_CANARIES)
+def test_suite_finds_the_type_that_collects_wrongly(name: str) -> None:
+    """Traps 4, 9 and 10."""
+    number, changes = COLLECTING_CANARIES[name]
+    with pytest.raises(AssertionError):
+        check_laws(broken(number, **changes), MUTATE[number], collecting=True, shrink=False)

@@ -13,6 +13,11 @@ can encode it while the next commit replaces it. A type module gives
 ``visible(state)``                  whether a reader sees anything
 ``context(state)``                  what a reader saw, in plain msgpack values
 ``encode(state)``, ``decode(raw)``  canonical plain msgpack values and back
+``garbage(state)``                  dots of deletes whose remains are in the state: they can go
+                                    when these are causally stable (``core/stability.py``)
+``collect(state, stable)``          the state without the remains of deletes that are stable
+``live(state)``                     normal form for digests: plain msgpack values without anything
+                                    that collection may have removed elsewhere; None if nothing
 ==================================  ===============================================================
 
 and mutators that return a logged operation ``[ID, key, ...]``. There is one merge for deltas,
@@ -24,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any, Protocol
 
-from kvnode.core.dots import Dot
+from kvnode.core.dots import Dot, Vector
 from kvnode.core.types import gcounter, lww, pncounter, siblings
 
 G_COUNTER = gcounter.ID
@@ -52,6 +57,9 @@ class DataType(Protocol):
     def context(self, state: State) -> Any: ...
     def encode(self, state: State) -> Any: ...
     def decode(self, raw: Any) -> State: ...
+    def garbage(self, state: State) -> list[Dot]: ...
+    def collect(self, state: State, stable: Vector) -> State: ...
+    def live(self, state: State) -> Any: ...
 
 
 TYPES: dict[int, DataType] = {module.ID: module for module in (gcounter, pncounter, lww, siblings)}

@@ -5,17 +5,22 @@ Built on counter slots (``slots.py``), whose decrement half stays 0 here.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
+from kvnode.core.dots import Dot
 from kvnode.core.errors import BlockError, Reason, Refused, quoted
 from kvnode.core.types import slots
 from kvnode.core.types.slots import (
     EMPTY,
     Slots,
     Totals,
+    collect,
     context,
     decode,
     encode,
+    garbage,
+    live,
     merge,
     value,
     visible,
@@ -25,11 +30,14 @@ __all__ = [
     "EMPTY",
     "ID",
     "NAME",
+    "collect",
     "context",
     "decode",
     "delta",
     "encode",
+    "garbage",
     "increment",
+    "live",
     "merge",
     "remove",
     "value",
@@ -50,9 +58,11 @@ def increment(state: Slots, key: bytes, amount: int, origin: int, seq: int) -> l
     return slots.increment(ID, state, key, amount, origin, seq)
 
 
-def remove(state: Slots, key: bytes, seen: Totals | None) -> list[Any] | None:
+def remove(
+    state: Slots, key: bytes, seen: Totals | None, received: Container[Dot] = ()
+) -> list[Any] | None:
     """The logged operation that deletes what was ``seen``, or None if that is nothing."""
-    return slots.remove(ID, state, key, seen)
+    return slots.remove(ID, state, key, seen, received)
 
 
 def delta(op: list[Any], origin: int, seq: int, hlc: int) -> Slots:

@@ -2,7 +2,8 @@
 
 The order is total and every replica uses the same one, so equal timestamps are decided alike
 everywhere. The writer's clock was advanced by all it had received, so a write always beats what
-it has seen. A delete is a write without a value.
+it has seen. A delete is a write without a value, a tombstone. Once that is causally stable
+(``stability.py``) all that could ever come is later than it, so it goes and leaves ``EMPTY``.
 
 State: ``(hlc, origin, seq, value or None)``. Logged: ``[type, key, value or nil]``.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from kvnode.core.dots import Dot
+from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError, StateError
 
 Register = tuple[int, int, int, bytes | None]
@@ -25,13 +26,30 @@ EMPTY: Register = (0, 0, 0, None)
 
 
 def merge(
-    a: Register,
-    b: Register,
-    seen_a: Container[Dot] = (),  # noqa: ARG001 - the order alone decides
-    seen_b: Container[Dot] = (),  # noqa: ARG001
+    a: Register, b: Register, seen_a: Container[Dot] = (), seen_b: Container[Dot] = ()
 ) -> Register:
-    """The later one."""
+    """The later one; where one side has nothing, what that side has received was deleted there."""
+    if not a[2]:
+        return EMPTY if (b[1], b[2]) in seen_a else b
+    if not b[2]:
+        return EMPTY if (a[1], a[2]) in seen_b else a
     return a if a[:3] >= b[:3] else b
+
+
+def garbage(state: Register) -> list[Dot]:
+    """The tombstone's own dot, if it is one."""
+    return [(state[1], state[2])] if state[3] is None and state[2] else []
+
+
+def collect(state: Register, stable: Vector) -> Register:
+    """Nothing, if it is a tombstone that ``stable`` covers."""
+    gone = state[3] is None and state[2] <= stable.get(state[1], 0)
+    return EMPTY if gone else state
+
+
+def live(state: Register) -> list[Any] | None:
+    """[hlc, origin, seq, value] of a value."""
+    return None if state[3] is None else list(state)
 
 
 def visible(state: Register) -> bool:
@@ -44,13 +62,18 @@ def assign(key: bytes, value: bytes) -> list[Any]:
     return [ID, key, value]
 
 
-def remove(state: Register, key: bytes, seen: Stamp | None) -> list[Any] | None:
+def remove(
+    state: Register, key: bytes, seen: Stamp | None, received: Container[Dot] = ()
+) -> list[Any] | None:
     """The logged operation that deletes what was ``seen`` (None: what ``state`` shows).
 
-    None when that is gone already: a newer value that the reader has not seen stays.
+    None when that is gone already: a newer value that the reader has not seen stays. So does, at
+    other nodes, one that is concurrent with the deletion that was collected here.
     """
     if seen is None:
         return [ID, key, None] if visible(state) else None
+    if not state[2] and seen[1:] in received:
+        return None
     if state[:3] > seen or (state[:3] == seen and not visible(state)):
         return None
     return [ID, key, None]

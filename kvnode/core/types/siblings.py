@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import Any
 
-from kvnode.core.dots import Dot
+from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError, StateError
 
 Held = dict[Dot, tuple[int, bytes]]
@@ -64,6 +64,21 @@ def merge(
 def visible(state: Siblings) -> bool:
     """Whether any value is held."""
     return bool(state[0])
+
+
+def garbage(state: Siblings) -> list[Dot]:  # noqa: ARG001 - deletes leave nothing behind
+    """No dots: nothing waits for being stable."""
+    return []
+
+
+def collect(state: Siblings, stable: Vector) -> Siblings:  # noqa: ARG001
+    """The same."""
+    return state
+
+
+def live(state: Siblings) -> list[Any] | None:
+    """[[origin, seq, hlc, value], ...] held, sorted by dot."""
+    return encode(state)[0] or None
 
 
 def write(key: bytes, value: bytes | None, replaced: Iterable[Dot]) -> list[Any]:

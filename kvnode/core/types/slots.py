@@ -9,9 +9,15 @@ what it added and took away. Both only grow, so merge is the maximum of each *co
 maximum of sums would lose decrements). A delete does not touch the totals; it raises the slot's
 *baseline* to the totals its deleter had seen: exactly those increments go, concurrent ones
 survive with exactly their amounts. An origin that has seen a delete opens a new slot, so that a
-spent slot never changes again and can be collected once the delete is causally stable.
+*spent* slot (totals = baselines) never changes again once the deletes that raised the baselines
+are causally stable (``stability.py``). Then it goes. For that each component of the baseline bears
+the dot of the delete that raised it. What arrives for a slot that is not there although its birth
+has been received is of a slot that was collected here, and is ignored.
 
-State: ``{(origin, birth): (inc, dec, base_inc, base_dec, hlc)}``, hlc of the last change seen.
+A slot is opened under the dot of the increment that opens it, so no birth is ever used twice.
+
+State: ``{(origin, birth): (inc, dec, base_inc, base_dec, hlc, inc_by, dec_by)}``: hlc of the last
+change seen, the deletes' dots or ``NO_DOT``.
 Logged: ``[type, key, birth, inc, dec]`` new totals of the writer's slot, or
 ``[type, key, [origin, birth, inc, dec, ...]]`` baselines.
 
@@ -24,15 +30,19 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from kvnode.core.dots import Dot
+from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.errors import BlockError, Reason, Refused, StateError, quoted
 
-Slot = tuple[int, int, int, int, int]
+Slot = tuple[int, int, int, int, int, Dot, Dot]
 Slots = dict[Dot, Slot]
 Totals = dict[Dot, tuple[int, int]]
 """What a reader saw of each slot: (inc, dec)."""
 
 EMPTY: Slots = {}
+NO_DOT: Dot = (0, 0)
+"""Of a baseline that nothing has raised, or whose delete is not known (it is then never collected).
+"""
+UNKNOWN: Slot = (0, 0, 0, 0, 0, NO_DOT, NO_DOT)
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
 
@@ -44,7 +54,7 @@ def value(state: Slots) -> int:
     with): such a slot counts 0 until its totals arrive.
     """
     total = 0
-    for inc, dec, base_inc, base_dec, _ in state.values():
+    for inc, dec, base_inc, base_dec, _, _, _ in state.values():
         total += (inc - base_inc if inc > base_inc else 0) - (
             dec - base_dec if dec > base_dec else 0
         )
@@ -53,42 +63,84 @@ def value(state: Slots) -> int:
 
 def visible(state: Slots) -> bool:
     """Whether any increment is not deleted (the sum may still be 0)."""
-    return any(
-        inc > base_inc or dec > base_dec for inc, dec, base_inc, base_dec, _ in state.values()
-    )
+    return any(slot[0] > slot[2] or slot[1] > slot[3] for slot in state.values())
 
 
-def merge(
-    a: Slots,
-    b: Slots,
-    seen_a: Container[Dot] = (),  # noqa: ARG001 - counters need no causal context
-    seen_b: Container[Dot] = (),  # noqa: ARG001
-) -> Slots:
-    """Maximum of each component of each slot."""
-    if not a:
-        return b
+def merge(a: Slots, b: Slots, seen_a: Container[Dot] = (), seen_b: Container[Dot] = ()) -> Slots:
+    """Maximum of each component of each slot; a slot that one side has collected stays out."""
     out = dict(a)
     for slot, theirs in b.items():
         ours = out.get(slot)
         if ours is None:
-            out[slot] = theirs
+            if slot not in seen_a:
+                out[slot] = theirs
         else:
             # spelled out: tuple(map(max, ...)) takes three times as long, and this runs for
             # every increment that arrives (bench/core.py)
-            inc, dec, base_inc, base_dec, hlc = ours
-            inc2, dec2, base_inc2, base_dec2, hlc2 = theirs
+            inc, dec, base_inc, base_dec, hlc, inc_by, dec_by = ours
+            inc2, dec2, base_inc2, base_dec2, hlc2, inc_by2, dec_by2 = theirs
+            if base_inc2 and (base_inc2, inc_by2) > (base_inc, inc_by):
+                base_inc, inc_by = base_inc2, inc_by2
+            if base_dec2 and (base_dec2, dec_by2) > (base_dec, dec_by):
+                base_dec, dec_by = base_dec2, dec_by2
             out[slot] = (
                 inc if inc > inc2 else inc2,
                 dec if dec > dec2 else dec2,
-                base_inc if base_inc > base_inc2 else base_inc2,
-                base_dec if base_dec > base_dec2 else base_dec2,
+                base_inc,
+                base_dec,
                 hlc if hlc > hlc2 else hlc2,
+                inc_by,
+                dec_by,
             )
+    if type(seen_b) is not tuple:  # a delta has seen its own dot alone and collected nothing
+        for slot in a:
+            if slot not in b and slot in seen_b:
+                del out[slot]
     return out
+
+
+def spent(slot: Slot) -> bool:
+    """Whether deletes have taken away all that is known of it."""
+    inc, dec, base_inc, base_dec, _, _, _ = slot
+    return inc == base_inc and dec == base_dec
+
+
+def garbage(state: Slots) -> list[Dot]:
+    """The deletes that have to be stable before spent slots can go."""
+    return [dot for slot in state.values() if spent(slot) for dot in _deletes(slot)]
+
+
+def collect(state: Slots, stable: Vector) -> Slots:
+    """Without the spent slots whose deletes are covered by ``stable``."""
+    covered = Covered(stable)
+    gone = {
+        birth
+        for birth, slot in state.items()
+        if spent(slot) and (deletes := _deletes(slot)) and all(dot in covered for dot in deletes)
+    }
+    return {birth: slot for birth, slot in state.items() if birth not in gone} if gone else state
+
+
+def _deletes(slot: Slot) -> list[Dot]:
+    """The deletes that raised its baselines; none if one of them is not known."""
+    raised = [by for base, by in ((slot[2], slot[5]), (slot[3], slot[6])) if base]
+    return [] if NO_DOT in raised else sorted(set(raised))
+
+
+def live(state: Slots) -> list[int] | None:
+    """Flat (origin, birth, inc, dec, base_inc, base_dec, hlc) of the slots not spent, sorted."""
+    return [
+        number
+        for birth in sorted(state)
+        if not spent(state[birth])
+        for number in (*birth, *state[birth][:5])
+    ] or None
 
 
 def increment(kind: int, state: Slots, key: bytes, amount: int, origin: int, seq: int) -> list[Any]:
     """The logged operation that adds ``amount`` for ``origin`` at ``seq``.
+
+    A slot that any delete has touched is left as it is: it must not change once it is spent.
 
     Raises:
         Refused: COUNTER_OVERFLOW if the sum would leave 64 bits.
@@ -112,17 +164,22 @@ def increment(kind: int, state: Slots, key: bytes, amount: int, origin: int, seq
     return [kind, key, birth, inc, dec]
 
 
-def remove(kind: int, state: Slots, key: bytes, seen: Totals | None) -> list[Any] | None:
+def remove(
+    kind: int, state: Slots, key: bytes, seen: Totals | None, received: Container[Dot] = ()
+) -> list[Any] | None:
     """The logged operation that deletes what was ``seen`` (None: all of ``state``).
 
-    None when that changes nothing.
+    None when that changes nothing: a slot that is not there although its birth was received was
+    deleted and collected before.
     """
     if seen is None:
         seen = {slot: (totals[0], totals[1]) for slot, totals in state.items()}
     flat: list[int] = []
     for slot in sorted(seen):
         inc, dec = seen[slot]
-        _, _, base_inc, base_dec, _ = state.get(slot, (0, 0, 0, 0, 0))
+        if slot not in state and slot in received:
+            continue
+        _, _, base_inc, base_dec, _, _, _ = state.get(slot, UNKNOWN)
         if inc > base_inc or dec > base_dec:
             flat += (*slot, inc, dec)
     return [kind, key, flat] if flat else None
@@ -138,12 +195,13 @@ def delta(op: list[Any], origin: int, seq: int, hlc: int) -> Slots:
             and inc >= 0
             and dec >= 0
         ):
-            return {(origin, birth): (inc, dec, 0, 0, hlc)}
+            return {(origin, birth): (inc, dec, 0, 0, hlc, NO_DOT, NO_DOT)}
         raise BlockError(f"counter operation with slot {birth!r}, totals {inc!r}, {dec!r}")
     if len(op) == 3 and type(op[2]) is list and len(op[2]) % 4 == 0 and _counts(*op[2]):
         flat = iter(op[2])
+        by = (origin, seq)
         return {
-            (o, b): (0, 0, inc, dec, hlc)
+            (o, b): (0, 0, inc, dec, hlc, by if inc else NO_DOT, by if dec else NO_DOT)
             for o, b, inc, dec in zip(flat, flat, flat, flat, strict=True)
         }
     raise BlockError("counter operation of unknown form")
@@ -156,28 +214,51 @@ def context(state: Slots) -> list[int]:
     """
     flat: list[int] = []
     for slot in sorted(state):
-        inc, dec, base_inc, base_dec, _ = state[slot]
+        inc, dec, base_inc, base_dec, _, _, _ = state[slot]
         if inc > base_inc or dec > base_dec:
             flat += (*slot, inc, dec)
     return flat
 
 
-def encode(state: Slots) -> list[int]:
-    """Flat (origin, birth, inc, dec, base_inc, base_dec, hlc) of every slot, sorted."""
-    return [number for slot in sorted(state) for number in (*slot, *state[slot])]
+def encode(state: Slots) -> list[Any]:
+    """Flat (origin, birth, inc, dec, base_inc, base_dec, hlc) of every slot, sorted by birth.
+
+    Behind them, if any slot has a baseline: one list of the deletes' dots, flat, of each slot with
+    a baseline (inc_by, dec_by).
+    """
+    flat: list[Any] = []
+    deletes: list[int] = []
+    for slot in sorted(state):
+        numbers = state[slot]
+        flat += (*slot, *numbers[:5])
+        if numbers[2] or numbers[3]:
+            deletes += (*numbers[5], *numbers[6])
+    if deletes:
+        flat.append(deletes)
+    return flat
 
 
 def decode(raw: Any) -> Slots:
-    """The inverse of ``encode``; raises ``StateError``."""
-    if type(raw) is not list or len(raw) % 7 or not _counts(*raw):
+    """The inverse of ``encode``; raises ``StateError``. Deletes that are not told are NO_DOT."""
+    if type(raw) is not list:
         raise StateError("counter slots of unknown form")
-    flat = iter(raw)
-    return {
-        (o, b): (inc, dec, base_inc, base_dec, hlc)
-        for o, b, inc, dec, base_inc, base_dec, hlc in zip(
-            flat, flat, flat, flat, flat, flat, flat, strict=True
-        )
-    }
+    numbers, deletes = (raw[:-1], raw[-1]) if len(raw) % 7 == 1 else (raw, [])
+    if len(numbers) % 7 or type(deletes) is not list or not _counts(*numbers, *deletes):
+        raise StateError("counter slots of unknown form")
+    slots: Slots = {}
+    dots = iter(deletes)
+    flat = iter(numbers)
+    for o, b, inc, dec, base_inc, base_dec, hlc in zip(*[flat] * 7, strict=True):
+        inc_by = dec_by = NO_DOT
+        if deletes and (base_inc or base_dec):
+            try:
+                inc_by, dec_by = (next(dots), next(dots)), (next(dots), next(dots))
+            except StopIteration:
+                raise StateError("counter slots without their deletes") from None
+        slots[(o, b)] = (inc, dec, base_inc, base_dec, hlc, inc_by, dec_by)
+    if next(dots, None) is not None:
+        raise StateError("counter slots with too many deletes")
+    return slots
 
 
 def _counts(*numbers: object) -> bool:
