@@ -97,7 +97,12 @@ def unpack_rows(packed: bytes) -> list[bytes]:
         flat = msgpack.unpackb(packed)
     except Exception as error:
         raise StateError(f"a chunk is not msgpack: {error}") from error
-    if type(flat) is not list or not flat or len(flat) % 2 or any(type(x) is not bytes for x in flat):
+    if (
+        type(flat) is not list
+        or not flat
+        or len(flat) % 2
+        or any(type(x) is not bytes for x in flat)
+    ):
         raise StateError("a chunk is of unknown form")
     return flat
 

@@ -169,6 +169,15 @@ class Engine:
             durable.fence = reason
             self.checkpoints.start()
 
+    def contradict(self, origin: int, reason: str) -> None:
+        """Take nothing of ``origin`` any more: there are two histories of it."""
+        durable = self.replica.durable
+        if origin == self.replica.origin:
+            self.fence(reason)
+        elif origin not in durable.forks:
+            durable.forks[origin] = reason
+            self.checkpoints.start()
+
     @property
     def paused(self) -> bool:
         """Whether nothing is taken for now."""
@@ -194,6 +203,7 @@ class Engine:
         assert not len(self.memtable), "reload over what no checkpoint has"
         before, after = self.replica.durable, saved.durable
         after.fence = before.fence or after.fence
+        after.reports = before.reports
         self.replica.reload(after)
         self.memtable.drop_frozen()
         self.names.update(saved.names)

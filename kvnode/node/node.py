@@ -17,13 +17,17 @@ from kvnode.core.report import Hello
 from kvnode.core.writer import Accepted
 from kvnode.node.engine import Engine
 from kvnode.node.replicator import Replicator
+from kvnode.node.resync import Resync
+from kvnode.node.snapshots import Snapshots
 from kvnode.node.status import node_status
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
 from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
-from kvnode.storage.directory import DataDirectory
+from kvnode.rpc.snapshot_service import SnapshotService
+from kvnode.storage.directory import FORMAT, DataDirectory
+from kvnode.storage.incoming import Incoming
 from kvnode.v1 import admin_pb2
 
 logger = logging.getLogger(__name__)
@@ -54,6 +58,24 @@ class Node:
         self.replicator = Replicator(self.engine, Hello(config.cluster, config.name, origin))
         self.engine.on_commit = lambda _: self.replicator.committed()
         self.engine.on_failure = self._fail
+        folder = self.directory.path / FORMAT
+        self.pins: dict[str, int] = {}
+        self.snapshots = Snapshots(
+            self.engine,
+            self.replicator,
+            self.directory.state,
+            folder / "snapshots",
+            stable=dict,
+            pins=self.pins,
+        )
+        self.resync = Resync(
+            self.engine,
+            self.replicator,
+            self.directory.state,
+            Incoming(folder / "incoming", origin),
+            lost=lambda _key, _loser, _winner: None,
+        )
+        self.replicator.instead_of_pulling = self._look_at_snapshots
         self._server: Server | None = None
 
     @property
@@ -77,6 +99,7 @@ class Node:
                 KvService(self, codec, limits).handler(),
                 AdminService(self, codec, limits).handler(),
                 ReplicationService(self.replicator).handler(),
+                SnapshotService(self.snapshots).handler(),
             ),
         )
         await self._server.start()
@@ -90,11 +113,13 @@ class Node:
         """Answer what runs, write a checkpoint, close everything."""
         self.stopping = True
         await self.replicator.close()
+        await self.resync.close()
         if self._server:
             await self._server.retire()
         await self.engine.close()  # answers all that waits, refuses what comes
         if self._server:
             await self._server.stop(self.config.stop_grace_ms / 1000)
+        await self.snapshots.close()
         self.directory.close()
 
     # ---- what the services call
@@ -123,6 +148,10 @@ class Node:
     def status(self) -> admin_pb2.StatusResponse:
         """The node as it is now."""
         return node_status(self)
+
+    def _look_at_snapshots(self) -> bool:
+        self.snapshots.tidy()
+        return self.resync.look()
 
     def _name(self, origin: int) -> str:
         return self.engine.names.get(origin, "")

@@ -28,9 +28,12 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-from kvnode.core.dots import Vector, missing_ops
+from kvnode.core.dots import missing_ops
 from kvnode.core.errors import Reason, Refused, StateError
 from kvnode.core.snapshot import START, Chunk, ContradictionError, Lost
 from kvnode.node.engine import Engine
@@ -42,9 +45,12 @@ from kvnode.storage.incoming import Incoming, Source
 from kvnode.storage.interfaces import Checkpoint, DiskFullError
 from kvnode.storage.merging import merge_snapshot
 from kvnode.storage.state import LmdbState
+from kvnode.v1 import admin_pb2
 
 logger = logging.getLogger(__name__)
 TOLD_EVERY_S = 5.0
+RESUME_AFTER_S = 0.5
+"""After a broken link: the sender keeps its copy for much longer."""
 RESYNCING = Refused(
     Reason.RESYNCING,
     "this node is merging a snapshot of another one and takes no writes for the moment: use "
@@ -85,6 +91,7 @@ class Resync:
         """Whether the one that runs stands in for pulls."""
         self._not_before = 0.0
         self._told = 0.0
+        self._thread = ThreadPoolExecutor(1, "kvnode-incoming")
 
     def look(self) -> bool:
         """Start what is needed; whether pulls should wait for it. Called each round."""
@@ -92,22 +99,37 @@ class Resync:
             return self._instead or self._engine.paused
         if self._replicator.closing or time.monotonic() < self._not_before:
             return False
-        peer = self._choose()
-        if peer is not None:
+        source = self.incoming.source
+        if source is not None and source.complete:  # the process ended before the merge did
+            name = self._engine.names.get(source.peer) or f"{source.peer:016x}"
+            self._begin(name, self._merge(name))
+        elif (peer := self._choose()) is not None:
             self._instead = not self._engine.vector
-            self._task = asyncio.create_task(self._run(peer), name=f"snapshot of {peer.name}")
-            self._task.add_done_callback(self._ended)
-        return self._instead and self._task is not None
+            self._begin(peer.name, self._catch_up(peer))
+        return self._task is not None and self._instead
+
+    def status(self) -> admin_pb2.Sync | None:
+        """How far the snapshot is that is being fetched or merged, if one is."""
+        if self.progress is None:
+            return None
+        sync = admin_pb2.Sync(state=self.progress.state)
+        setattr(sync, "from", self.progress.peer)
+        source = self.incoming.source
+        if source is not None:
+            sync.received_keys, sync.received_bytes = source.keys, source.bytes
+            sync.total_keys, sync.total_bytes = source.keys_total, source.bytes_total
+            sync.started_ms = source.started_ms
+        return sync
 
     async def close(self) -> None:
         """Give up a transfer; a merge that runs is finished first."""
-        if self._task is None:
-            return
-        if not self._engine.paused:
-            self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await self._task
-        await asyncio.to_thread(self.incoming.close)
+        if self._task is not None:
+            if not self._engine.paused:
+                self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._task
+        await self._staging(self.incoming.close)
+        self._thread.shutdown()
 
     # ---- when
 
@@ -135,33 +157,49 @@ class Resync:
 
     # ---- fetching
 
-    async def _run(self, peer: Peer) -> None:
-        retry_s = self._engine.config.snapshot_retry_s
-        self._not_before = time.monotonic() + retry_s
+    async def _catch_up(self, peer: Peer) -> None:
+        await self._fetch(peer)
+        await self._merge(peer.name)
+
+    def _begin(self, name: str, work: Coroutine[None, None, None]) -> None:
+        self._task = asyncio.create_task(self._guard(name, work), name=f"snapshot of {name}")
+        self._task.add_done_callback(self._ended)
+
+    async def _guard(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Do it; what the world can do to it is logged, and it is tried again later."""
+        retry_s: float = self._engine.config.snapshot_retry_s
         try:
-            await self._fetch(peer)
-            await self._merge(peer)
-            self._not_before = 0.0
+            await work
         except LinkError as error:
-            logger.warning("snapshot of %s interrupted: %s", peer.name, error)
+            logger.warning("the snapshot of %s was interrupted: %s", name, error)
             if error.refused:
-                await asyncio.to_thread(self.incoming.discard)
+                await self._staging(self.incoming.discard)
+            else:  # the same one, if it is still there; else _choose decides anew
+                retry_s = min(retry_s, RESUME_AFTER_S)
+            self._not_before = time.monotonic() + retry_s
         except (StateError, DiskFullError) as error:
-            logger.error("snapshot of %s given up: %s", peer.name, error)
-            await asyncio.to_thread(self.incoming.discard)
+            logger.error("the snapshot of %s is given up: %s", name, error)
+            await self._staging(self.incoming.discard)
             self._not_before = time.monotonic() + retry_s
         except ContradictionError as error:
-            logger.error("snapshot of %s refused: %s", peer.name, error)
-            await asyncio.to_thread(self.incoming.discard)
+            logger.error("the snapshot of %s is refused: %s", name, error)
+            await self._staging(self.incoming.discard)
             self._engine.contradict(error.origin, str(error))
+            self._not_before = time.monotonic() + retry_s
         finally:
             self.progress = None
+
+    async def _staging(self, job: Callable[..., None], *arguments: object) -> None:
+        """Run a job of the staging area in its thread: one after the other, also when the task
+        that asked is cancelled meanwhile.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._thread, job, *arguments)
 
     async def _fetch(self, peer: Peer) -> None:
         """Stage the peer's snapshot, going on with what is staged of it already."""
         incoming, config = self.incoming, self._engine.config
         if incoming.source is not None and incoming.source.peer != peer.origin:
-            await asyncio.to_thread(incoming.discard)
+            await self._staging(incoming.discard)
         link = self._replicator.link_to(peer)
         self.progress = Progress("requested", peer.name)
         while incoming.source is None or not incoming.source.complete:
@@ -192,12 +230,12 @@ class Resync:
                 offer.bytes_total,
                 started_ms=now_ms,
             )
-            await asyncio.to_thread(incoming.begin, source)
+            await self._staging(incoming.begin, source)
             logger.info("snapshot of %s: about %d keys to come", peer.name, offer.keys_total)
         assert incoming.source is not None
         if offer.snapshot != incoming.source.snapshot:
             raise LinkError(f"{peer.name} sent another snapshot than asked for", refused=True)
-        await asyncio.to_thread(incoming.add, chunk, last=last)
+        await self._staging(partial(incoming.add, chunk, last=last))
         self.progress = Progress("receiving", peer.name)
         if last or time.monotonic() - self._told > TOLD_EVERY_S:
             self._told = time.monotonic()
@@ -212,9 +250,9 @@ class Resync:
 
     # ---- merging
 
-    async def _merge(self, peer: Peer) -> None:
+    async def _merge(self, name: str) -> None:
         engine, started = self._engine, time.monotonic()
-        self.progress = Progress("merging", peer.name)
+        self.progress = Progress("merging", name)
         await engine.pause(RESYNCING)
         try:
             await engine.checkpoints.flush()
@@ -230,10 +268,10 @@ class Resync:
             engine.reload(saved)
         finally:
             engine.resume()
-        await asyncio.to_thread(self.incoming.discard)
+        await self._staging(self.incoming.discard)
         logger.info(
             "the snapshot of %s is merged: %d operations came with it, %.1f s without writes",
-            peer.name,
+            name,
             missing_ops(before, engine.vector),
             time.monotonic() - started,
         )

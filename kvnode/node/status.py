@@ -18,7 +18,13 @@ def node_status(node: Node) -> pb.StatusResponse:
     """What the Status call answers."""
     engine, replicator = node.engine, node.replicator
     durable = engine.replica.durable
-    state = "stopping" if node.stopping else "fenced" if durable.fence else "serving"
+    state = "serving"
+    if node.stopping:
+        state = "stopping"
+    elif durable.fence:
+        state = "fenced"
+    elif engine.paused:
+        state = "resyncing"
     return pb.StatusResponse(
         cluster=node.config.cluster,
         name=node.config.name,
@@ -43,6 +49,7 @@ def node_status(node: Node) -> pb.StatusResponse:
             for origin, reason in sorted(durable.forks.items())
         ],
         clock_offset_ms=replicator.clock_offset_ms(),
+        sync=node.resync.status(),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -173,7 +173,7 @@ class Link:
 
     async def fetch(
         self, hello: Hello, snapshot: bytes, position: Position, bytes_max: int, idle_s: float
-    ) -> AsyncIterator[Fetched]:
+    ) -> AsyncGenerator[Fetched]:
         """The chunks of a snapshot behind ``position``; a new snapshot if its id is empty.
 
         Raises:

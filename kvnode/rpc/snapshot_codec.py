@@ -59,7 +59,9 @@ class Assembler:
         if not message.size:
             return Fetched()
         if message.size > self.chunk_bytes_max:
-            raise ValueError(f"a chunk of {message.size} bytes, the limit is {self.chunk_bytes_max}")
+            raise ValueError(
+                f"a chunk of {message.size} bytes, the limit is {self.chunk_bytes_max}"
+            )
         if message.offset != self._size or not message.rows:
             raise ValueError(f"a piece at {message.offset} where {self._size} was expected")
         self._pieces.append(message.rows)

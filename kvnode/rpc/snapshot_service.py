@@ -49,9 +49,7 @@ class SnapshotService:
                     Reason.BAD_REQUEST, f"a snapshot has no section {request.section}"
                 ) from error
         hello = hello_from_wire(request.hello)
-        async for fetched in self._node.fetch(
-            hello, request.snapshot, position, request.bytes_max
-        ):
+        async for fetched in self._node.fetch(hello, request.snapshot, position, request.bytes_max):
             if fetched.offer is None or fetched.chunk is None:
                 yield pb.SnapshotChunk()  # a sign of life while the copy is made
                 continue

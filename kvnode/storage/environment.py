@@ -127,10 +127,13 @@ class Environment:
             )
 
     @contextmanager
-    def read(self, *, buffers: bool = False) -> Iterator[Any]:
-        """A read transaction, to be left soon. With ``buffers`` keys and values are views."""
+    def read(self, *, buffers: bool = False, latest: bool = False) -> Iterator[Any]:
+        """A read transaction, to be left soon; of the pinned view, unless ``latest``.
+
+        With ``buffers`` keys and values are views.
+        """
         with self._gate:
-            if self._pinned is not None:
+            if self._pinned is not None and not latest:
                 assert not buffers, "views of a pinned state"
                 yield self._pinned
             else:

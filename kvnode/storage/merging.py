@@ -23,7 +23,7 @@ from kvnode.core.replica import Durable
 from kvnode.core.snapshot import Lost, Section, check_history, join_durable, join_entries
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import Checkpoint, Log
-from kvnode.storage.state import LmdbState
+from kvnode.storage.state import TABLES, LmdbState
 
 ROOM_FACTOR = 3
 """Pages of a B-tree that grows at random places are two thirds full, and replaced ones stay until
@@ -69,6 +69,7 @@ def merge_snapshot(
         tables = {
             section.name.lower(): partial(incoming.chunks, section)
             for section in RAW
+            if section.name.lower() in TABLES
         }
         state.adopt(tables, joined, room)
     else:

@@ -48,12 +48,9 @@ class Snapshot:
         self._path = path
         self._env = Environment(path, (*TABLES, "chains"), part="state", origin=origin)
         self._tables: dict[Section, Any] = {
-            Section.META: self._env.meta,
-            **{
-                section: self._env.tables[section.name.lower()]
-                for section in Section
-                if section is not Section.META
-            },
+            section: self._env.tables[section.name.lower()]
+            for section in Section
+            if section.name.lower() in self._env.tables
         }
         with self._env.read() as txn:
             raw = txn.get(CHECKPOINT, db=self._env.meta)
@@ -85,7 +82,7 @@ class Snapshot:
         """
         after = position.after
         for section in Section:
-            if section < position.section:
+            if section < position.section or section not in self._tables:
                 continue
             with self._lock:
                 if self._gone:

@@ -49,7 +49,7 @@ class LmdbState:
 
     def load(self, window: int) -> Checkpoint | None:
         """The last checkpoint without its entries, None if none was saved yet."""
-        with self._env.read() as txn:
+        with self._env.read(latest=True) as txn:
             raw = txn.get(b"checkpoint", db=self._meta)
             if raw is None:
                 return None
