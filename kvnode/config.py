@@ -60,6 +60,17 @@ class Config:
     checkpoint_keys: int = 100_000
     checkpoint_interval_ms: int = 30_000
 
+    # What every member has acknowledged stays in the log so long, so that a node restored from a
+    # backup of up to a day ago catches up without a snapshot,
+    log_retention_s: int = 24 * 3600
+    # unless the log is larger than this: some minutes of writes at full speed, on any disk.
+    log_retention_bytes: int = 1 << 30
+    # The log is never larger, whoever lacks what goes: a dead member must not fill the disks of
+    # the others. Who lacks it needs a snapshot.
+    log_bytes_max: int = 8 << 30
+    # How often the log is cut. The limits may be passed by what is written meanwhile.
+    retention_interval_ms: int = 2_000
+
     # Request ids remembered, so that a retry is recognised. At 10 K single writes/s: 10 s, twice
     # a client's default patience.
     requests_remembered: int = 100_000
@@ -122,6 +133,11 @@ class Config:
             _check_address(address)
         if self.name in self.peers:
             raise ConfigError(f"node {self.name!r} cannot be its own peer")
+        if self.log_retention_bytes > self.log_bytes_max:
+            raise ConfigError(
+                f"log_retention_bytes ({self.log_retention_bytes}) is more than log_bytes_max "
+                f"({self.log_bytes_max})"
+            )
         for name, highest in PROTOCOL_MAX.items():
             if getattr(self, name) > highest:
                 raise ConfigError(f"{name} is at most {highest}: clients count on it")

@@ -151,7 +151,13 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
         (
             "log",
             f"blocks {log.first_arrival} to {log.last_arrival},"
-            f" {size(log.used_bytes)} (grows by itself)",
+            f" {size(log.block_bytes)} and {size(log.used_bytes - log.block_bytes)} of index,"
+            f" in a file of {size(log.file_bytes)}; {size(log.appended_bytes_per_s)}/s come",
+        ),
+        (
+            "log keeps",
+            f"what a peer lacks, up to {size(log.bytes_max)}; what all have for"
+            f" {duration(log.retention_ms)}, up to {size(log.retention_bytes)}",
         ),
         (
             "checkpoint",
@@ -173,8 +179,9 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
 def peers(settings: Settings) -> None:
     """Show how far each peer of a node is.
 
-    Behind: what this node has and the peer has not acknowledged. Ahead: what the peer has and
-    this node lacks.
+    Behind: what this node has and the peer has not acknowledged. Falls off: when, at the present
+    write rate, the log gets too large to keep that, so that the peer needs a snapshot. Ahead: what
+    the peer has and this node lacks.
 
     \b
     Examples:
@@ -199,7 +206,12 @@ def write_peers(found: Iterable[admin_pb2.PeerStatus]) -> None:
             peer.address,
             peer.state,
             duration(peer.silent_ms) if peer.origin or peer.silent_ms else "never seen",
-            f"{peer.behind_ops} ops, {peer.behind_ms} ms",
+            f"{peer.behind_ops} ops, {size(peer.behind_bytes)}, {duration(peer.behind_ms)}",
+            "needs a snapshot"
+            if peer.needs_snapshot
+            else f"in {duration(peer.falls_off_ms)}"
+            if peer.falls_off_ms
+            else "",
             f"{peer.ahead_ops} ops",
             f"{peer.clock_offset_ms:+d} ms",
             escaped(peer.problem.encode()),
@@ -207,7 +219,10 @@ def write_peers(found: Iterable[admin_pb2.PeerStatus]) -> None:
         for peer in found
     ]
     if rows:
-        columns = ("name", "address", "state", "silent", "behind", "ahead", "clock", "problem")
+        columns = (
+            *("name", "address", "state", "silent", "behind", "falls off", "ahead", "clock"),
+            "problem",
+        )
         write_table(columns, rows)
     else:
         write_line("No peers.")

@@ -19,7 +19,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import TypeVar
 
 from kvnode.config import Config
 from kvnode.core.block import Block, decode_block
@@ -29,35 +29,15 @@ from kvnode.core.progress import PushBuffer
 from kvnode.core.receive import Judgement, Verdict
 from kvnode.core.replica import Durable, Replica, Request, Round
 from kvnode.core.requests import RequestWindow
-from kvnode.core.writer import Accepted
 from kvnode.node.checkpoints import Checkpoints
+from kvnode.node.queue import Counts, Outcome, Pending, Queue
 from kvnode.node.worker import Worker
-from kvnode.storage.interfaces import Checkpoint, DiskFullError, Log, StateStore, StorageError
+from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
 
 logger = logging.getLogger(__name__)
 
-Outcome = tuple[Accepted, Vector]
-Pending = asyncio.Future[Outcome] | asyncio.Future[Verdict]
-
-
-@dataclass(slots=True)
-class Counts:
-    """Since start."""
-
-    accepted: int = 0
-    refused: int = 0
-    received: int = 0
-    commits: int = 0
-
-
-@dataclass(slots=True)
-class Queue:
-    """Requests that wait for the next round."""
-
-    waiting: deque[tuple[Request, int, asyncio.Future[Outcome]]] = field(default_factory=deque)
-    operations: int = 0
-    bytes: int = 0
+T = TypeVar("T")
 
 
 class Engine:
@@ -110,7 +90,8 @@ class Engine:
         self._running: Round | None = None
         self._scheduled = False
         self._closing = False
-        self._paused: Refused | None = None
+        self.pausing: Refused | None = None
+        """What everybody is told while nothing is taken; None: all is taken."""
         self._failure: BaseException | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -161,6 +142,22 @@ class Engine:
         self._schedule()
         return await asyncio.gather(*futures)
 
+    async def in_log(self, job: Callable[[Log], T]) -> T:
+        """Run ``job`` in the log's thread, between two appends; commits wait for it meanwhile."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        results: list[T] = []
+
+        def done(error: BaseException | None) -> None:
+            if future.done():
+                return  # cancelled
+            if error is None:
+                future.set_result(results[0])
+            else:
+                future.set_exception(error)
+
+        self._worker.run(lambda: results.append(job(self.log)), done)
+        return await future
+
     def fence(self, reason: str) -> None:
         """Take no more writes under this origin: somebody else has written under it."""
         durable = self.replica.durable
@@ -169,51 +166,17 @@ class Engine:
             durable.fence = reason
             self.checkpoints.start()
 
-    def contradict(self, origin: int, reason: str) -> None:
-        """Take nothing of ``origin`` any more: there are two histories of it."""
-        durable = self.replica.durable
-        if origin == self.replica.origin:
-            self.fence(reason)
-        elif origin not in durable.forks:
-            durable.forks[origin] = reason
-            self.checkpoints.start()
-
-    @property
-    def paused(self) -> bool:
-        """Whether nothing is taken for now."""
-        return self._paused is not None
-
     async def pause(self, refusal: Refused) -> None:
         """Refuse what comes from now on; return when all that came before is committed."""
-        assert self._paused is None, "paused already"
-        self._paused = refusal
+        assert self.pausing is None, "paused already"
+        self.pausing = refusal
         await self._drain()
-
-    def resume(self) -> None:
-        """Take requests and blocks again."""
-        self._paused = None
-
-    def reload(self, saved: Checkpoint) -> None:
-        """Go on from the state on disk, which was rewritten during a pause.
-
-        What was learned meanwhile and no rewriting knows of is kept: the fence, and the members'
-        reports to this node.
-        """
-        assert self.paused, "reload while rounds may run"
-        assert not len(self.memtable), "reload over what no checkpoint has"
-        before, after = self.replica.durable, saved.durable
-        after.fence = before.fence or after.fence
-        after.reports = before.reports
-        self.replica.reload(after)
-        self.memtable.drop_frozen()
-        self.names.update(saved.names)
-        self.checkpoints.reload(saved.arrival)
 
     def _check_open(self) -> None:
         if self._closing or self._failure:
             raise Refused(Reason.STOPPING, "the node is stopping: use another one")
-        if self._paused is not None:
-            raise Refused(self._paused.reason, self._paused.message)
+        if self.pausing is not None:
+            raise Refused(self.pausing.reason, self.pausing.message)
 
     async def _drain(self) -> None:
         """Return when nothing waits and no round runs."""
@@ -352,6 +315,7 @@ class Engine:
         counts = self.counts
         counts.commits += bool(round_.records)
         for block in round_.records:
+            counts.logged_bytes += len(block.raw)
             if block is round_.own:
                 counts.accepted += block.count
             else:

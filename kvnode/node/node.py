@@ -59,14 +59,13 @@ class Node:
         self.engine.on_commit = lambda _: self.replicator.committed()
         self.engine.on_failure = self._fail
         folder = self.directory.path / FORMAT
-        self.pins: dict[str, int] = {}
         self.snapshots = Snapshots(
             self.engine,
             self.replicator,
             self.directory.state,
             folder / "snapshots",
-            stable=dict,
-            pins=self.pins,
+            stable=self.replicator.stable,
+            pins=self.replicator.retention.pins,
         )
         self.resync = Resync(
             self.engine,

@@ -15,13 +15,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from kvnode.core.block import Block, decode_block
-from kvnode.core.dots import Vector
+from kvnode.core.dots import Vector, covers
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
 from kvnode.core.report import PROTOCOL, Hello, Lacking, Report
 from kvnode.node.engine import Engine
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
+from kvnode.node.retention import Retention
 from kvnode.rpc.link import Link, LinkError, Pulled
 from kvnode.storage.interfaces import BelowFloor
 
@@ -49,6 +50,12 @@ class Replicator:
         self.closing = False
         self.instead_of_pulling: Callable[[], bool] = lambda: False
         """Asked each round: whether a snapshot is on its way that brings what pulls would."""
+        self.retention = Retention(
+            engine,
+            acknowledged=self.acknowledged,
+            stable=self.stable,
+            members=lambda: {p.name: p.vector if p.heard else None for p in self.peers.values()},
+        )
         engine.names[hello.origin] = hello.name
         engine.lww_refusal = self.lww_refusal
 
@@ -67,6 +74,7 @@ class Replicator:
             self._tasks.append(asyncio.create_task(pusher.run(), name=f"push {peer.name}"))
         if self._links:
             self._tasks.append(asyncio.create_task(self._repair(), name="anti-entropy"))
+        self._tasks.append(asyncio.create_task(self.retention.run(), name="retention"))
         for task in self._tasks:
             task.add_done_callback(self._ended)
 
@@ -125,6 +133,27 @@ class Replicator:
                 "Start this node with an empty data directory; what it wrote on its own since the "
                 "histories parted is only here (kvnode scan)"
             )
+
+    def acknowledged(self) -> Vector | None:
+        """What every peer has reported to have; None while one was not heard since the start."""
+        peers = self.peers.values()
+        if not all(peer.origin for peer in peers):
+            return None
+        return {
+            origin: min([seq, *(peer.vector.get(origin, 0) for peer in peers)])
+            for origin, seq in self.engine.vector.items()
+        }
+
+    def stable(self) -> Vector:
+        """What every peer has, if this node has all that any of them has; else nothing.
+
+        A peer may have written on an older vector than it has reported, and only what was written
+        before the report can be missing here.
+        """
+        have = self.engine.vector
+        if not all(covers(have, peer.vector) for peer in self.peers.values()):
+            return {}
+        return self.acknowledged() or {}
 
     def clock_offset_ms(self) -> int:
         """Own wall clock against the median of all members heard lately.

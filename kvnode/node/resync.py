@@ -43,7 +43,7 @@ from kvnode.rpc.link import LinkError
 from kvnode.rpc.snapshot_codec import Offer
 from kvnode.storage.incoming import Incoming, Source
 from kvnode.storage.interfaces import Checkpoint, DiskFullError
-from kvnode.storage.merging import merge_snapshot
+from kvnode.storage.merging import Merge
 from kvnode.storage.state import LmdbState
 from kvnode.v1 import admin_pb2
 
@@ -96,7 +96,7 @@ class Resync:
     def look(self) -> bool:
         """Start what is needed; whether pulls should wait for it. Called each round."""
         if self._task is not None:
-            return self._instead or self._engine.paused
+            return self._instead or self._engine.pausing is not None
         if self._replicator.closing or time.monotonic() < self._not_before:
             return False
         source = self.incoming.source
@@ -124,7 +124,7 @@ class Resync:
     async def close(self) -> None:
         """Give up a transfer; a merge that runs is finished first."""
         if self._task is not None:
-            if not self._engine.paused:
+            if self._engine.pausing is None:
                 self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
@@ -184,7 +184,7 @@ class Resync:
         except ContradictionError as error:
             logger.error("the snapshot of %s is refused: %s", name, error)
             await self._staging(self.incoming.discard)
-            self._engine.contradict(error.origin, str(error))
+            self._contradict(error)
             self._not_before = time.monotonic() + retry_s
         finally:
             self.progress = None
@@ -261,13 +261,13 @@ class Resync:
             before = engine.vector
             self._state.pin()
             try:
-                saved = await engine.checkpoints.run(self._merged)
+                saved = await self._join()
             finally:
-                # One step of the event loop: readers see the new state, and its vector.
+                # From here on one step of the event loop: the new state, and its vector.
                 self._state.unpin()
-            engine.reload(saved)
+            self._reload(saved)
         finally:
-            engine.resume()
+            engine.pausing = None
         await self._staging(self.incoming.discard)
         logger.info(
             "the snapshot of %s is merged: %d operations came with it, %.1f s without writes",
@@ -277,20 +277,41 @@ class Resync:
         )
         self._replicator.look_again()
 
-    def _merged(self) -> Checkpoint:
+    async def _join(self) -> Checkpoint:
+        """Join what is staged into log and state, each in the thread that writes it."""
         engine = self._engine
         mine = Checkpoint(
             engine.applied_arrival, engine.replica.durable, dict(engine.names), {}, []
         )
-        return merge_snapshot(
-            self.incoming,
-            engine.log,
-            self._state,
-            mine,
-            own_origin=engine.replica.origin,
-            window=engine.config.requests_remembered,
-            lost=self._lost,
+        window, origin = engine.config.requests_remembered, engine.replica.origin
+        merge = await engine.checkpoints.run(
+            lambda: Merge(self.incoming, mine, engine.log.chain_at, origin=origin, window=window)
         )
+        await engine.in_log(merge.adopt_history)
+        return await engine.checkpoints.run(lambda: merge.rewrite(self._state, self._lost))
+
+    def _reload(self, saved: Checkpoint) -> None:
+        """Go on from the state on disk. What was learned meanwhile, and the state on disk does not
+        know of, is kept: the fence, and the members' reports to this node.
+        """
+        engine = self._engine
+        assert not len(engine.memtable), "reload over what no checkpoint has"
+        before, after = engine.replica.durable, saved.durable
+        after.fence = before.fence or after.fence
+        after.reports = before.reports
+        engine.replica.reload(after)
+        engine.memtable.drop_frozen()
+        engine.names.update(saved.names)
+        engine.checkpoints.reload(saved.arrival)
+
+    def _contradict(self, error: ContradictionError) -> None:
+        """Take nothing of the origin any more: there are two histories of it."""
+        engine = self._engine
+        if error.origin == engine.replica.origin:
+            engine.fence(str(error))
+        else:
+            engine.replica.durable.forks.setdefault(error.origin, str(error))
+            engine.checkpoints.start()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None

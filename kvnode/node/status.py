@@ -23,7 +23,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         state = "stopping"
     elif durable.fence:
         state = "fenced"
-    elif engine.paused:
+    elif engine.pausing:
         state = "resyncing"
     return pb.StatusResponse(
         cluster=node.config.cluster,
@@ -63,7 +63,7 @@ def _origins(node: Node, vector: Vector) -> list[pb.OriginStatus]:
 
 def _peer(node: Node, peer: Peer) -> pb.PeerStatus:
     engine = node.engine
-    own = node.replicator.hello.origin
+    own, retention = node.replicator.hello.origin, node.replicator.retention
     oldest_ms = engine.push_buffer.oldest_unacknowledged_ms(peer.vector.get(own, 0))
     now_ms = time.time_ns() // 1_000_000
     return pb.PeerStatus(
@@ -78,17 +78,29 @@ def _peer(node: Node, peer: Peer) -> pb.PeerStatus:
         ahead_ops=missing_ops(engine.vector, peer.vector),
         clock_offset_ms=peer.clock_offset_ms or 0,
         vector=_origins(node, peer.vector),
+        behind_bytes=engine.log.behind(peer.vector).bytes if peer.heard else 0,
+        falls_off_ms=retention.falls_off_ms(peer.vector) if peer.heard else 0,
+        needs_snapshot=bool(peer.heard) and retention.needs_snapshot(peer.vector),
     )
 
 
 def _log(node: Node) -> pb.LogStatus:
-    log = node.engine.log
+    config, log = node.config, node.engine.log
     usage = log.usage()
+    oldest = log.heads(log.first_arrival - 1, 1)
     return pb.LogStatus(
         first_arrival=log.first_arrival,
         last_arrival=log.last_arrival,
         used_bytes=usage.used_bytes,
         map_bytes=usage.map_bytes,
+        file_bytes=usage.file_bytes,
+        block_bytes=usage.records_bytes,
+        floor=_origins(node, log.floor),
+        retention_ms=config.log_retention_s * 1000,
+        retention_bytes=config.log_retention_bytes,
+        bytes_max=config.log_bytes_max,
+        appended_bytes_per_s=round(node.replicator.retention.rate.bytes_per_s),
+        oldest_ms=oldest[0].wall_ms if oldest else 0,
     )
 
 

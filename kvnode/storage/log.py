@@ -119,7 +119,11 @@ class LmdbLog:
             batch: list[tuple[int, bytes]] = []
             with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
                 if after + 1 < self._read_bounds(txn).first_arrival:
-                    raise StorageError(f"{self._env.path}: block {after + 1} has left the log")
+                    raise StorageError(
+                        f"{self._env.path}: block {after + 1} has left the log, so the state is "
+                        "older than the log. Restore both, or start with an empty data directory "
+                        "and let peers fill it"
+                    )
                 found = cursor.set_range((after + 1).to_bytes(8, "big"))
                 while found and len(batch) < REPLAY_BLOCKS:
                     batch.append((_number(cursor.key()), self._checked(*cursor.item())))

@@ -17,10 +17,12 @@ A replica that has nothing takes the rows as they are. Any other compares key by
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 
-from kvnode.core.replica import Durable
-from kvnode.core.snapshot import Lost, Section, check_history, join_durable, join_entries
+from kvnode.core.dots import Dot
+from kvnode.core.entry import Entry
+from kvnode.core.snapshot import Lost, Row, Section, check_history, join_durable, join_entries
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import Checkpoint, Log
 from kvnode.storage.state import TABLES, LmdbState
@@ -30,69 +32,84 @@ ROOM_FACTOR = 3
 the end of the transaction."""
 ROOM_BYTES_MIN = 32 << 20
 
-RAW = (Section.ENTRIES, Section.CONFLICTS, Section.GARBAGE)
+RAW = {
+    section: section.name.lower()
+    for section in (Section.ENTRIES, Section.CONFLICTS, Section.GARBAGE)
+    if section.name.lower() in TABLES
+}
 
 
-def merge_snapshot(
-    incoming: Incoming,
-    log: Log,
-    state: LmdbState,
-    mine: Checkpoint,
-    *,
-    own_origin: int,
-    window: int,
-    lost: Lost,
-) -> Checkpoint:
-    """Join what is staged into log and state; returns what is on disk then.
+class Merge:
+    """One merge, step by step; none of them belongs on an event loop. Nobody else may write."""
 
-    For minutes if the state is large: not on an event loop. Nobody else may write meanwhile.
+    def __init__(
+        self,
+        incoming: Incoming,
+        mine: Checkpoint,
+        chain_at: Callable[[Dot], bytes | None],
+        *,
+        origin: int,
+        window: int,
+    ) -> None:
+        """Find out what it will lead to; nothing is changed yet.
 
-    Args:
-        mine: this replica as it is, all of it in the state on disk.
-        window: request ids to remember.
-        lost: see ``join_entries``; told before anything is durable.
+        Args:
+            mine: this replica as it is, all of it in the state on disk.
+            chain_at: of its log.
+            origin: its own.
+            window: request ids to remember.
 
-    Raises:
-        ContradictionError: two histories of one origin; nothing was changed.
-        StateError: what is staged, or the state here, is damaged; the state was not changed.
-        DiskFullError: no room; the state was not changed.
-    """
-    theirs = incoming.checkpoint(window)
-    before, after = mine.durable, join_durable(mine.durable, theirs.durable, own_origin=own_origin)
-    adopt_history(incoming, log, before, theirs.durable)
-    requests = after.requests.since(0)
-    names = theirs.names | mine.names
-    joined = Checkpoint(mine.arrival, after, names, {}, requests, after.requests.floor)
-    assert incoming.source is not None
-    room = ROOM_FACTOR * incoming.source.bytes + ROOM_BYTES_MIN
-    if not before.vector and not state.usage().records:
-        tables = {
-            section.name.lower(): partial(incoming.chunks, section)
-            for section in RAW
-            if section.name.lower() in TABLES
+        Raises:
+            ContradictionError: two histories of one origin.
+            StateError: what is staged is damaged.
+        """
+        theirs = incoming.checkpoint(window)
+        durable = join_durable(mine.durable, theirs.durable, own_origin=origin)
+        ends = dict(incoming.ends()) | {
+            (other, seq): theirs.durable.chains[other]
+            for other, seq in theirs.durable.vector.items()
         }
-        state.adopt(tables, joined, room)
-    else:
-        state.replace(
-            lambda rows: join_entries(
-                rows,
-                incoming.rows(Section.ENTRIES),
-                before.vector,
-                theirs.durable.vector,
-                lost,
-            ),
-            joined,
-            room,
+        self._floor = check_history(ends, mine.durable, theirs.durable, chain_at)
+        self._ends = [(dot, chain) for dot, chain in ends.items() if dot[0] in self._floor]
+        self._incoming = incoming
+        self._window = window
+        self._my_vector, self._their_vector = mine.durable.vector, theirs.durable.vector
+        self._joined = Checkpoint(
+            mine.arrival,
+            durable,
+            theirs.names | mine.names,
+            {},
+            durable.requests.since(0),
+            durable.requests.floor,
         )
-    saved = state.load(window)
-    assert saved is not None
-    return saved
 
+    def adopt_history(self, log: Log) -> None:
+        """Step 1: the blocks the snapshot stands for will not be in this log."""
+        log.adopt(self._floor, self._ends)
 
-def adopt_history(incoming: Incoming, log: Log, mine: Durable, theirs: Durable) -> None:
-    """Step 1: of the origins the snapshot has more of, the blocks are not in this log."""
-    ends = dict(incoming.ends()) | {
-        (origin, seq): theirs.chains[origin] for origin, seq in theirs.vector.items()
-    }
-    floor = check_history(ends, mine, theirs, log.chain_at)
-    log.adopt(floor, [(dot, chain) for dot, chain in ends.items() if dot[0] in floor])
+    def rewrite(self, state: LmdbState, lost: Lost) -> Checkpoint:
+        """Step 2; takes minutes if the state is large. Returns what is on disk then.
+
+        Args:
+            lost: see ``join_entries``; told before anything is durable.
+
+        Raises:
+            StateError: what is staged, or the state here, is damaged; it was not changed.
+            DiskFullError: no room; it was not changed.
+        """
+        incoming = self._incoming
+        assert incoming.source is not None
+        room = ROOM_FACTOR * incoming.source.bytes + ROOM_BYTES_MIN
+
+        def changes(mine: Iterator[Row]) -> Iterator[tuple[bytes, Entry]]:
+            theirs = incoming.rows(Section.ENTRIES)
+            return join_entries(mine, theirs, self._my_vector, self._their_vector, lost)
+
+        if not self._my_vector and not state.usage().records:
+            tables = {name: partial(incoming.chunks, section) for section, name in RAW.items()}
+            state.adopt(tables, self._joined, room)
+        else:
+            state.replace(changes, self._joined, room)
+        saved = state.load(self._window)
+        assert saved is not None, "a state without a checkpoint"
+        return saved

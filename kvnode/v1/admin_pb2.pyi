@@ -22,7 +22,7 @@ class OriginStatus(_message.Message):
     def __init__(self, origin: _Optional[int] = ..., node: _Optional[str] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class PeerStatus(_message.Message):
-    __slots__ = ("name", "address", "origin", "state", "problem", "silent_ms", "behind_ops", "behind_ms", "ahead_ops", "clock_offset_ms", "vector")
+    __slots__ = ("name", "address", "origin", "state", "problem", "silent_ms", "behind_ops", "behind_ms", "ahead_ops", "clock_offset_ms", "vector", "behind_bytes", "falls_off_ms", "needs_snapshot")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,9 @@ class PeerStatus(_message.Message):
     AHEAD_OPS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FALLS_OFF_MS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     origin: int
@@ -45,19 +48,38 @@ class PeerStatus(_message.Message):
     ahead_ops: int
     clock_offset_ms: int
     vector: _containers.RepeatedCompositeFieldContainer[OriginStatus]
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., silent_ms: _Optional[int] = ..., behind_ops: _Optional[int] = ..., behind_ms: _Optional[int] = ..., ahead_ops: _Optional[int] = ..., clock_offset_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ...) -> None: ...
+    behind_bytes: int
+    falls_off_ms: int
+    needs_snapshot: bool
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., silent_ms: _Optional[int] = ..., behind_ops: _Optional[int] = ..., behind_ms: _Optional[int] = ..., ahead_ops: _Optional[int] = ..., clock_offset_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., behind_bytes: _Optional[int] = ..., falls_off_ms: _Optional[int] = ..., needs_snapshot: _Optional[bool] = ...) -> None: ...
 
 class LogStatus(_message.Message):
-    __slots__ = ("first_arrival", "last_arrival", "used_bytes", "map_bytes")
+    __slots__ = ("first_arrival", "last_arrival", "used_bytes", "map_bytes", "file_bytes", "block_bytes", "floor", "retention_ms", "retention_bytes", "bytes_max", "appended_bytes_per_s", "oldest_ms")
     FIRST_ARRIVAL_FIELD_NUMBER: _ClassVar[int]
     LAST_ARRIVAL_FIELD_NUMBER: _ClassVar[int]
     USED_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAP_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_MS_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    APPENDED_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_MS_FIELD_NUMBER: _ClassVar[int]
     first_arrival: int
     last_arrival: int
     used_bytes: int
     map_bytes: int
-    def __init__(self, first_arrival: _Optional[int] = ..., last_arrival: _Optional[int] = ..., used_bytes: _Optional[int] = ..., map_bytes: _Optional[int] = ...) -> None: ...
+    file_bytes: int
+    block_bytes: int
+    floor: _containers.RepeatedCompositeFieldContainer[OriginStatus]
+    retention_ms: int
+    retention_bytes: int
+    bytes_max: int
+    appended_bytes_per_s: int
+    oldest_ms: int
+    def __init__(self, first_arrival: _Optional[int] = ..., last_arrival: _Optional[int] = ..., used_bytes: _Optional[int] = ..., map_bytes: _Optional[int] = ..., file_bytes: _Optional[int] = ..., block_bytes: _Optional[int] = ..., floor: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., retention_ms: _Optional[int] = ..., retention_bytes: _Optional[int] = ..., bytes_max: _Optional[int] = ..., appended_bytes_per_s: _Optional[int] = ..., oldest_ms: _Optional[int] = ...) -> None: ...
 
 class CheckpointStatus(_message.Message):
     __slots__ = ("arrival", "behind_ops", "memtable_keys", "memtable_bytes", "stored_keys", "used_bytes", "map_bytes", "running", "last_ms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -31,13 +32,30 @@ STATUS = admin_pb2.StatusResponse(
             silent_ms=12,
             behind_ops=5,
             behind_ms=70,
+            behind_bytes=3 << 20,
+            falls_off_ms=7_500_000,
             ahead_ops=6,
             clock_offset_ms=-3,
         ),
         admin_pb2.PeerStatus(
-            name="LGA", address="127.0.0.1:7082", state="refused", problem="other\ncluster"
+            name="LGA",
+            address="127.0.0.1:7082",
+            state="refused",
+            problem="other\ncluster",
+            needs_snapshot=True,
         ),
     ],
+    log=admin_pb2.LogStatus(
+        first_arrival=7,
+        last_arrival=9,
+        used_bytes=6 << 20,
+        block_bytes=4 << 20,
+        file_bytes=9 << 20,
+        retention_ms=86_400_000,
+        retention_bytes=1 << 30,
+        bytes_max=8 << 30,
+        appended_bytes_per_s=2048,
+    ),
     checkpoint=admin_pb2.CheckpointStatus(running=True),
     forks=[admin_pb2.Fork(origin=2, node="LGA", reason="two blocks 7")],
 )
@@ -54,6 +72,8 @@ def test_status_shows_everything(capfd: pytest.CaptureFixture[str]) -> None:
         "1099511627776",
         "(unknown)",
         "one is running",
+        "blocks 7 to 9, 4.0 MiB and 2.0 MiB of index, in a file of 9.0 MiB; 2.0 KiB/s come",
+        "what a peer lacks, up to 8.0 GiB; what all have for 24 h 0 min, up to 1.0 GiB",
         "Fork: LGA 0000000000000002: two blocks 7",
     ):
         assert part in text
@@ -65,17 +85,20 @@ def test_peers_shows_how_far_each_is(capfd: pytest.CaptureFixture[str]) -> None:
         text = capfd.readouterr().out
         assert run(["peers", "-e", node.address, "--json"]) == 0
     lines = text.splitlines()
-    assert lines[0].split() == [
-        *("name", "address", "state", "silent", "behind", "ahead", "clock", "problem")
+    assert re.split(r" {2,}", lines[0].strip()) == [
+        *("name", "address", "state", "silent", "behind", "falls off", "ahead", "clock", "problem")
     ]
     assert lines[2].split("   ")[0].strip() == "JFK"
-    for part in ("connected", "12 ms", "5 ops, 70 ms", "6 ops", "-3 ms"):
+    for part in ("connected", "12 ms", "5 ops, 3.0 MiB, 70 ms", "in 2 h 5 min", "6 ops", "-3 ms"):
         assert part in lines[2]
     assert "never seen" in lines[3]
+    assert "needs a snapshot" in lines[3]
     assert lines[3].endswith("other\\ncluster")
     first, second = json.loads(capfd.readouterr().out)
     assert (first["name"], first["origin"], first["behind_ops"]) == ("JFK", "0" * 15 + "1", 5)
+    assert (first["behind_bytes"], first["falls_off_ms"]) == (3 << 20, 7_500_000)
     assert second["vector"] == []
+    assert second["needs_snapshot"] is True
 
 
 def test_inspect_shows_removals_of_what_did_not_arrive(capfd: pytest.CaptureFixture[str]) -> None:

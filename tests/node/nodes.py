@@ -1,4 +1,4 @@
-"""Several real nodes on a test's own event loop: on disk, over gRPC, started and stopped at will."""
+"""Real nodes on a test's own event loop: on disk, over gRPC, started and stopped at will."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from kvnode.core.types import PN_COUNTER, SIBLINGS
 from kvnode.core.types.slots import value as counter_value
 from kvnode.node.node import Node
 from kvnode.storage.log import LmdbLog
-
-DEADLINE_S = 20.0
+from tests.storage.faulty import until
 
 
 class Nodes:
@@ -82,7 +81,7 @@ class Nodes:
 
     async def settle(self, *names: str) -> None:
         """Wait until they have the same, and see that they do."""
-        await until(lambda: self.equal(*names), f"{names} have the same vector")
+        await until(lambda: self.equal(*names))
         for name in names:
             assert self.entries(name) == self.entries(names[0]), name
             self[name].engine.replica.check_invariants()
@@ -96,16 +95,6 @@ class Nodes:
             assert isinstance(log, LmdbLog)
             while log.first_arrival <= log.last_arrival:
                 log.cut(log.last_arrival)
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until it holds; fails after the deadline."""
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            while not condition():
-                await asyncio.sleep(0.002)
-    except TimeoutError:
-        raise AssertionError(f"not within {DEADLINE_S} s: {what}") from None
 
 
 def run(nodes: Nodes, test: Callable[[], Awaitable[None]]) -> None:

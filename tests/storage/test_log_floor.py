@@ -12,9 +12,10 @@ import pytest
 from kvnode.core.block import block_head, decode_block
 from kvnode.core.dots import Vector
 from kvnode.core.operations import Put
+from kvnode.storage import environment
 from kvnode.storage import log as log_module
 from kvnode.storage.environment import Environment
-from kvnode.storage.interfaces import Behind, BelowFloor, StorageError
+from kvnode.storage.interfaces import Behind, BelowFloor, DiskFullError, StorageError
 from kvnode.storage.log import LmdbLog
 from tests.core.memory_node import MemoryNode
 from tests.storage.stores import ORIGIN, Stores, history
@@ -336,3 +337,34 @@ def test_a_damaged_floor_is_refused_at_opening(tmp_path: Path) -> None:
         txn.put(b"bounds", bounds[:-1] + bytes([bounds[-1] ^ 1]), db=meta)
     with pytest.raises(StorageError, match="floor fails its checksum"):
         LmdbLog(tmp_path, ORIGIN)
+
+
+def test_trap_21_a_log_that_fills_all_there_is_can_still_be_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every page taken, removing takes pages too: what earlier changes freed must do."""
+    monkeypatch.setattr(environment, "MAP_BYTES_START", 512 << 10)
+
+    def cannot_grow(env: Environment) -> None:
+        raise DiskFullError(f"no room to write {env.path}")
+
+    monkeypatch.setattr(Environment, "_grow", cannot_grow)
+    log = LmdbLog(tmp_path, ORIGIN)
+    node = MemoryNode(5)
+    for _ in range(3):
+        written = full = 0
+        while not full:
+            node.write(Put(b"k", bytes(1000 if written % 2 else 100)))
+            try:
+                log.append([node.last_block])
+            except DiskFullError:
+                full = log.last_arrival
+                refused = node.last_block
+            written += 1
+        assert log.usage().used_bytes > 256 << 10
+        while log.first_arrival <= full:
+            log.cut(full)
+        log.append([refused])
+        assert list(log.replay(full)) == [(full + 1, refused.raw)]
+        log.prune({5: refused.last_seq})
+    log.close()
