@@ -31,6 +31,7 @@ HOMES: Final = {
     "inspect": "kvnode.cli.admin",
     "status": "kvnode.cli.admin",
     "peers": "kvnode.cli.admin",
+    "gc": "kvnode.cli.gc",
 }
 """Where each command is, in the order of the help."""
 

@@ -51,7 +51,7 @@ from kvnode.errors import NodeFailure
 from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
-    from kvnode.v1 import admin_pb2
+    from kvnode.v1 import admin_pb2, gc_pb2
 
 DEFAULT_ENDPOINT: Final = "127.0.0.1:7080"
 DEFAULT_TIMEOUT_S: Final = 5.0
@@ -271,6 +271,17 @@ class Client:
             "/kvnode.v1.Admin/Inspect", admin_pb2.InspectRequest, admin_pb2.InspectResponse
         )
         return self._failover.read(method, admin_pb2.InspectRequest(key=key_bytes(key)))
+
+    def collection_status(self) -> gc_pb2.CollectionStatusResponse:
+        """Which remains of deletes wait for being collected, and for whom."""
+        from kvnode.v1 import gc_pb2
+
+        method = Method(
+            "/kvnode.v1.Collection/Status",
+            gc_pb2.CollectionStatusRequest,
+            gc_pb2.CollectionStatusResponse,
+        )
+        return self._failover.read(method, gc_pb2.CollectionStatusRequest())
 
     # ----
 

@@ -4,6 +4,9 @@ A checkpoint covers only synced and applied log: it is cut on the event loop, fr
 the last committed round (the log itself may be one round ahead), and written by a thread while
 rounds go on. If it fails for lack of room, what it should have written waits
 for the next one; if it fails otherwise, the node stops.
+
+What collection (``collector.py``) has looked at, ``engine.collected``, goes with the checkpoint
+that carries the entries as they were when it looked, or newer.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ class Checkpoints:
         self.covered = covered
         self.behind_operations = behind
         self.last_ms = 0
+        self.made = 0
+        """Since start."""
         self._engine = engine
         self._worker = Worker("kvnode-checkpoint")
         self._next_request = next_request
@@ -69,6 +74,12 @@ class Checkpoints:
     def consider(self, round_: Round) -> None:
         """A round was committed: start a checkpoint if it is time."""
         self.behind_operations += sum(block.count for block in round_.records)
+        self.start_if_due()
+
+    def start_if_due(self) -> None:
+        """Start a checkpoint if there is something for it and it is time."""
+        if not self._something:
+            return
         config, memtable = self._engine.config, self._engine.memtable
         now = time.monotonic()
         if now < self._not_before:
@@ -79,6 +90,10 @@ class Checkpoints:
             or (now - self._last) * 1000 >= config.checkpoint_interval_ms
         ):
             self.start()
+
+    @property
+    def _something(self) -> bool:
+        return bool(self.behind_operations or self._engine.collected)
 
     def start(self) -> None:
         """Cut a checkpoint now, or as soon as the running one is done."""
@@ -105,7 +120,9 @@ class Checkpoints:
             entries=engine.memtable.freeze(),
             requests=durable.requests.since(self._next_request),
             requests_floor=durable.requests.floor,
+            collected=engine.collected,
         )
+        engine.collected = []
         running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = running
         self._last = started = time.monotonic()
@@ -118,9 +135,11 @@ class Checkpoints:
                 engine.memtable.drop_frozen()
                 self.covered = checkpoint.arrival
                 self._next_request = next_request
+                self.made += 1
             else:
                 engine.memtable.restore_frozen(size)
                 self.behind_operations += behind
+                engine.collected = checkpoint.collected + engine.collected
                 self._not_before = time.monotonic() + RETRY_AFTER_S
                 if isinstance(error, DiskFullError):
                     logger.error("checkpoint put off: %s", error)
@@ -136,7 +155,7 @@ class Checkpoints:
         """Write what is in memory now, unless the disk is full. Not for ever: once."""
         while self._running is not None:
             await self._running
-        if len(self._engine.memtable):
+        if self._something or len(self._engine.memtable):
             self.start()
         while self._running is not None:
             await self._running
@@ -159,6 +178,7 @@ class Checkpoints:
         """The state on disk was rewritten and covers the log up to ``arrival``."""
         self.covered = arrival
         self.behind_operations = 0
+        self.made += 1
         self._next_request = self._engine.replica.durable.requests.next_number
         self._last = time.monotonic()
 
@@ -166,7 +186,7 @@ class Checkpoints:
         """Wait for a running checkpoint, then write what is left."""
         while self._running is not None:
             await self._running
-        if self.behind_operations or self._wanted:
+        if self._something or self._wanted:
             self.start()
             assert self._running is not None
             await self._running

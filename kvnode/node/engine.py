@@ -23,12 +23,13 @@ from typing import TypeVar
 
 from kvnode.config import Config
 from kvnode.core.block import Block, decode_block
-from kvnode.core.dots import Vector
+from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError, OutcomeUnclear, Reason, Refused, StateError
 from kvnode.core.progress import PushBuffer
 from kvnode.core.receive import Judgement, Verdict
 from kvnode.core.replica import Durable, Replica, Request, Round
 from kvnode.core.requests import RequestWindow
+from kvnode.core.stability import Stability
 from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.queue import Counts, Outcome, Pending, Queue
 from kvnode.node.worker import Worker
@@ -79,6 +80,9 @@ class Engine:
         self.replayed = self._replay(covered)
         self.applied_arrival = log.last_arrival
         """Up to here the log is applied; while a round is being logged, the log is ahead."""
+        self.stability = Stability(durable.reports)
+        self.collected: list[Dot] = []
+        """Garbage rows looked at since the last checkpoint was cut."""
         self.checkpoints = Checkpoints(
             self, state, covered=covered, behind=self.replayed, next_request=next_request
         )

@@ -15,12 +15,15 @@ from kvnode.core.operations import Operation
 from kvnode.core.replica import Request
 from kvnode.core.report import Hello
 from kvnode.core.writer import Accepted
+from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
+from kvnode.node.gc_status import collection_status
 from kvnode.node.replicator import Replicator
 from kvnode.node.resync import Resync
 from kvnode.node.snapshots import Snapshots
 from kvnode.node.status import node_status
 from kvnode.rpc.admin_service import AdminService
+from kvnode.rpc.gc_service import GcService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
 from kvnode.rpc.replication_service import ReplicationService
@@ -28,7 +31,7 @@ from kvnode.rpc.server import Server
 from kvnode.rpc.snapshot_service import SnapshotService
 from kvnode.storage.directory import FORMAT, DataDirectory
 from kvnode.storage.incoming import Incoming
-from kvnode.v1 import admin_pb2
+from kvnode.v1 import admin_pb2, gc_pb2
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,8 @@ class Node:
             self.directory.close()
             raise
         self.replicator = Replicator(self.engine, Hello(config.cluster, config.name, origin))
+        self.collector = Collector(self.engine, self.replicator.counted)
+        self._collecting: asyncio.Task[None] | None = None
         self.engine.on_commit = lambda _: self.replicator.committed()
         self.engine.on_failure = self._fail
         folder = self.directory.path / FORMAT
@@ -99,10 +104,13 @@ class Node:
                 AdminService(self, codec, limits).handler(),
                 ReplicationService(self.replicator).handler(),
                 SnapshotService(self.snapshots).handler(),
+                GcService(self).handler(),
             ),
         )
         await self._server.start()
         self.replicator.start()
+        self._collecting = asyncio.create_task(self.collector.run(), name="collection")
+        self._collecting.add_done_callback(self._collecting_ended)
 
     async def wait_failed(self) -> None:
         """Return when the node cannot go on; ``failure`` says why."""
@@ -111,6 +119,8 @@ class Node:
     async def close(self) -> None:
         """Answer what runs, write a checkpoint, close everything."""
         self.stopping = True
+        if self._collecting:
+            self._collecting.cancel()
         await self.replicator.close()
         await self.resync.close()
         if self._server:
@@ -151,6 +161,16 @@ class Node:
     def _look_at_snapshots(self) -> bool:
         self.snapshots.tidy()
         return self.resync.look()
+
+    def collection_status(self) -> gc_pb2.CollectionStatusResponse:
+        """What waits for being collected, and for whom."""
+        return collection_status(self)
+
+    def _collecting_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():  # a bug, or a disk that fails
+            error = task.exception()
+            assert error is not None
+            self.engine.on_failure(error)
 
     def _name(self, origin: int) -> str:
         return self.engine.names.get(origin, "")

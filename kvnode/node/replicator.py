@@ -114,6 +114,7 @@ class Replicator:
     def learn(self, peer: Peer, report: Report) -> None:
         """Take a peer's report: what it has, what its clock says, whom it knows."""
         peer.learn(report)
+        self.engine.stability.learn(peer.origin, report.vector, self.engine.vector)
         for origin, name in report.names.items():
             if len(self.engine.names) < NAMES_MAX:
                 self.engine.names.setdefault(origin, name)
@@ -154,6 +155,17 @@ class Replicator:
         if not all(covers(have, peer.vector) for peer in self.peers.values()):
             return {}
         return self.acknowledged() or {}
+
+    def counted(self) -> frozenset[int] | None:
+        """Whose reports stability waits for; None while a peer was never met.
+
+        Every origin that has written counts, also one whose node has started over under another:
+        some of its writes may be on their way still.
+        """
+        peers = {peer.origin for peer in self.peers.values()}
+        if 0 in peers:
+            return None
+        return frozenset((peers | self.engine.vector.keys()) - {self.hello.origin})
 
     def clock_offset_ms(self) -> int:
         """Own wall clock against the median of all members heard lately.

@@ -12,7 +12,13 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
-from kvnode.rpc import admin_service, kv_service, replication_service, snapshot_service
+from kvnode.rpc import (
+    admin_service,
+    gc_service,
+    kv_service,
+    replication_service,
+    snapshot_service,
+)
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
 CALLS_MAX = 2_000
@@ -25,6 +31,7 @@ SERVICES = (
     admin_service.SERVICE,
     replication_service.SERVICE,
     snapshot_service.SERVICE,
+    gc_service.SERVICE,
 )
 
 

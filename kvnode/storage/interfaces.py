@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from kvnode.core.block import Block
@@ -79,6 +79,8 @@ class Checkpoint:
     """Request ids remembered since the checkpoint before."""
     requests_floor: int = 0
     """Those with a lower number are forgotten."""
+    collected: list[Dot] = field(default_factory=list)
+    """Garbage rows that were looked at; they go, unless an entry here still waits for them."""
 
 
 class Log(Protocol):
@@ -191,6 +193,18 @@ class StateStore(Protocol):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write it, synced (DiskFullError: the one before is unharmed)."""
+        ...
+
+    def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:
+        """Up to ``limit`` garbage rows that ``stable`` covers, ascending, those behind ``after``.
+
+        A row (delete's dot, key) is there for each delete whose remains were in the key's entry
+        when that was last saved (``entry.garbage_dots``), and maybe for some that are gone since.
+        """
+        ...
+
+    def waiting(self) -> dict[int, int]:
+        """origin -> garbage rows of its deletes."""
         ...
 
     def usage(self) -> Usage: ...

@@ -7,11 +7,12 @@ node by dropping everything but these two objects, or by making the next write f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from kvnode.core.block import Block
-from kvnode.core.dots import Dot, Vector
+from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.requests import Remembered
 from kvnode.storage.bounds import adopted_pruned, adopted_rows
@@ -24,7 +25,7 @@ from kvnode.storage.interfaces import (
     StorageError,
     Usage,
 )
-from kvnode.storage.state import decode_meta, encode_meta
+from kvnode.storage.state import decode_meta, encode_meta, garbage_rows
 
 
 class End(NamedTuple):
@@ -170,6 +171,7 @@ class MemoryState:
         self._entries: dict[bytes, bytes] = {}
         self._conflicts: set[bytes] = set()
         self._requests: dict[int, tuple[bytes, Remembered]] = {}
+        self._garbage: dict[Dot, bytes] = {}
         self._meta: bytes | None = None
 
     def load(self, window: int) -> Checkpoint | None:
@@ -207,7 +209,19 @@ class MemoryState:
             self._requests[remembered.number] = (request_id, remembered)
         floor = checkpoint.requests_floor
         self._requests = {n: row for n, row in self._requests.items() if n >= floor}
+        for dot in checkpoint.collected:
+            self._garbage.pop(dot, None)
+        self._garbage.update(garbage_rows(checkpoint))
         self._meta = encode_meta(checkpoint)
+
+    def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:
+        """Garbage rows that ``stable`` covers, ascending, those behind ``after``."""
+        rows = sorted(self._garbage.items())
+        return [row for row in rows if row[0] > after and row[0] in Covered(stable)][:limit]
+
+    def waiting(self) -> dict[int, int]:
+        """origin -> garbage rows of its deletes."""
+        return dict(Counter(origin for origin, _ in self._garbage))
 
     def usage(self) -> Usage:
         """Bytes and keys kept."""

@@ -25,18 +25,14 @@ from kvnode.core.entry import Entry
 from kvnode.core.snapshot import Lost, Row, Section, check_history, join_durable, join_entries
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import Checkpoint, Log
-from kvnode.storage.state import TABLES, LmdbState
+from kvnode.storage.state import LmdbState
 
 ROOM_FACTOR = 3
 """Pages of a B-tree that grows at random places are two thirds full, and replaced ones stay until
 the end of the transaction."""
 ROOM_BYTES_MIN = 32 << 20
 
-RAW = {
-    section: section.name.lower()
-    for section in (Section.ENTRIES, Section.CONFLICTS, Section.GARBAGE)
-    if section.name.lower() in TABLES
-}
+RAW = (Section.ENTRIES, Section.CONFLICTS, Section.GARBAGE)
 
 
 class Merge:
@@ -106,7 +102,7 @@ class Merge:
             return join_entries(mine, theirs, self._my_vector, self._their_vector, lost)
 
         if not self._my_vector and not state.usage().records:
-            tables = {name: partial(incoming.chunks, section) for section, name in RAW.items()}
+            tables = {section.name.lower(): partial(incoming.chunks, section) for section in RAW}
             state.adopt(tables, self._joined, room)
         else:
             state.replace(changes, self._joined, room)

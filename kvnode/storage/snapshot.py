@@ -48,9 +48,7 @@ class Snapshot:
         self._path = path
         self._env = Environment(path, (*TABLES, "chains"), part="state", origin=origin)
         self._tables: dict[Section, Any] = {
-            section: self._env.tables[section.name.lower()]
-            for section in Section
-            if section.name.lower() in self._env.tables
+            section: self._env.tables[section.name.lower()] for section in Section
         }
         with self._env.read() as txn:
             raw = txn.get(CHECKPOINT, db=self._env.meta)
@@ -82,7 +80,7 @@ class Snapshot:
         """
         after = position.after
         for section in Section:
-            if section < position.section or section not in self._tables:
+            if section < position.section:
                 continue
             with self._lock:
                 if self._gone:

@@ -5,13 +5,15 @@ Tables:
 - ``entries``: key -> entry (``core/entry.py``).
 - ``conflicts``: key -> empty, for the keys a reader sees more than one value of.
 - ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4``.
-- ``meta``: ``owner``, and ``checkpoint`` -> ``0x01 | crc32 | msgpack [arrival, vector, chains, hlc,
-  forks, fence, reports, names]``.
+- ``garbage``: delete's dot ``origin, 8 | seq, 8``, big-endian -> key.
+- ``meta``: ``owner``; ``garbage`` -> msgpack {origin: rows}; ``checkpoint`` ->
+  ``0x01 | crc32 | msgpack [arrival, vector, chains, hlc, forks, fence, reports, names]``.
 """
 
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from zlib import crc32
 
 import msgpack
 
-from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
+from kvnode.core.dots import Dot, Vector
+from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, in_conflict
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
@@ -27,8 +30,9 @@ from kvnode.core.snapshot import Row
 from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
 
-TABLES = ("entries", "conflicts", "requests")
+TABLES = ("entries", "conflicts", "requests", "garbage")
 REQUEST = struct.Struct(">16sQQI")
+DOT = struct.Struct(">QQ")
 VERSION = b"\x01"
 
 
@@ -45,6 +49,7 @@ class LmdbState:
         self._entries = tables["entries"]
         self._conflicts = tables["conflicts"]
         self._requests = tables["requests"]
+        self._garbage = tables["garbage"]
         self._meta = tables["meta"]
 
     def load(self, window: int) -> Checkpoint | None:
@@ -93,6 +98,7 @@ class LmdbState:
             (key, encode_entry(entry) if entry else None, in_conflict(entry))
             for key, entry in sorted(checkpoint.entries.items())
         ]
+        garbage = garbage_rows(checkpoint)
         meta = encode_meta(checkpoint)
         floor = checkpoint.requests_floor.to_bytes(8, "big")
 
@@ -114,6 +120,7 @@ class LmdbState:
                 more = cursor.first()
                 while more and cursor.key() < floor:
                     more = cursor.delete()
+            self._change_garbage(txn, checkpoint.collected, garbage)
             txn.put(b"checkpoint", meta, db=self._meta)
 
         self._env.write(change)
@@ -134,10 +141,13 @@ class LmdbState:
         """
 
         def change(before: Any, txn: Any) -> None:
+            garbage: list[tuple[Dot, bytes]] = []
             with before.cursor(self._entries) as cursor:
                 for key, entry in changes(iter(cursor)):
                     self._put(txn, key, entry)
-            self._put_requests(txn, checkpoint)
+                    garbage += [(dot, key) for dot in garbage_dots(entry)]
+            self._change_garbage(txn, [], garbage)
+            self._put_rest(txn, checkpoint)
 
         self._env.rewrite(change, room)
 
@@ -164,7 +174,10 @@ class LmdbState:
                     for flat in chunks():
                         rows = iter(flat)
                         cursor.putmulti(zip(rows, rows, strict=True), append=True)
-            self._put_requests(txn, checkpoint)
+            with txn.cursor(self._garbage) as cursor:
+                waiting = Counter(DOT.unpack(key)[0] for key in cursor.iternext(values=False))
+            txn.put(b"garbage", msgpack.packb(dict(waiting)), db=self._meta)
+            self._put_rest(txn, checkpoint)
 
         self._env.rewrite(change, room)
 
@@ -179,6 +192,45 @@ class LmdbState:
     def unpin(self) -> None:
         """Let readers see what was written since ``pin``."""
         self._env.unpin()
+
+    def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:
+        """See ``interfaces.StateStore``."""
+        found: list[tuple[Dot, bytes]] = []
+        with self._env.read() as txn, txn.cursor(self._garbage) as cursor:
+            for origin in sorted(stable):
+                if origin < after[0]:
+                    continue
+                start = (origin, after[1] + 1 if origin == after[0] else 0)
+                more = cursor.set_range(DOT.pack(*start))
+                end = DOT.pack(origin, stable[origin])
+                while more and len(found) < limit and cursor.key() <= end:
+                    found.append((DOT.unpack(cursor.key()), cursor.value()))
+                    more = cursor.next()
+        return found
+
+    def waiting(self) -> dict[int, int]:
+        """See ``interfaces.StateStore``."""
+        with self._env.read() as txn:
+            return self._waiting(txn)
+
+    def _waiting(self, txn: Any) -> dict[int, int]:
+        raw = txn.get(b"garbage", db=self._meta)
+        found: dict[int, int] = msgpack.unpackb(raw, strict_map_key=False) if raw else {}
+        return found
+
+    def _change_garbage(
+        self, txn: Any, collected: list[Dot], garbage: list[tuple[Dot, bytes]]
+    ) -> None:
+        """Rows that were looked at go, then those of the entries saved come (back)."""
+        rows = self._waiting(txn)
+        for dot in collected:
+            if txn.delete(DOT.pack(*dot), db=self._garbage):
+                rows[dot[0]] -= 1
+        for dot, key in garbage:
+            if txn.put(DOT.pack(*dot), key, db=self._garbage, overwrite=False):
+                rows[dot[0]] = rows.get(dot[0], 0) + 1
+        left = {origin: count for origin, count in sorted(rows.items()) if count}
+        txn.put(b"garbage", msgpack.packb(left), db=self._meta)
 
     def usage(self) -> Usage:
         """Bytes in use and mapped, keys kept."""
@@ -198,7 +250,7 @@ class LmdbState:
         else:
             txn.delete(key, db=self._conflicts)
 
-    def _put_requests(self, txn: Any, checkpoint: Checkpoint) -> None:
+    def _put_rest(self, txn: Any, checkpoint: Checkpoint) -> None:
         txn.drop(self._requests, delete=False)
         for request_id, known in checkpoint.requests:
             value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
@@ -212,6 +264,12 @@ def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
     remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
     checkpoint.requests.append((request_id, remembered))
     checkpoint.durable.requests.restore(request_id, remembered)
+
+
+def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
+    """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
+    entries = checkpoint.entries.items()
+    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
 
 
 def encode_meta(checkpoint: Checkpoint) -> bytes:

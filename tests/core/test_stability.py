@@ -55,8 +55,8 @@ def test_a_member_that_never_stops_writing_does_not_stop_stability() -> None:
     stability = Stability({})
     for seq in range(1, 50):
         own = {A: seq, B: seq}
-        stability.learn(B, {A: seq, B: seq + 1}, own)
-    assert stability.stable(own, [B])[A] >= 47
+        stability.learn(B, {A: seq, B: seq + 3}, own)
+    assert stability.stable(own, [B])[A] >= 40
 
 
 def test_reports_that_cross_do_not_go_back() -> None:
@@ -169,9 +169,8 @@ def test_trap_10_a_late_delete_of_what_was_collected_spares_a_concurrent_value()
     collect(a)
     assert a.entries() == {}
     b.write(Put(b"r", b"new", LWW_REGISTER), Increment(b"c", 4))
-    before = a.log.last_arrival
     a.write(Delete(b"r", context=seen_r), Delete(b"c", context=seen_c), wall_ms=WALL_MS + 99)
-    assert a.log.last_arrival == before + 1, "the operations count, and do nothing"
+    assert a.last_block.deltas() == [None, None], "the operations count, and do nothing"
     converge([a, b, c])
     assert {node.entry(b"r")[LWW_REGISTER][3] for node in (a, b, c)} == {b"new"}
     assert {counter_value(node.entry(b"c")[PN_COUNTER]) for node in (a, b, c)} == {4}

@@ -16,6 +16,8 @@ from kvnode.errors import CODES, DOMAIN
 from kvnode.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    gc_pb2,
+    gc_pb2_grpc,
     kv_pb2,
     kv_pb2_grpc,
     replication_pb2_grpc,
@@ -71,6 +73,7 @@ class Api:
         self.channel = grpc.insecure_channel(address)
         self.kv: Any = kv_pb2_grpc.KeyValueStub(self.channel)  # type: ignore[no-untyped-call]
         self.admin: Any = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
+        self.gc: Any = gc_pb2_grpc.CollectionStub(self.channel)  # type: ignore[no-untyped-call]
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)
         self.replication: Any = replication_pb2_grpc.ReplicationStub(  # type: ignore[no-untyped-call]
             self.channel
@@ -175,6 +178,13 @@ class Api:
         """All that is kept under a key."""
         response: admin_pb2.InspectResponse = self.admin.Inspect(
             admin_pb2.InspectRequest(key=key), timeout=CALL_S
+        )
+        return response
+
+    def collection(self) -> gc_pb2.CollectionStatusResponse:
+        """The status of collection."""
+        response: gc_pb2.CollectionStatusResponse = self.gc.Status(
+            gc_pb2.CollectionStatusRequest(), timeout=CALL_S
         )
         return response
 

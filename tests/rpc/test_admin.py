@@ -18,7 +18,12 @@ from .api import CALL_S, G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS, Api, fai
 from .impostor import Impostor
 
 Start = Callable[..., tuple[NodeProcess, Api]]
-SERVICES = ("kvnode.v1.KeyValue", "kvnode.v1.Admin", "kvnode.v1.Replication")
+SERVICES = (
+    "kvnode.v1.KeyValue",
+    "kvnode.v1.Admin",
+    "kvnode.v1.Replication",
+    "kvnode.v1.Collection",
+)
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 

@@ -29,6 +29,7 @@ def durable(**changes: object) -> Durable:
         hlc=(1 << 62) + 5,
         forks={3: "it does not fit"},
         fence="an old copy was put back",
+        reports={1: {ORIGIN: 5, 1: 2**40}, 4: {}},
     )
     for name, value in changes.items():
         setattr(made, name, value)
@@ -146,6 +147,41 @@ def test_a_smaller_window_keeps_the_newest_request_ids(stores: Stores) -> None:
     loaded = stores.state.load(4)
     assert loaded is not None
     assert loaded.durable.requests.since(0) == [remembered(n) for n in (7, 8, 9, 10)]
+
+
+def test_what_waits_for_collection_is_found_by_the_deletes_dots(stores: Stores) -> None:
+    node, other = MemoryNode(ORIGIN), MemoryNode(1)
+    node.write(*(Put(b"r%d" % number, b"1", LWW_REGISTER) for number in range(5)))
+    other.write(Increment(b"c", 5))
+    node.pull(other)
+    node.write(*(Delete(b"r%d" % number) for number in range(4)), Delete(b"c"))
+    stores.state.save(checkpoint(node.entries()))
+    stores.reopen()
+    everything = {ORIGIN: 99, 1: 99, 0: 99, 2**64 - 1: 99}
+    rows = [((ORIGIN, 6 + number), b"r%d" % number) for number in range(4)]
+    rows.append(((ORIGIN, 10), b"c"))
+    assert stores.state.garbage(everything, 100) == rows
+    assert stores.state.garbage({ORIGIN: 8, 1: 1}, 100) == rows[:3]
+    assert stores.state.garbage({1: 99}, 100) == []
+    assert stores.state.garbage(everything, 2) == rows[:2]
+    assert stores.state.garbage(everything, 2, rows[1][0]) == rows[2:4]
+    assert stores.state.garbage(everything, 2, rows[4][0]) == []
+    assert stores.state.waiting() == {ORIGIN: 5}
+
+
+def test_a_collected_row_goes_and_one_that_still_waits_stays(stores: Stores) -> None:
+    """A round on its way to disk may put back what was collected: its row must come back too."""
+    node = MemoryNode(ORIGIN)
+    node.write(Put(b"a", b"1", LWW_REGISTER), Put(b"b", b"1", LWW_REGISTER))
+    node.write(Delete(b"a"), Delete(b"b"))
+    stores.state.save(checkpoint(node.entries()))
+    looked = checkpoint({b"a": {}, b"b": node.entry(b"b")})
+    looked.collected = [(ORIGIN, 3), (ORIGIN, 4), (ORIGIN, 77)]
+    stores.state.save(looked)
+    stores.reopen()
+    assert stores.state.garbage({ORIGIN: 99}, 100) == [((ORIGIN, 4), b"b")]
+    assert stores.state.waiting() == {ORIGIN: 1}
+    assert stores.state.get(b"a") is None
 
 
 # ---- what only one of them does

@@ -1,0 +1,103 @@
+"""Collection: the remains of deletes go when these are causally stable.
+
+What is stable changes with reports, what can be collected also with checkpoints (only those write
+garbage rows). So every anti-entropy interval the collector looks whether one of the two has
+changed, and then goes through the rows that are covered, in batches, the event loop free in
+between. No time decides what goes; the interval only says how soon.
+
+A collection is a change of this node alone: not logged, installed in the memtable between rounds,
+and undone by a crash before the next checkpoint, which is harmless. So is a round that is on its
+way to disk and has read an entry before: it puts back what was collected, together with what it
+adds; as the entry is then in a checkpoint again, so are its rows.
+
+The rows of a pass are deleted by the next checkpoint. No pass begins before that, so rows are not
+read twice; and when a pass has changed as much as a checkpoint should carry, it waits for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from kvnode.core.dots import Dot, Vector
+from kvnode.core.entry import Entry, collect_entry
+from kvnode.core.errors import StateError
+from kvnode.node.engine import Engine
+
+logger = logging.getLogger(__name__)
+BATCH_ROWS = 256
+"""A few milliseconds on the event loop."""
+START: Dot = (0, 0)
+
+
+class Collector:
+    """The collection of one engine."""
+
+    def __init__(self, engine: Engine, counted: Callable[[], frozenset[int] | None]) -> None:
+        """``counted``: whose reports stability waits for, None if not known."""
+        self.counted = counted
+        self.stable: Vector = {}
+        """All that was found stable since start: what was stable stays so."""
+        self.entries_collected = 0
+        """Since start."""
+        self._engine = engine
+        self._looked: tuple[Vector, int] = ({}, 0)
+        """What the last pass to its end was made with: stable dots, checkpoints."""
+        self._passing: tuple[Vector, int] | None = None
+        self._after: Dot = START
+        """The last row of the pass that is under way."""
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(self._engine.config.anti_entropy_interval_ms / 1000)
+            await self.look()
+
+    async def look(self) -> None:
+        """Collect what can be, and see to it that a checkpoint comes of it."""
+        engine = self._engine
+        if engine.pausing is not None:
+            return  # the state is being rewritten
+        for origin, seq in engine.stability.stable(engine.vector, self.counted()).items():
+            self.stable[origin] = max(seq, self.stable.get(origin, 0))
+        now = (dict(self.stable), engine.checkpoints.made)
+        waiting = engine.collected or engine.checkpoints.running
+        if self._passing is None and now != self._looked and not waiting:
+            self._passing = now
+            self._after = START
+        if self._passing is not None:
+            await self._pass(*self._passing)
+        engine.checkpoints.start_if_due()
+
+    def collect(self, rows: Sequence[tuple[Dot, bytes]], stable: Vector) -> None:
+        """Let go what ``stable`` covers in the entries of garbage rows."""
+        engine = self._engine
+        changed: dict[bytes, Entry] = {}
+        for dot, key in rows:
+            try:
+                entry = engine.memtable.read(key)
+            except StateError as damage:  # its row stays
+                logger.warning("not collected: %s", damage)
+                continue
+            left = collect_entry(entry, stable)
+            if left is not entry:
+                changed[key] = left
+            engine.collected.append(dot)
+        engine.memtable.install(changed, sum(map(len, changed)))
+        self.entries_collected += len(changed)
+
+    async def _pass(self, stable: Vector, made: int) -> None:
+        engine = self._engine
+        state = engine.checkpoints.state
+        while (
+            engine.memtable.active_keys < engine.config.checkpoint_keys and engine.pausing is None
+        ):
+            rows = state.garbage(stable, BATCH_ROWS, self._after)
+            self.collect(rows, stable)
+            if len(rows) < BATCH_ROWS:
+                self._looked = (stable, made)
+                self._passing = None
+                return
+            self._after = rows[-1][0]
+            await asyncio.sleep(0)
