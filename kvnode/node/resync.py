@@ -49,6 +49,8 @@ from kvnode.v1 import admin_pb2
 
 logger = logging.getLogger(__name__)
 TOLD_EVERY_S = 5.0
+BREAKS_MAX = 10
+"""A node that has nothing yet then takes the log after all."""
 RESUME_AFTER_S = 0.5
 """After a broken link: the sender keeps its copy for much longer."""
 RESYNCING = Refused(
@@ -80,25 +82,31 @@ class Resync:
         lost: Lost,
     ) -> None:
         """``lost`` is told, in a thread, of register values that a merge drops."""
+        self.lost = lost
         self.progress: Progress | None = None
         self.incoming = incoming
         self._engine = engine
         self._replicator = replicator
         self._state = state
-        self._lost = lost
         self._task: asyncio.Task[None] | None = None
         self._instead = False
         """Whether the one that runs stands in for pulls."""
         self._not_before = 0.0
         self._told = 0.0
+        self._resuming = False
+        """Whether pulls should wait for the next attempt."""
+        self._breaks = 0
+        """Broken links since something came."""
         self._thread = ThreadPoolExecutor(1, "kvnode-incoming")
 
     def look(self) -> bool:
         """Start what is needed; whether pulls should wait for it. Called each round."""
         if self._task is not None:
             return self._instead or self._engine.pausing is not None
-        if self._replicator.closing or time.monotonic() < self._not_before:
+        if self._replicator.closing:
             return False
+        if time.monotonic() < self._not_before:
+            return self._resuming
         source = self.incoming.source
         if source is not None and source.complete:  # the process ended before the merge did
             name = self._engine.names.get(source.peer) or f"{source.peer:016x}"
@@ -167,6 +175,7 @@ class Resync:
 
     async def _guard(self, name: str, work: Coroutine[None, None, None]) -> None:
         """Do it; what the world can do to it is logged, and it is tried again later."""
+        self._resuming = False
         retry_s: float = self._engine.config.snapshot_retry_s
         try:
             await work
@@ -176,6 +185,8 @@ class Resync:
                 await self._staging(self.incoming.discard)
             else:  # the same one, if it is still there; else _choose decides anew
                 retry_s = min(retry_s, RESUME_AFTER_S)
+                self._breaks += 1
+                self._resuming = not self._engine.vector and self._breaks < BREAKS_MAX
             self._not_before = time.monotonic() + retry_s
         except (StateError, DiskFullError) as error:
             logger.error("the snapshot of %s is given up: %s", name, error)
@@ -202,6 +213,8 @@ class Resync:
             await self._staging(incoming.discard)
         link = self._replicator.link_to(peer)
         self.progress = Progress("requested", peer.name)
+        if incoming.source is not None:
+            logger.info("snapshot of %s: going on behind %d keys", peer.name, incoming.source.keys)
         while incoming.source is None or not incoming.source.complete:
             snapshot = incoming.source.snapshot if incoming.source else b""
             parts = link.fetch(
@@ -236,6 +249,7 @@ class Resync:
         if offer.snapshot != incoming.source.snapshot:
             raise LinkError(f"{peer.name} sent another snapshot than asked for", refused=True)
         await self._staging(partial(incoming.add, chunk, last=last))
+        self._breaks = 0
         self.progress = Progress("receiving", peer.name)
         if last or time.monotonic() - self._told > TOLD_EVERY_S:
             self._told = time.monotonic()
@@ -288,7 +302,7 @@ class Resync:
             lambda: Merge(self.incoming, mine, engine.log.chain_at, origin=origin, window=window)
         )
         await engine.in_log(merge.adopt_history)
-        return await engine.checkpoints.run(lambda: merge.rewrite(self._state, self._lost))
+        return await engine.checkpoints.run(lambda: merge.rewrite(self._state, self.lost))
 
     def _reload(self, saved: Checkpoint) -> None:
         """Go on from the state on disk. What was learned meanwhile, and the state on disk does not

@@ -38,6 +38,8 @@ FORMAT = "kvnode 2"
 """In the owner mark. 2: the log has a floor, its index counts bytes."""
 MAP_BYTES_START = 64 << 20
 """The file is sparse: what is not used takes no space."""
+MAP_BYTES_SPARE = 1 << 20
+"""Beyond a file that is there: opening may add a table."""
 COMPACT_BYTES_MIN = 64 << 20
 """Smaller files are not worth compacting."""
 
@@ -79,12 +81,14 @@ class Environment:
 
     def _open(self) -> None:
         file = self.path / "data.mdb"
+        held = 0
         if file.exists():
             _check_header(file)
+            held = file.stat().st_size
         try:
             self._env = lmdb.open(
                 str(self.path),
-                map_size=max(MAP_BYTES_START, file.stat().st_size if file.exists() else 0),
+                map_size=max(MAP_BYTES_START, held + MAP_BYTES_SPARE),
                 max_dbs=len(self._names) + 1,
                 max_readers=64,
                 metasync=True,
