@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,28 @@ class Nodes:
     def __getitem__(self, name: str) -> Node:
         return self.running[name]
 
-    async def start(self, *names: str, **settings: Any) -> None:
+    async def start(
+        self,
+        *names: str,
+        wiped: bool = False,
+        before: Callable[[Node], None] = lambda _: None,
+    ) -> None:
+        """Start nodes, with what they had or ``wiped``; ``before`` they meet anybody."""
         for name in names:
+            if wiped:
+                if name in self.running:
+                    await self.stop(name)
+                shutil.rmtree(self._folder / name)
             peers = {other: self._addresses[other] for other in self._addresses if other != name}
             config = Config(
                 name=name,
                 listen=self._addresses[name],
                 data=str(self._folder / name),
                 peers=peers,
-                **(self._settings | settings),
+                **self._settings,
             )
             self.running[name] = Node(config)
+            before(self.running[name])
             await self.running[name].start()
 
     async def stop(self, *names: str) -> None:
