@@ -38,7 +38,7 @@ from kvnode.core.errors import Reason, Refused, StateError
 from kvnode.core.snapshot import START, Chunk, ContradictionError, Lost
 from kvnode.node.engine import Engine
 from kvnode.node.peers import Peer
-from kvnode.node.replicator import ALL, Replicator
+from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.rpc.snapshot_codec import Offer
 from kvnode.storage.incoming import Incoming, Source
@@ -49,7 +49,9 @@ from kvnode.v1 import admin_pb2
 
 logger = logging.getLogger(__name__)
 TOLD_EVERY_S = 5.0
-BREAKS_MAX = 10
+CONTRADICTED_S = 600.0
+"""After two histories were found: the next snapshot has them too, until somebody has looked."""
+BREAKS_MAX = 6
 """A node that has nothing yet then takes the log after all."""
 RESUME_AFTER_S = 0.5
 """After a broken link: the sender keeps its copy for much longer."""
@@ -143,23 +145,24 @@ class Resync:
 
     def _choose(self) -> Peer | None:
         """Whose snapshot is needed, if one is."""
-        durable = self._engine.replica.durable
-        have = durable.vector | dict.fromkeys(durable.forks, ALL)
-        ahead = [
-            peer
-            for peer in self._replicator.peers.values()
-            if peer.state == "connected" and peer.missing(have, now=True)
-        ]
+        vector = self._engine.vector
+        ahead: list[Peer] = []
+        served = False
+        for peer in self._replicator.peers.values():
+            have = self._replicator.vector_to_ask_with(peer)
+            if peer.state == "connected" and peer.missing(have, now=True):
+                ahead.append(peer)
+                served = served or not peer.is_below_floor(have)
         if not ahead:
             return None
         source = self.incoming.source
-        advanced = max(ahead, key=lambda peer: missing_ops(have, peer.vector))
+        advanced = max(ahead, key=lambda peer: missing_ops(vector, peer.vector))
         staged = [peer for peer in ahead if source and peer.origin == source.peer]
         most = (staged or [advanced])[0]
-        if all(peer.is_below_floor(have) for peer in ahead):
+        if not served:
             return most
         instead_ops = self._engine.config.snapshot_instead_of_log_ops
-        if not have and missing_ops(have, most.vector) > instead_ops:
+        if not vector and missing_ops(vector, most.vector) > instead_ops:
             return most
         return None
 
@@ -184,8 +187,8 @@ class Resync:
             if error.refused:
                 await self._staging(self.incoming.discard)
             else:  # the same one, if it is still there; else _choose decides anew
-                retry_s = min(retry_s, RESUME_AFTER_S)
-                self._breaks += 1
+                retry_s = min(retry_s, RESUME_AFTER_S * 2.0**self._breaks)
+                self._breaks = min(self._breaks + 1, BREAKS_MAX)
                 self._resuming = not self._engine.vector and self._breaks < BREAKS_MAX
             self._not_before = time.monotonic() + retry_s
         except (StateError, DiskFullError) as error:
@@ -196,7 +199,7 @@ class Resync:
             logger.error("the snapshot of %s is refused: %s", name, error)
             await self._staging(self.incoming.discard)
             self._contradict(error)
-            self._not_before = time.monotonic() + retry_s
+            self._not_before = time.monotonic() + CONTRADICTED_S
         finally:
             self.progress = None
 
