@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -245,5 +246,49 @@ def test_snapshots_are_given_to_members_only_and_only_while_they_are_kept(
         member = Hello("default", "b", 5)
         gone = anext(snapshots.fetch(member, b"x" * 16, START, 0))
         assert await reason(gone) is Reason.SNAPSHOT_GONE
+
+    run(nodes, test)
+
+
+def test_receivers_share_a_copy_that_goes_when_nobody_asks_for_it(tmp_path: Path) -> None:
+    """A copy costs as much disk as the state; the log behind it is held as long as it is."""
+    nodes = Nodes(tmp_path, snapshot_idle_s=1)
+
+    async def test() -> None:
+        await nodes.start("a")
+        await nodes.write("a", Put(b"k", b"v"))
+        node = nodes["a"]
+        offers = [
+            fetched.offer
+            for name, origin in (("b", 5), ("c", 6))
+            async for fetched in node.snapshots.fetch(Hello("default", name, origin), b"", START, 1)
+        ]
+        first, second = (offer for offer in offers if offer is not None)
+        assert first == second
+        folder = tmp_path / "a" / "v1" / "snapshots"
+        assert [copy.name for copy in folder.iterdir()] == ["1"]
+        assert node.replicator.retention.pins == {"b": 1, "c": 1}
+        await until(lambda: not list(folder.iterdir()))
+        assert not node.replicator.retention.pins
+        gone = anext(node.snapshots.fetch(Hello("default", "b", 5), first.snapshot, START, 0))
+        assert await reason(gone) is Reason.SNAPSHOT_GONE
+
+    run(nodes, test)
+
+
+def test_a_snapshot_is_sent_no_faster_than_configured(tmp_path: Path) -> None:
+    """Serving goes on beside it: all receivers together get so many bytes a second."""
+    rate = 4 << 20
+    nodes = Nodes(tmp_path, "ab", snapshot_bytes_per_s=rate)
+
+    async def test() -> None:
+        await nodes.start("a")
+        for number in range(6):
+            await nodes.write("a", Put(b"k%d" % number, bytes(1 << 20)))
+        started = time.monotonic()
+        fetching = nodes["a"].snapshots.fetch(Hello("default", "b", 5), b"", START, 0)
+        size = [len(part.chunk.rows) async for part in fetching if part.chunk is not None]
+        assert sum(size) > 6 << 20
+        assert time.monotonic() - started > (sum(size) - max(size)) / rate * 0.9
 
     run(nodes, test)
