@@ -144,9 +144,9 @@ def test_answers_nobody_asked_for_end_the_stream_and_not_the_node() -> None:
     stream.answers = 2
 
     async def check(_: Engine, replicator: Replicator, link: PlayedLink) -> None:
-        await until(lambda: link.opened >= 2)
-        assert replicator.peers["b"].state == "refused"
+        await until(lambda: replicator.peers["b"].state == "refused")
         assert "not asked" in replicator.peers["b"].problem
+        await until(lambda: link.opened >= 2)
 
     play(stream, check)
 
