@@ -152,7 +152,8 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
             "log",
             f"blocks {log.first_arrival} to {log.last_arrival},"
             f" {size(log.block_bytes)} and {size(log.used_bytes - log.block_bytes)} of index,"
-            f" in a file of {size(log.file_bytes)}; {size(log.appended_bytes_per_s)}/s come",
+            f" in a file of {size(log.file_bytes)} (grows by itself);"
+            f" {size(log.appended_bytes_per_s)}/s come",
         ),
         (
             "log keeps",

@@ -20,6 +20,7 @@ stays where it is: growing, copying and swapping exclude each other), ``_gate`` 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import struct
@@ -42,6 +43,9 @@ MAP_BYTES_SPARE = 1 << 20
 """Beyond a file that is there: opening may add a table."""
 COMPACT_BYTES_MIN = 64 << 20
 """Smaller files are not worth compacting."""
+EIO_TEXT = os.strerror(errno.EIO)
+FULL_BYTES = 64 << 10
+"""A disk with less room is full: what was cut short took the rest."""
 
 T = TypeVar("T")
 Tables = Mapping[str, Any]
@@ -164,14 +168,17 @@ class Environment:
             lmdb.Error: anything else; what is on disk is then unknown, so stop.
         """
         with self._writing:
+            before = self._env.info()["last_txnid"]
             while True:
                 try:
                     with self._begin(write=True, buffers=buffers) as txn:
                         return change(txn)
                 except lmdb.MapFullError:
                     self._grow()
-                except lmdb.DiskError as error:
-                    raise DiskFullError(f"no room to write {self.path}: {error}") from error
+                except lmdb.Error as error:
+                    if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
+                        raise DiskFullError(f"no room to write {self.path}: {error}") from error
+                    raise
 
     def rewrite(self, change: Callable[[Any, Any], T], room: int) -> T:
         """Like ``write`` for a change of many pages; it also gets a view of what was before.
@@ -264,6 +271,17 @@ class Environment:
     @property
     def _beside(self) -> Path:
         return self.path / "compact"
+
+    def _cut_short(self, error: lmdb.Error, before: int) -> bool:
+        """Whether a commit failed because the disk took only a part of it.
+
+        LMDB reports that as an I/O error. Pages are written before the transaction's number, so
+        while that is ``before`` nothing has happened.
+        """
+        if EIO_TEXT not in str(error) or self._env.info()["last_txnid"] != before:
+            return False
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize < FULL_BYTES
 
     def _begin(self, **options: Any) -> Any:
         return lmdb.Transaction(self._env, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,13 @@ def test_collection_alone_makes_a_checkpoint_in_time() -> None:
         collector = alone(made)
         await write_and_delete(made)
         await until(lambda: not made.engine.checkpoints.running)
-        while state.waiting() or not collector.entries_collected:
+        for _ in range(1000):
             await collector.look()
             await until(lambda: not made.engine.checkpoints.running)
+            if collector.entries_collected and not state.waiting():
+                break
+            await asyncio.sleep(0.001)  # so that the interval passes
+        assert (collector.entries_collected, state.waiting()) == (2, {})
         count = made.engine.checkpoints.made
         await collector.look()
         await collector.look()
@@ -95,6 +100,24 @@ def test_nothing_goes_before_the_member_has_reported() -> None:
         await collector.look()
         assert collector.entries_collected == 2
         await engine.close()
+
+    run(test)
+
+
+def test_what_members_have_reported_survives_a_crash_with_the_checkpoint() -> None:
+    """Else a node that restarts alone would keep everything until all have been heard again."""
+
+    async def test() -> None:
+        log, state = MemoryLog(), MemoryState()
+        made = rig(log, state)
+        await write_and_delete(made)
+        made.engine.stability.learn(PEER, {ORIGIN: 5, PEER: 0}, made.engine.vector)
+        await checkpoint(made.engine)
+        made.engine.stability.learn(PEER, {ORIGIN: 6, PEER: 0}, made.engine.vector)
+        again = rig(log, state)
+        assert again.engine.stability.stable(again.engine.vector, [PEER]) == {ORIGIN: 5}
+        await again.engine.close()
+        await made.engine.close()
 
     run(test)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -211,3 +212,23 @@ def test_the_format_before_is_refused_in_plain_words(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="has the format 'kvnode 1', this version needs"):
         opened(tmp_path)
     assert (tmp_path / "data.mdb").read_bytes() == before
+
+
+def test_a_commit_that_the_disk_cut_short_is_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 21: LMDB calls it an I/O error, for which a node would have to stop (seen on tmpfs)."""
+    env = opened(tmp_path)
+    fill(env, 10)
+
+    def fails(_: object) -> None:
+        raise lmdb.Error("mdb_txn_commit: Input/output error")
+
+    with pytest.raises(lmdb.Error, match="Input/output"):
+        env.write(fails)  # the disk has room: it is broken
+    full = os.statvfs_result((4096, 4096, 1000, 3, 3, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    with pytest.raises(DiskFullError):
+        env.write(fails)
+    assert rows(env) == 10
+    env.close()
