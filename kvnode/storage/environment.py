@@ -92,7 +92,7 @@ class Environment:
         try:
             self._env = lmdb.open(
                 str(self.path),
-                map_size=max(MAP_BYTES_START, held + MAP_BYTES_SPARE),
+                map_size=max(MAP_BYTES_START, held and held + MAP_BYTES_SPARE),
                 max_dbs=len(self._names) + 1,
                 max_readers=64,
                 metasync=True,
@@ -167,18 +167,13 @@ class Environment:
             DiskFullError: nothing was written.
             lmdb.Error: anything else; what is on disk is then unknown, so stop.
         """
+
+        def attempt() -> T:
+            with self._begin(write=True, buffers=buffers) as txn:
+                return change(txn)
+
         with self._writing:
-            before = self._env.info()["last_txnid"]
-            while True:
-                try:
-                    with self._begin(write=True, buffers=buffers) as txn:
-                        return change(txn)
-                except lmdb.MapFullError:
-                    self._grow()
-                except lmdb.Error as error:
-                    if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
-                        raise DiskFullError(f"no room to write {self.path}: {error}") from error
-                    raise
+            return self._until_it_fits(attempt)
 
     def rewrite(self, change: Callable[[Any, Any], T], room: int) -> T:
         """Like ``write`` for a change of many pages; it also gets a view of what was before.
@@ -186,17 +181,27 @@ class Environment:
         Args:
             room: bytes it will take, about: the map grows before it, not half way.
         """
+
+        def attempt() -> T:
+            with self._begin() as before, self._begin(write=True) as txn:
+                return change(before, txn)
+
         with self._writing:
             while self._env.info()["map_size"] < self._used_bytes() + room:
                 self._grow()
-            while True:
-                try:
-                    with self._begin() as before, self._begin(write=True) as txn:
-                        return change(before, txn)
-                except lmdb.MapFullError:
-                    self._grow()
-                except lmdb.DiskError as error:
+            return self._until_it_fits(attempt)
+
+    def _until_it_fits(self, attempt: Callable[[], T]) -> T:
+        before = self._env.info()["last_txnid"]
+        while True:
+            try:
+                return attempt()
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.Error as error:
+                if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
                     raise DiskFullError(f"no room to write {self.path}: {error}") from error
+                raise
 
     def usage(self, table: str) -> Usage:
         """Bytes used and mapped, and what one table has of them."""
