@@ -37,7 +37,7 @@ async def measure(folder: Path, keys: int) -> dict[str, float]:
     log, state = LmdbLog(folder / "log", OWN), LmdbState(folder / "state", OWN)
     engine = Engine(Config(), OWN, log, state)
     collector = Collector(engine, lambda: frozenset({MEMBER}))
-    found: dict[str, float] = {"keys": keys, "start_used_bytes": state.usage().used_bytes}
+    found: dict[str, float] = {"keys": keys, "start_live_bytes": state.usage().used_bytes}
 
     async def write(name: str, operations: list[Operation]) -> None:
         started = time.perf_counter()
@@ -48,7 +48,7 @@ async def measure(folder: Path, keys: int) -> dict[str, float]:
             await engine.submit(Request(batch), len(batch) * 120)
         await checkpoint(engine)
         found[f"{name}_s"] = time.perf_counter() - started
-        found[f"{name}_used_bytes"] = state.usage().used_bytes
+        found[f"{name}_live_bytes"] = state.usage().used_bytes
 
     await write("written", [Put(b"key:%012d" % n, VALUE, LWW_REGISTER) for n in range(keys)])
     await write("deleted", [Delete(b"key:%012d" % n) for n in range(keys)])
@@ -60,7 +60,7 @@ async def measure(folder: Path, keys: int) -> dict[str, float]:
         await checkpoint(engine)
     found["collected_s"] = time.perf_counter() - started
     usage = state.usage()
-    found |= {"end_used_bytes": usage.used_bytes, "file_bytes": usage.used_bytes}
+    found |= {"end_live_bytes": usage.used_bytes, "file_bytes": usage.file_bytes}
     await engine.close()
     log.close()
     state.close()
@@ -86,10 +86,10 @@ def main(*, keys: int, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     click.echo(heading(f"Space of {keys:,} deleted LWW registers (16 B keys, 100 B values)"))
-    start, peak = found["start_used_bytes"], found["written_live_bytes"]
+    start, peak = found["start_live_bytes"], found["written_live_bytes"]
     for name, value in found.items():
         click.echo(f"  {name:22} {value:16,.1f}")
-    share = (found["end_used_bytes"] - start) / (peak - start)
+    share = (found["end_live_bytes"] - start) / (peak - start)
     click.echo(f"  what is left: {share:.4%} of the peak")
 
 
