@@ -23,13 +23,13 @@ class Reason(StrEnum):
     UNKNOWN_FIELD = "UNKNOWN_FIELD"
     # the state does not allow it
     KEY_NOT_FOUND = "KEY_NOT_FOUND"
+    NO_SUCH_RECORD = "NO_SUCH_RECORD"
     TYPE_CONFLICT = "TYPE_CONFLICT"
     COUNTER_OVERFLOW = "COUNTER_OVERFLOW"
     CLOCK_OFF = "CLOCK_OFF"
     NODE_FENCED = "NODE_FENCED"
     WRONG_CLUSTER = "WRONG_CLUSTER"
     STATE_DAMAGED = "STATE_DAMAGED"
-    BELOW_FLOOR = "BELOW_FLOOR"
     # too much
     TOO_MANY_SIBLINGS = "TOO_MANY_SIBLINGS"
     QUEUE_FULL = "QUEUE_FULL"
@@ -44,6 +44,8 @@ class Reason(StrEnum):
     # changes of the membership
     NO_NEWCOMER = "NO_NEWCOMER"
     PEERS_BEHIND = "PEERS_BEHIND"
+    RESYNCING = "RESYNCING"
+    SNAPSHOT_GONE = "SNAPSHOT_GONE"
 
 
 def quoted(key: bytes) -> str:

@@ -31,6 +31,8 @@ class Peer:
     pushed: float = float("-inf")
     """When its push stream to this node last delivered all it had, monotonic seconds."""
     clock_offset_ms: int | None = None
+    floor: Vector = field(default_factory=dict)
+    """Where its log began when it last had to say so."""
     wanted: Vector = field(default_factory=dict)
     """Its vector as of the anti-entropy round before."""
     stuck: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Peer:
         self.origin = origin
         self.vector = {}
         self.wanted = {}
+        self.floor = {}
         self.pushed = float("-inf")
         self.stuck = {}
         self.streams = {}
@@ -61,6 +64,10 @@ class Peer:
         """What it reported (by the round before, unless ``now``) and ``have`` does not cover."""
         reported = self.vector if now else self.wanted
         return {origin: seq for origin, seq in reported.items() if seq > have.get(origin, 0)}
+
+    def is_below_floor(self, have: Vector) -> bool:
+        """Whether its log no longer holds all that ``have`` lacks. A floor never falls."""
+        return any(have.get(origin, 0) < seq for origin, seq in self.floor.items())
 
     def learn(self, report: Report) -> None:
         """Take a report. Vectors only grow; reports of two streams may cross."""
@@ -74,15 +81,23 @@ class Peer:
         now = time.monotonic()
         return [origin for origin, (_, until) in self.stuck.items() if until > now]
 
+    def pause(self, origin: int, pause_s: float) -> None:
+        """It sent something of this origin that cannot be taken: ask for that later."""
+        if self.stuck.get(origin, (0, 0.0))[1] <= time.monotonic():
+            self._pause_longer(origin, pause_s)
+
     def pulled(self, missing: Vector, vector: Vector, pause_s: float) -> None:
         """A complete pull for ``missing`` ended and ``vector`` is what there is now."""
         for origin, seq in missing.items():
             if vector.get(origin, 0) >= seq:
                 self.stuck.pop(origin, None)
             else:
-                pulls = self.stuck.get(origin, (0, 0.0))[0] + 1
-                pause = min(pause_s * 2.0 ** min(pulls, 16), PULL_PAUSE_MAX_S)
-                self.stuck[origin] = (pulls, time.monotonic() + pause)
+                self._pause_longer(origin, pause_s)
+
+    def _pause_longer(self, origin: int, pause_s: float) -> None:
+        pulls = self.stuck.get(origin, (0, 0.0))[0] + 1
+        pause = min(pause_s * 2.0 ** min(pulls, 16), PULL_PAUSE_MAX_S)
+        self.stuck[origin] = (pulls, time.monotonic() + pause)
 
     def measure_clock(self, report: Report, sent_ms: float, now_ms: float) -> None:
         """Compare clocks by a question and its answer; wrong by half the time between at most."""

@@ -101,9 +101,9 @@ class PlayedLink:
             peer = target.introduce(hello)
             target.learn(peer, report)
             first: Hello | None = target.hello()
-            async for blocks, complete in target.lacking(dict(have), bytes_max):
+            async for found in target.lacking(dict(have), bytes_max):
                 self._network.reach(*reversed(self._way))
-                yield Pulled(target.report(peer), first, blocks, complete)
+                yield Pulled(target.report(peer), first, found.blocks, found.complete, found.floor)
                 first = None
         except Refused as refusal:
             raise LinkError(refusal.message, refused=True, reason=refusal.reason) from refusal
