@@ -17,7 +17,8 @@ operation by operation and becomes a request under the new origin:
   no more than the common part.
 
 One client request stays one request with its id, so that the client's own retry is recognised.
-Other operations get an id made from their old dot: a crash half way repeats nothing.
+Other operations get an id made from their old dot, and the caller keeps how far it has got: a
+crash half way repeats nothing.
 
 Limit: an increment whose slot has no earlier operation in the log (which was cut) has an unknown
 amount. It is not guessed: it is counted as ``unclear`` and stays in the set-aside log.
@@ -79,6 +80,8 @@ class Reissue:
 
     parted: Parted
     read: Callable[[bytes], Entry]
+    after: int = 0
+    """Requests that begin at or below this seq were carried out before a crash."""
     unclear: int = 0
     """Increments of unknown amount."""
     outdone: int = 0
@@ -114,11 +117,12 @@ class Reissue:
 
     def _request(self, block: Block, indices: list[int], request_id: bytes) -> Iterator[Again]:
         again = Again(request_id, [], [])
+        done = block.first_seq + indices[0] <= self.after
         for index in indices:
             op = block.ops[index]
             if isinstance(op, list):
                 operation = self._operation(block, index, op)
-                if operation is not None:
+                if operation is not None and not done:
                     again.operations.append(operation)
                     again.dots.append((block.origin, block.first_seq + index))
         if again.operations:

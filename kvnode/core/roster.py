@@ -45,7 +45,8 @@ from kvnode.core.dots import Vector, covers
 from kvnode.core.errors import BlockError
 
 VERSION = b"\x01"
-ROSTER_BYTES_MAX = 1 << 20
+ROSTER_BYTES_MAX = 8 << 20
+"""Each new identity of a node leaves about 150 bytes for ever: room for tens of thousands."""
 
 
 class Member(NamedTuple):
@@ -188,16 +189,19 @@ def _maximum(a: Mapping[int, int], b: Mapping[int, int]) -> Vector:
 
 
 def _tidy(roster: Roster) -> Roster:
-    """Without admissions of nodes that have joined or are forgotten."""
+    """Without admissions of nodes that have joined or are forgotten, and without what forgotten
+    nodes have acknowledged: nothing asks for either.
+    """
     waiting = {
         newcomer: rows
         for newcomer, rows in roster.admissions.items()
         if newcomer not in roster.forgets
         and (newcomer not in roster.members or roster.members[newcomer].joining)
     }
-    if waiting.keys() == roster.admissions.keys():
+    acks = {one: held for one, held in roster.acks.items() if one not in roster.forgets}
+    if waiting.keys() == roster.admissions.keys() and acks.keys() == roster.acks.keys():
         return roster
-    return replace(roster, admissions=waiting)
+    return replace(roster, admissions=waiting, acks=acks)
 
 
 def encode_roster(roster: Roster) -> bytes:

@@ -7,6 +7,7 @@ which then spreads by itself. Nothing here waits for other nodes but ``leave``.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -80,12 +81,14 @@ class Admission:
     async def forget(self, name: str, *, preview: bool) -> list[str]:
         """Take nothing more from member ``name``, for good."""
         self._check_serving()
+        if name in self._membership.roster.unmet():
+            return await self._forget_unmet(name, preview=preview)
         old = self._named(name)
         if old == self._membership.origin:
             raise Refused(
-                Reason.BAD_REQUEST, f"node {name!r} cannot forget itself: kvnode leave, or ask "
-                "another member"
-            )  # fmt: skip
+                Reason.BAD_REQUEST,
+                f"node {name!r} cannot forget itself: kvnode leave, or ask another member",
+            )
         lines = [f"node {name} ({old:016x}) is no member any more, for good"]
         if self._is_running(old):
             lines.append("it is running, and stops serving as soon as it hears of it")
@@ -98,6 +101,20 @@ class Admission:
             forget = Forget(_now_ms(), self._membership.origin, 0)
             await self._membership.change(lambda now: now.with_forget(old, forget))
         return lines
+
+    async def _forget_unmet(self, name: str, *, preview: bool) -> list[str]:
+        """A founder that never came: its name is taken by an origin that nobody has."""
+        if not preview:
+            origin = secrets.randbits(63) + 1
+            forget = Forget(_now_ms(), self._membership.origin, 0)
+            row = Member(1, name, "", joining=False)
+            await self._membership.change(
+                lambda now: now.with_member(origin, row).with_forget(origin, forget)
+            )
+        return [
+            f"node {name} was to found the cluster and was never met: nobody waits for it any more",
+            "to take it in later: start it with --join, then kvnode join",
+        ]
 
     async def leave(self, *, preview: bool) -> list[str]:
         """Hand over everything, then be forgotten."""
@@ -122,14 +139,26 @@ class Admission:
             raise
         forget = Forget(_now_ms(), own, 0)
         await membership.change(lambda now: now.with_forget(own, forget))
+        lines.append(await self._tell())
         return lines
 
     # ---- parts
 
+    async def _tell(self) -> str:
+        """Wait until somebody else knows that this node has left."""
+        deadline = time.monotonic() + self._config.leave_timeout_ms / 1000
+        while time.monotonic() < deadline:
+            shown = self._membership.raw_hash
+            told = [p.name for p in self._replicator.peers.values() if p.shown_hash == shown]
+            if told:
+                return "they know: " + ", ".join(sorted(told))
+            await asyncio.sleep(HANDOVER_LOOK_S)
+        return "nobody has heard of it yet: keep this node running until kvnode members shows it"
+
     async def _hand_over(self) -> str:
         """Wait until every reachable member has all this node has; at least one must."""
         replicator = self._replicator
-        await replicator.engine.between_rounds()
+        await replicator.engine.drained()
         deadline = time.monotonic() + self._config.leave_timeout_ms / 1000
         while True:
             vector = replicator.engine.vector

@@ -162,6 +162,13 @@ class Engine:
             self._passers.append(passed)
             await passed
 
+    async def drained(self) -> None:
+        """Return when nothing waits and no round is on its way to disk."""
+        await self.between_rounds()
+        while self.queue.waiting or self._incoming:
+            await asyncio.sleep(0)
+            await self.between_rounds()
+
     async def in_log(self, job: Callable[[Log], T]) -> T:
         """Run ``job`` in the log's thread, between two appends; commits wait for it meanwhile."""
         return await self._worker.result(lambda: job(self.log))

@@ -9,6 +9,7 @@ under one that is connected from          is in use twice; the second one must n
 another process
 is in the roster                          welcome
 is in the roster as forgotten             told so, nothing is taken from it
+takes the place of a member              welcome
 not in this roster, but knows this node   welcome: others took it in, its roster says so
 a founder that was never met              welcome: it is one now
 the new identity of an origin that was   refused (FORGOTTEN): what it has may be more than the
@@ -82,11 +83,17 @@ class Handshake:
                 raise Refused(
                     Reason.JOINING, f"node {membership.name!r} lost its data: see kvnode replace"
                 )
-            if hello.origin not in mine.members and hello.name not in mine.unmet():
+            if theirs.named(membership.name):
+                raise self._stranger(hello, mine)  # to them this node is another one
+            if (
+                hello.origin not in mine.members
+                and hello.name not in mine.unmet()
+                and not self._comes_back(hello, theirs)
+            ):
                 raise self._stranger(hello, mine)
         if hello.origin not in mine.members:
             for old, forget in theirs.forgets.items():
-                if forget.successor == hello.origin and old in mine.forgets:
+                if forget.successor == hello.origin and old in membership.wanted.forgets:
                     raise Refused(
                         Reason.FORGOTTEN,
                         f"node {hello.name!r} was forgotten as {old:016x} and cannot come back "
@@ -111,6 +118,14 @@ class Handshake:
             )
         if not hello.origin or not hello.name or not hello.incarnation:
             raise Refused(Reason.WRONG_CLUSTER, "a hello names a node, its origin and its start")
+
+    def _comes_back(self, hello: Hello, theirs: Roster) -> bool:
+        """Whether it takes the place of a member: also when all of a cluster were restored."""
+        wanted = self._membership.wanted
+        return any(
+            forget.successor == hello.origin and old in wanted.members and old not in wanted.forgets
+            for old, forget in theirs.forgets.items()
+        )
 
     def _stranger(self, hello: Hello, mine: Roster) -> Refused:
         taken = mine.named(hello.name)

@@ -104,7 +104,8 @@ class Membership:
         """Peers that are connected to another process under this node's origin."""
         self.on_change: Callable[[], None] = lambda: None
         self._found = found
-        self._wanted = self.roster
+        self.wanted = self.roster
+        """What is to be the roster as soon as it is on disk."""
         self._wake = asyncio.Event()
         self._serving = asyncio.Event()
         self._settled: list[asyncio.Future[None]] = []
@@ -193,7 +194,7 @@ class Membership:
             other = decode_roster(raw)
         except BlockError as error:
             raise Refused(Reason.BAD_REQUEST, str(error)) from error
-        mine = self._wanted
+        mine = self.wanted
         if mine.cluster_id == NO_CLUSTER and self.origin in other.members:
             mine = Roster(other.cluster_id, members=mine.members)
         if mine.cluster_id != other.cluster_id:
@@ -259,14 +260,14 @@ class Membership:
 
     def want(self, roster: Roster) -> None:
         """Let this be the roster as soon as it is on disk."""
-        if roster != self._wanted:
-            self._wanted = roster
+        if roster != self.wanted:
+            self.wanted = roster
             self._fence()
             self._wake.set()
 
     async def change(self, alter: Callable[[Roster], Roster]) -> None:
         """Alter the roster; returns when the change is on disk and shown."""
-        self.want(alter(self._wanted))
+        self.want(alter(self.wanted))
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settled.append(settled)
         self._wake.set()
@@ -274,7 +275,7 @@ class Membership:
 
     async def introduce_as(self, address: str) -> None:
         """Let others know where to reach this node."""
-        row = self._wanted.members.get(self.origin)
+        row = self.wanted.members.get(self.origin)
         if row and row.address != address:
             row = row._replace(version=row.version + 1, address=address)
             await self.change(lambda roster: roster.with_member(self.origin, row))
@@ -311,9 +312,11 @@ class Membership:
                 logger.error("the roster cannot be written: %s", error)
                 await asyncio.sleep(RETRY_AFTER_S)
         self.roster, self.raw, self.raw_hash = roster, raw, roster_hash(raw)
-        if self._wanted.cluster_id == roster.cluster_id:  # else it was taken in meanwhile
-            self.want(self._wanted.merge(roster))
+        if self.wanted.cluster_id == roster.cluster_id:  # else it was taken in meanwhile
+            self.want(self.wanted.merge(roster))
         self._fence()
+        if self.problem == EXPELLED and self.origin in roster.remaining():
+            self.problem = ""  # others have let it come back before they heard of the forget
         if self.place == "serving":
             self._serving.set()
         if self.place != before:
@@ -322,7 +325,7 @@ class Membership:
 
     async def _next(self) -> Roster:
         """What is wanted, with this node's duties done."""
-        roster, own = self._wanted, self.origin
+        roster, own = self.wanted, self.origin
         if roster.cluster_id == NO_CLUSTER or self.place in ("returning", "forgotten"):
             return roster
         if roster.acks.get(own, {}).keys() != roster.forgets.keys():
@@ -357,5 +360,5 @@ class Membership:
 
     def _fence(self) -> None:
         """Let the replica take no more of forgotten origins than a member has acknowledged."""
-        wanted = self._wanted
+        wanted = self.wanted
         self.engine.replica.limits = {one: wanted.limit(one) for one in wanted.forgets}

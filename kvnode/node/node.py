@@ -266,6 +266,9 @@ class Node:
     async def _return(self) -> None:
         """Come back under a new identity (``returning.py``)."""
         directory = self.directory
+        if self.membership.roster.remaining() == [self.membership.returning_from]:
+            await self._return_alone()
+            return
         returning = Returning(self.replicator, forked=directory.identity.forked)
         match await returning.ask():
             case "welcome":
@@ -290,6 +293,19 @@ class Node:
                         "set aside, and its own writes are issued again"
                     )
                 )
+
+    async def _return_alone(self) -> None:
+        """Nobody is there to ask: the operator has to know that nobody else ever joined."""
+        if not (self.config.found or self.membership.uninvited):
+            self.membership.problem = (
+                "this directory was copied, and when it was, the node was alone. If it still is, "
+                "start it with --found; if others have joined it since, start it with an empty "
+                "directory and --join"
+            )
+            logger.warning("%s", self.membership.problem)
+            return
+        self.directory.settled()
+        await self.membership.return_as(self._address())
 
     def _lose_identity(self, reason: str, *, forked: bool = False) -> None:
         """Somebody else wrote under this node's origin: go on under a new one."""

@@ -39,8 +39,8 @@ class Peer:
     """origin -> pulls in a row that brought nothing of it, no sooner than when it is asked for
     again (monotonic seconds): blocks that do not fit must not be fetched in a loop."""
 
-    streams: dict[int, int] = field(default_factory=dict)
-    """incarnation -> its push streams that are being served."""
+    streams: dict[int, float] = field(default_factory=dict)
+    """incarnation -> last message of its push stream that is served, monotonic seconds."""
     roster_hash: bytes = b""
     """Of its last roster that is merged into the one on this node's disk."""
     shown_hash: bytes = b""

@@ -39,6 +39,8 @@ class Pusher:
         self._cursor = 0
         self._unanswered: deque[tuple[float, bool]] = deque()
         self._names_sent = 0
+        self._origin = 0
+        """Who answered when the stream began."""
 
     @property
     def unanswered(self) -> int:
@@ -71,7 +73,8 @@ class Pusher:
         self._unanswered.clear()
         self._names_sent = 0
         self._unanswered.append((_now_ms(), True))
-        await stream.send(self._report(), 0, [], self._replicator.hello())
+        greeting = self._replicator.report(self.peer, met=False)
+        await stream.send(greeting, 0, [], self._replicator.hello())
         await self._answer(stream)
         self._cursor = self.peer.vector.get(self._replicator.origin, 0) + 1
         if self.peer.state != "connected":
@@ -122,12 +125,15 @@ class Pusher:
             ) from error
         if hello:
             self._replicator.meet(self.peer, hello)
+            self._origin = hello.origin
+        if self.peer.origin != self._origin:
+            raise LinkError(f"another node {self.peer.name!r} has taken the place of this one")
         if not self._unanswered:
             raise LinkError(f"{self.peer.address} answered what it was not asked", refused=True)
         sent_ms, empty = self._unanswered.popleft()
         if empty:
             self.peer.measure_clock(report, sent_ms, _now_ms())
-        self._replicator.learn(self.peer, report)
+        self._replicator.learn(self.peer, self._origin, report)
         acknowledged = report.vector.get(self._replicator.origin, 0)
         if acknowledged >= self._cursor:
             self._cursor = acknowledged + 1  # it got the rest by pulling

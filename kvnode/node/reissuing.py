@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from kvnode.core.block import Block
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.reissue import Again, Reissue, part
 from kvnode.core.replica import Request
+from kvnode.storage.interfaces import Log, StorageError
 from kvnode.storage.own_log import OwnLog
 
 if TYPE_CHECKING:
@@ -18,19 +20,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 0.5
+CURSOR = b"reissued "
+"""Record per set-aside directory: the first old seq of the last request made again."""
 OPERATION_BYTES = 1_000
 """Of a request made again, for the queue's accounting: about."""
 
 
 async def reissue(node: Node) -> None:
-    """Issue again what only the directory set aside has; a crash half way repeats nothing."""
+    """Issue again what only the directories set aside have; a crash half way repeats nothing."""
     directory = node.directory
-    aside = directory.path / directory.identity.aside
     await node.membership.wait_serving()
-    blocks = await asyncio.to_thread(own_blocks, aside)
-    if blocks:
-        await _make_again(node, aside, blocks)
-    directory.reissued()
+    while directory.identity.aside:
+        aside = directory.path / directory.identity.aside[0]
+        try:
+            blocks = await asyncio.to_thread(own_blocks, aside)
+        except StorageError as error:
+            logger.error("what was set aside cannot be issued again: %s", error)
+            blocks = []
+        if blocks:
+            await _make_again(node, aside, blocks)
+        directory.reissued()
 
 
 async def _make_again(node: Node, aside: Path, blocks: list[Block]) -> None:
@@ -43,13 +52,17 @@ async def _make_again(node: Node, aside: Path, blocks: list[Block]) -> None:
             aside,
         )
         return
-    work = Reissue(parted, engine.memtable.read)
+    cursor = CURSOR + aside.name.encode()
+    stored = engine.log.get_record(cursor)
+    work = Reissue(parted, engine.memtable.read, after=int(stored) if stored else 0)
     count = 0
     for again in work.requests():
         accepted = await _submit(node, again)
         if accepted is not None:
             work.done(again, *accepted)
             count += len(again.operations)
+        done = str(again.dots[0][1]).encode()
+        await engine.in_log(partial(_keep, cursor, done))
     logger.warning(
         "issued again: %d operations of %s; %d register writes were outdone meanwhile, %d "
         "increments are of unknown amount (kvnode export shows them). The directory can be "
@@ -59,6 +72,10 @@ async def _make_again(node: Node, aside: Path, blocks: list[Block]) -> None:
         work.outdone,
         work.unclear,
     )
+
+
+def _keep(name: bytes, value: bytes, log: Log) -> None:
+    log.put_record(name, value)
 
 
 async def _submit(node: Node, again: Again) -> tuple[int, int] | None:

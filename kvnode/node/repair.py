@@ -133,19 +133,20 @@ class Repair:
         """Get what ``have`` lacks. ``over`` is set when the peer lets this node wait."""
         pause_s = self.engine.config.anti_entropy_interval_ms / 1000
         patience = asyncio.get_running_loop().call_later(pause_s, over.set)
-        bad = False
+        bad, origin = False, 0
         try:
             async for pulled in self._messages(peer, link, have):
                 patience.cancel()  # what takes time now is this node itself
                 if pulled.hello:
                     self._replicator.meet(peer, pulled.hello)
+                    origin = pulled.hello.origin
                 blocks = decode_sent(self.engine, peer, pulled.report, pulled.blocks)
                 bad = bad or len(blocks) < len(pulled.blocks)
                 verdicts = await self.engine.receive(blocks, peer.name) if blocks else []
                 bad = bad or Verdict.MALFORMED in verdicts
                 if bad:
                     self._pause(peer, blocks, verdicts)
-                self._replicator.learn(peer, pulled.report)
+                self._replicator.learn(peer, origin, pulled.report)
                 if pulled.floor is not None:
                     peer.floor = dict(pulled.floor)
                     self._look.set()
@@ -179,7 +180,7 @@ class Repair:
         config = self.engine.config
         return link.pull(
             self._replicator.hello(),
-            self._replicator.report(peer),
+            self._replicator.report(peer, met=False),
             have,
             config.pull_bytes,
             config.peer_timeout_ms / 1000,

@@ -119,6 +119,7 @@ class Replicator:
     def reconcile(self) -> None:
         """Let the peers be what the roster says."""
         self.connections.reconcile()
+        self.membership.seen_elsewhere_by &= self.peers.keys()
         self.look_again()
 
     def look_again(self) -> None:
@@ -154,23 +155,31 @@ class Replicator:
             case Reason.FORGOTTEN:
                 self.membership.expelled()
 
-    def learn(self, peer: Peer, report: Report) -> None:
-        """Take a peer's report: what it has, what its clock says, whom it knows."""
+    def learn(self, peer: Peer, origin: int, report: Report) -> None:
+        """Take a peer's report: what it has, what its clock says, whom it knows.
+
+        ``origin``: who it met when the stream began; of another one nothing is learned.
+        """
+        if peer.origin != origin:
+            return
         peer.learn(report)
-        for origin, name in report.names.items():
+        for other, name in report.names.items():
             if len(self.engine.names) < NAMES_MAX:
-                self.engine.names.setdefault(origin, name)
+                self.engine.names.setdefault(other, name)
         # A vector says nothing about what is stable to who does not know whom it was made among.
         peer.shown_hash = report.roster_hash
-        if report.roster and self.membership.merge(report.roster):
-            peer.roster_hash = report.roster_hash
+        try:
+            if report.roster and self.membership.merge(report.roster):
+                peer.roster_hash = report.roster_hash
+        except Refused as error:
+            logger.error("the roster %s sent is of no use: %s", peer.name, error.message)
         if report.roster_hash and report.roster_hash in (
             peer.roster_hash,
             self.membership.raw_hash,
         ):
             self._hear(peer.origin, report.vector)
-            for origin, vector in report.relayed.items():
-                self._hear(origin, vector)
+            for other, vector in report.relayed.items():
+                self._hear(other, vector)
         self._check_own(peer, report)
 
     def _hear(self, origin: int, vector: Mapping[int, int]) -> None:
@@ -251,10 +260,10 @@ class Replicator:
             return Peer(hello.name, "", origin=hello.origin)  # is answered, and not listened to
         peer = self.peers.setdefault(hello.name, Peer(hello.name, ""))
         lately = time.monotonic() - self.engine.config.peer_timeout_ms / 1000
-        if (
-            peer.origin == hello.origin
-            and peer.streams.keys() - {hello.incarnation}
-            and peer.heard > lately
+        if peer.origin == hello.origin and any(
+            heard > lately
+            for incarnation, heard in peer.streams.items()
+            if incarnation != hello.incarnation
         ):
             raise Refused(
                 Reason.ALREADY_RUNNING,
@@ -267,13 +276,11 @@ class Replicator:
 
     def stream_opened(self, peer: Peer, hello: Hello) -> None:
         """A push stream of this peer is served."""
-        peer.streams[hello.incarnation] = peer.streams.get(hello.incarnation, 0) + 1
+        peer.streams[hello.incarnation] = time.monotonic()
 
     def stream_closed(self, peer: Peer, hello: Hello) -> None:
         """It has ended."""
-        left = peer.streams.pop(hello.incarnation, 0) - 1
-        if left > 0:
-            peer.streams[hello.incarnation] = left
+        peer.streams.pop(hello.incarnation, None)
 
     def met(self, hello: Hello, about: Dot) -> Meeting:
         """What this node knows about an origin."""
@@ -294,12 +301,18 @@ class Replicator:
         return any(peer.origin == origin and peer.heard > lately for peer in self.peers.values())
 
     async def pushed(
-        self, peer: Peer, report: Report, position: int, raws: Sequence[bytes]
+        self, peer: Peer, hello: Hello, report: Report, position: int, raws: Sequence[bytes]
     ) -> None:
         """Commit what a peer pushed; returns when it is synced.
 
-        ``position``: the last of its own writes that is here if none was lost on the way.
+        Args:
+            hello: who began the stream: another process may have taken its name since.
+            position: the last of its own writes that is here if none was lost on the way.
         """
+        if peer.origin != hello.origin:
+            raise Refused(
+                Reason.NAME_TAKEN, f"another node {hello.name!r} has taken the place of this one"
+            )
         if peer.origin in self.membership.roster.forgets:
             self.membership.merge(report.roster)
             return
@@ -309,15 +322,16 @@ class Replicator:
             have = self.engine.vector.get(peer.origin, 0)
             gap = bool(blocks) and blocks[0].first_seq > have + 1
             await self.engine.receive(blocks, peer.name)
-        self.learn(peer, report)
+        peer.streams[hello.incarnation] = time.monotonic()
+        self.learn(peer, hello.origin, report)
         if self.engine.vector.get(peer.origin, 0) >= position:
             peer.pushed = time.monotonic()
         elif gap or not raws:
             peer.pushed = float("-inf")
             self.repair.hurry(peer)
 
-    def report(self, peer: Peer) -> Report:
-        """What this node has now, for ``peer``."""
+    def report(self, peer: Peer, *, met: bool = True) -> Report:
+        """What this node has now, for ``peer``; ``met``: it is known who answers there."""
         engine = self.engine
         now = time.monotonic()
         relayed: Mapping[int, Vector] = {}
@@ -333,7 +347,7 @@ class Replicator:
             dict(engine.replica.durable.forks),
             b"" if peer.shown_hash == self.membership.raw_hash else self.membership.raw,
             self.membership.raw_hash,
-            peer.vector,
+            peer.vector if met else {},
             relayed,
         )
 

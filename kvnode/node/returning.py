@@ -1,10 +1,11 @@
 """Coming back under a new identity, after the data directory was copied or put back.
 
 The directory has a new origin already (``storage/directory.py``). Before it takes the old one's
-place, a member has to say two things:
+place, every member has to answer (it could not join without them anyway) and say two things:
 
 - *Is the old one running?* Then this is a copy of a running node's directory. Members hear of a
-  stopped process until they time out, so it is believed only after a while.
+  stopped process until they time out, so it is believed only after a while. A node that is known
+  to have written on another branch is not called a copy: what it wrote must not be thrown away.
 - *Is what is here under the old origin a part of what the cluster has, or the other way round?*
   The chain value where the shorter of the two ends tells. If so, the new identity joins with all
   it has; its own older writes, if some are missing here, come back with everything else. If not,
@@ -32,7 +33,7 @@ Verdict = Literal["welcome", "running", "forked", "forgotten"]
 
 
 class Returning:
-    """Asks the members until one has answered."""
+    """Asks the members until all have answered."""
 
     def __init__(self, replicator: Replicator, *, forked: bool) -> None:
         """``forked``: a member has already said that it has another history."""
@@ -42,50 +43,58 @@ class Returning:
         self._forked = forked
 
     async def ask(self) -> Verdict:
-        """What those members say that answer; waits until one does, and says something final."""
+        """What the members say; waits for all that were not forgotten."""
         old = self._membership.returning_from
-        addresses = self._addresses()
-        if not addresses:
-            return "welcome"
-        running_until = time.monotonic() + 3 * self._config.peer_timeout_ms / 1000
+        patience_s = 3 * self._config.peer_timeout_ms / 1000
+        running_until = time.monotonic() + patience_s
+        forgotten: set[int] = set()
         while True:
-            meetings = [
-                meeting
-                for name, address in addresses.items()
-                if (meeting := await self._meet(name, address, old))
-            ]
-            if any(meeting.running for meeting in meetings):
+            asked = self._members(forgotten)
+            if not asked:
+                return "welcome"
+            answers = {origin: await self._meet(origin, old) for origin in asked}
+            meetings = [meeting for meeting in answers.values() if meeting]
+            for meeting in meetings:
+                forgotten |= decode_roster(meeting.hello.roster).forgets.keys()
+            silent = [asked[origin] for origin, meeting in answers.items() if not meeting]
+            if old in forgotten:
+                return "forgotten"
+            if any(meeting.running for meeting in meetings) and not self._forked:
                 self._membership.problem = "the node this directory was copied from is running"
                 if time.monotonic() > running_until:
                     return "running"
-            elif meetings:
-                self._membership.problem = ""
-                return self._judge(max(meetings, key=lambda meeting: meeting.seq), old)
+            elif silent:
+                running_until = time.monotonic() + patience_s
+                self._membership.problem = f"no answer from {', '.join(silent)}: every member " + (
+                    "has to say that this node does not run elsewhere (or kvnode forget it)"
+                )
             else:
-                running_until = time.monotonic() + 3 * self._config.peer_timeout_ms / 1000
-                self._membership.problem = "no member answers: " + ", ".join(addresses)
+                self._membership.problem = ""
+                return "welcome" if all(self._fits(one, old) for one in meetings) else "forked"
             await asyncio.sleep(self._config.reconnect_interval_ms / 1000)
 
-    def _judge(self, meeting: Meeting, old: int) -> Verdict:
-        if old in decode_roster(meeting.hello.roster).forgets:
-            return "forgotten"
+    def _fits(self, meeting: Meeting, old: int) -> bool:
+        """Whether one of the two histories of the old origin is a part of the other."""
+        if self._forked:
+            return False
         replica = self._replicator.engine.replica
         have = replica.durable.vector.get(old, 0)
         if meeting.seq <= have:
-            fits = not meeting.seq or replica.chain_at((old, meeting.seq)) == meeting.chain
-        else:
-            fits = not have or replica.durable.chains[old] == meeting.chain_at
-        return "welcome" if fits and not self._forked else "forked"
+            return not meeting.seq or replica.chain_at((old, meeting.seq)) == meeting.chain
+        return not have or replica.durable.chains[old] == meeting.chain_at
 
-    def _addresses(self) -> dict[str, str]:
-        roster, dialled = self._membership.roster, self._config.peers
+    def _members(self, forgotten: set[int]) -> dict[int, str]:
+        """Origin -> name of the members that have to answer."""
+        roster = self._membership.roster
         return {
-            member.name: dialled.get(member.name, member.address)
-            for origin, member in roster.members.items()
-            if origin in roster.remaining() and member.name != self._membership.name
+            origin: roster.members[origin].name
+            for origin in roster.remaining()
+            if origin not in forgotten and roster.members[origin].name != self._membership.name
         }
 
-    async def _meet(self, name: str, address: str, old: int) -> Meeting | None:
+    async def _meet(self, member: int, old: int) -> Meeting | None:
+        name = self._membership.roster.members[member].name
+        address = self._config.peers.get(name, self._membership.roster.members[member].address)
         have = self._replicator.engine.vector.get(old, 0)
         link = Link(
             address,

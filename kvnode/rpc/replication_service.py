@@ -35,9 +35,9 @@ class Replication(Protocol[P]):
     def stream_opened(self, peer: P, hello: Hello) -> None: ...
     def stream_closed(self, peer: P, hello: Hello) -> None: ...
     def met(self, hello: Hello, about: Dot) -> Meeting: ...
-    def learn(self, peer: P, report: Report) -> None: ...
+    def learn(self, peer: P, origin: int, report: Report) -> None: ...
     async def pushed(
-        self, peer: P, report: Report, position: int, raws: Sequence[bytes]
+        self, peer: P, hello: Hello, report: Report, position: int, raws: Sequence[bytes]
     ) -> None: ...
     def report(self, peer: P) -> Report: ...
     def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[Lacking]: ...
@@ -72,7 +72,9 @@ class ReplicationService:
         peer = node.introduce(hello)
         node.stream_opened(peer, hello)
         try:
-            await node.pushed(peer, report_from_wire(first.report), first.position, first.blocks)
+            await node.pushed(
+                peer, hello, report_from_wire(first.report), first.position, first.blocks
+            )
             yield pb.PushReply(
                 hello=hello_to_wire(node.hello()), report=report_to_wire(node.report(peer))
             )
@@ -80,7 +82,7 @@ class ReplicationService:
                 return  # by itself: gRPC prints a traceback for every call it has to cancel
             async for request in requests:
                 report = report_from_wire(request.report)
-                await node.pushed(peer, report, request.position, request.blocks)
+                await node.pushed(peer, hello, report, request.position, request.blocks)
                 yield pb.PushReply(report=report_to_wire(node.report(peer)))
                 if node.closing:
                     return
@@ -91,7 +93,7 @@ class ReplicationService:
         """Send what the peer lacks."""
         node = self._node
         peer = node.introduce(hello_from_wire(request.hello))
-        node.learn(peer, report_from_wire(request.report))
+        node.learn(peer, request.hello.origin, report_from_wire(request.report))
         hello: pb.Hello | None = hello_to_wire(node.hello())
         have = vector_from_wire(request.have)
         async for lacking in node.lacking(have, request.bytes_max):

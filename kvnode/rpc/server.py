@@ -27,6 +27,7 @@ from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
 CALLS_MAX = 2_000
 """Calls in progress; more are turned away with RESOURCE_EXHAUSTED before they are read."""
+KEEPALIVE_MS = 5_000
 REQUEST_BYTES_MAX = 32 << 20
 """The largest are pushes: a round's block of two full batches, with contexts."""
 
@@ -86,6 +87,9 @@ class Server:
                 ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
                 ("grpc.so_reuseport", 0),  # a second node on the port must fail, not share it
                 ("grpc.keepalive_permit_without_calls", 1),
+                # a peer whose machine died must not look connected
+                ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
                 ("grpc.http2.max_ping_strikes", 0),  # peers ping to find dead links early
             ],

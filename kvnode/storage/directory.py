@@ -58,8 +58,8 @@ class Identity:
     """The cluster knows another history of the last retired origin."""
     copy: bool = False
     """It is a copy of a directory whose node was running: never to be used."""
-    aside: str = ""
-    """The directory set aside last, whose writes are still to be issued again."""
+    aside: tuple[str, ...] = ()
+    """Directories set aside whose writes are still to be issued again, oldest first."""
 
     @property
     def origin_id(self) -> int:
@@ -128,8 +128,8 @@ class DataDirectory:
         self._write_identity(replace(self.identity, copy=True))
 
     def reissued(self) -> None:
-        """Nothing of what was set aside waits to be issued again."""
-        self._write_identity(replace(self.identity, aside=""))
+        """Nothing of the oldest directory set aside waits to be issued again."""
+        self._write_identity(replace(self.identity, aside=self.identity.aside[1:]))
 
     def set_aside(self) -> Path:
         """Begin anew, empty, under a new origin; log and state must be closed.
@@ -143,7 +143,7 @@ class DataDirectory:
         taken = {entry.name for entry in self.path.iterdir()}
         number = next(n for n in range(1, len(taken) + 2) if f"aside-{n}" not in taken)
         identity = replace(
-            old, store=_mint(), origin=_mint(), forked=False, aside=f"aside-{number}"
+            old, store=_mint(), origin=_mint(), forked=False, aside=(*old.aside, f"aside-{number}")
         )
         _build(self.path, identity, roster)
         (self.path / FORMAT).rename(self.path / f"aside-{number}")
@@ -208,7 +208,7 @@ def _finish_setting_aside(path: Path) -> bool:
     if not draft.is_file():
         return False
     identity = _read_identity(draft)
-    if not (identity.aside and (path / identity.aside).is_dir()):
+    if not (identity.aside and (path / identity.aside[-1]).is_dir()):
         return False
     (path / "new").rename(path / FORMAT)
     _sync_directory(path)
@@ -265,7 +265,8 @@ def _mint() -> str:
 def _read_identity(file: Path) -> Identity:
     try:
         fields = json.loads(file.read_text())
-        identity = Identity(**{**fields, "retired": tuple(fields.get("retired", ()))})
+        lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside")}
+        identity = Identity(**{**fields, **lists})
         if not (len(identity.origin) == 16 and identity.origin_id > 0):
             raise ValueError(f"origin {identity.origin!r}")
     except (OSError, ValueError, TypeError) as error:

@@ -50,8 +50,8 @@ class Stream:
                 peer = target.introduce(hello)
                 target.stream_opened(peer, hello)
                 self._served = (target, peer, hello)
-            _, peer, _ = self._served
-            await target.pushed(peer, report, position, blocks)
+            _, peer, served = self._served
+            await target.pushed(peer, served, report, position, blocks)
             shown = target.hello() if hello else None
             self._answers.put_nowait((target.report(peer), shown))
         except Refused as refusal:
@@ -99,7 +99,7 @@ class PlayedLink:
         target = self._network.reach(*self._way)
         try:
             peer = target.introduce(hello)
-            target.learn(peer, report)
+            target.learn(peer, hello.origin, report)
             first: Hello | None = target.hello()
             async for found in target.lacking(dict(have), bytes_max):
                 self._network.reach(*reversed(self._way))
@@ -231,10 +231,10 @@ class Network:
 
     async def rounds(self, count: int) -> None:
         """Let every node look at its peers so often: what was to happen has happened."""
-        before = {name: node.replicator.rounds for name, node in self.nodes.items()}
+        before = {name: node.replicator.repair.rounds for name, node in self.nodes.items()}
         await self.until(
             lambda: all(
-                self[name].replicator.rounds >= seen + count for name, seen in before.items()
+                self[name].replicator.repair.rounds >= seen + count for name, seen in before.items()
             )
         )
 

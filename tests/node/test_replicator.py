@@ -17,7 +17,7 @@ from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
 
-from .acquaintance import hello_of, replicator_of
+from .acquaintance import acquaint, hello_of, replicator_of
 
 OWN, OTHER, THIRD = 0xA, 0xB, 0xC
 CONFIG = Config(name="a", peers={"b": "127.0.0.1:1", "c": "127.0.0.1:2"})
@@ -82,7 +82,7 @@ def test_a_peer_that_has_more_of_ones_own_writes_stops_writing() -> None:
     """Trap 1: an old copy of the directory was put back; its next seq is taken already."""
 
     def check(replicator: Replicator) -> None:
-        replicator.learn(replicator.peers["b"], Report({OWN: 7}, 0))
+        replicator.learn(acquaint(replicator, "b", OTHER), OTHER, Report({OWN: 7}, 0))
         assert "7 writes of this node's origin" in replicator.membership.lost
         assert replicator.membership.refusal()
 
@@ -164,7 +164,7 @@ def test_a_node_learns_from_reports_that_it_has_a_double() -> None:
 
     def check(replicator: Replicator) -> None:
         report = Report({}, 0, forks={OWN: "block 7 does not fit", OTHER: "not ours"})
-        replicator.learn(replicator.peers["b"], report)
+        replicator.learn(acquaint(replicator, "b", OTHER), OTHER, report)
         assert "two histories" in replicator.membership.lost
         assert "block 7 does not fit" in replicator.membership.lost
 

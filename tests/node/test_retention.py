@@ -330,7 +330,7 @@ TWO_PEERS = Config(
 def hear(replicator: Replicator, name: str, origin: int, vector: Vector) -> None:
     peer = acquaint(replicator, name, origin)
     shown = replicator.membership.raw_hash
-    replicator.learn(peer, Report(vector, time.time_ns() // 1_000_000, roster_hash=shown))
+    replicator.learn(peer, origin, Report(vector, time.time_ns() // 1_000_000, roster_hash=shown))
 
 
 def test_nobody_is_cut_off_while_a_peer_was_never_met() -> None:
