@@ -5,8 +5,7 @@ Every test ends with exact counters on all nodes: nothing lost, nothing counted 
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,10 +81,8 @@ def first_answer(nodes: Members, name: str) -> int | None:
 
     def answered() -> bool:
         with Client(nodes.addresses[name], timeout_s=0.5) as client:
-            try:
+            with contextlib.suppress(NodeUnavailable):
                 answers.append(count(client))
-            except NodeUnavailable as error:
-                assert error.reason in ("", "JOINING"), error
         return bool(answers)
 
     wait_for(answered, f"{name} answers", PATIENCE_S)
@@ -117,6 +114,24 @@ def test_trap_1_an_old_state_that_lost_only_what_it_had_received_is_found_out(
     assert assert_same(nodes.clients("abc"))[b"count"].pn_counter == 1105
 
 
+def test_trap_1_it_is_found_out_too_when_all_were_restarted_meanwhile(nodes: Members) -> None:
+    """What a node has told is known to the others for as long as they rely on it."""
+    nodes.stop("c")
+    copy = nodes.copy("c")
+    nodes.start("c")
+    nodes.wait_place("c", "serving")
+    nodes.client["a"].increment("count", 100)
+    wait_equal(nodes.clients("abc").values())
+    for name in "ab":
+        wait_for(lambda name=name: told(nodes, name, "c"), f"{name} knows")  # type: ignore[misc]
+    old = nodes.origin("c")
+    nodes.stop("a", "b", "c")
+    nodes.put_back("c", copy, unnoticed=True)
+    nodes.start("a", "b", "c")
+    wait_returned(nodes, "c", old)
+    assert assert_same(nodes.clients("abc"))[b"count"].pn_counter == 100
+
+
 def told(nodes: Members, teller: str, about: str) -> bool:
     """Whether ``teller`` knows that ``about`` has all it has itself."""
     peers = nodes.client[teller].status().peers
@@ -131,7 +146,7 @@ def test_trap_1_a_clone_of_a_running_node_ends_and_is_never_used(nodes: Members)
     copy = nodes.copy("c")
     peers = [f"--peer={name}={nodes.addresses[name]}" for name in "ab"]
     clone = nodes.run(copy, "c", nodes.addresses["x"], *peers)
-    written = 5
+    written: int | None = 5
     while clone.process.poll() is None:
         written = nodes.client["c"].increment("count", 1).counter
     assert clone.ended() == 1
@@ -165,6 +180,7 @@ def test_trap_1_two_histories_are_never_merged_and_no_acknowledged_write_is_lost
     c.put("s", "two")
     wait_equal(nodes.clients("abc").values())
     old = nodes.origin("c")
+    innocent = {name: nodes.origin(name) for name in "ab"}
     nodes.stop("a", "b", "c")
     nodes.put_back("c", copy, unnoticed=True)
     nodes.start("c")
@@ -176,10 +192,13 @@ def test_trap_1_two_histories_are_never_merged_and_no_acknowledged_write_is_lost
     c.increment("other", 3)
     assert count(c) == 1005
     nodes.stop("c")
-    # "outdone" is written once more, later, by those who know nothing of c's
+    # "outdone" is written once more, later, by those who know nothing of c's; what a and b write
+    # builds on the history that wins, so it does not fit at c, and neither is to blame for that
     nodes.start("a", "b")
     nodes.wait_place("a", "serving")
     nodes.client["a"].put("outdone", "by a", lww=True)
+    nodes.wait_place("b", "serving")
+    nodes.client["b"].put("innocent", "by b")
     nodes.start("c")
     wait_returned(nodes, "c", old)
     wait_for(lambda: "issued again: 4 operations" in nodes.node["c"].stderr, "it is done")
@@ -189,9 +208,12 @@ def test_trap_1_two_histories_are_never_merged_and_no_acknowledged_write_is_lost
     assert sorted(one.value for one in states[b"s"].siblings) == [b"three", b"two"]
     assert states[b"outdone"].value == b"by a"
     assert states[b"register"].value == b"by c"
+    assert states[b"innocent"].value == b"by b"
+    assert {name: nodes.origin(name) for name in "ab"} == innocent, "an innocent node was retired"
+    assert not [path for name in "ab" for path in nodes.data(name).glob("aside-*")]
     log = nodes.node["c"].stderr
     assert "1 register writes were outdone" in log
-    assert f"{old}" in log
+    assert f"two histories of this node's origin (block {old}:" in log
 
     aside = nodes.data("c") / "aside-1"
     assert [line["key"]["utf8"] for line in exported(aside, "--after", "2")] == [
@@ -201,7 +223,7 @@ def test_trap_1_two_histories_are_never_merged_and_no_acknowledged_write_is_lost
         "register",
         "other",
     ]
-    nodes.stop("c", trouble="history|histories|fork|put back|forgotten")
+    nodes.stop("c", trouble="does not fit|two histories")
     assert nodes.identity(nodes.data("c"))["aside"] == ""
     nodes.start("c")
     nodes.wait_place("c", "serving")
@@ -209,14 +231,3 @@ def test_trap_1_two_histories_are_never_merged_and_no_acknowledged_write_is_lost
     again = assert_same(nodes.clients("abc"))
     assert again[b"count"] == states[b"count"], "a restart issued it once more"
     assert again[b"s"] == states[b"s"]
-
-
-def test_a_second_copy_is_refused_while_the_first_has_the_directory(nodes: Members) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "kvnode", "export", str(nodes.data("c"))],
-        capture_output=True,
-        check=False,
-        timeout=30,
-    )
-    assert done.returncode == 1
-    assert b"is in use: stop its node first" in done.stderr
