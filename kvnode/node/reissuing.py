@@ -11,6 +11,7 @@ from kvnode.core.block import Block
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.reissue import Again, Reissue, part
 from kvnode.core.replica import Request
+from kvnode.core.writer import Accepted
 from kvnode.storage.own_log import OwnLog
 
 if TYPE_CHECKING:
@@ -44,30 +45,28 @@ async def _make_again(node: Node, aside: Path, blocks: list[Block]) -> None:
         )
         return
     work = Reissue(parted, engine.memtable.read)
-    count = 0
     for again in work.requests():
         accepted = await _submit(node, again)
         if accepted is not None:
-            work.done(again, *accepted)
-            count += len(again.operations)
+            work.done(again, accepted.origin, accepted.first_seq, repeated=accepted.repeated)
     logger.warning(
         "issued again: %d operations of %s; %d register writes were outdone meanwhile, %d "
         "increments are of unknown amount (kvnode export shows them). The directory can be "
         "deleted when that is settled",
-        count,
+        work.made,
         aside,
         work.outdone,
         work.unclear,
     )
 
 
-async def _submit(node: Node, again: Again) -> tuple[int, int] | None:
+async def _submit(node: Node, again: Again) -> Accepted | None:
     request = Request(again.operations, again.request_id)
     size = OPERATION_BYTES * len(again.operations)
     while True:
         try:
             accepted, _ = await node.engine.submit(request, size)
-            return accepted.origin, accepted.first_seq
+            return accepted
         except Refused as refusal:
             if refusal.reason in (Reason.QUEUE_FULL, Reason.DISK_FULL, Reason.CLOCK_OFF):
                 await asyncio.sleep(RETRY_AFTER_S)

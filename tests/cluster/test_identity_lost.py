@@ -80,9 +80,9 @@ def first_answer(nodes: Members, name: str) -> int | None:
     answers: list[int | None] = []
 
     def answered() -> bool:
-        with Client(nodes.addresses[name], timeout_s=0.5) as client:
-            with contextlib.suppress(NodeUnavailable):
-                answers.append(count(client))
+        client = Client(nodes.addresses[name], timeout_s=0.5)
+        with client, contextlib.suppress(NodeUnavailable):
+            answers.append(count(client))
         return bool(answers)
 
     wait_for(answered, f"{name} answers", PATIENCE_S)
