@@ -12,13 +12,15 @@ operation by operation and becomes a request under the new origin:
 - a siblings put or delete names the dots it replaced; dots of the lost part are translated to
   those their values have now;
 - a register write is made again only if it would still win: it was concurrent with whatever has a
-  later stamp now, and lost;
-- a counter's deletion takes away what its deleter had seen, but of the forked origin's own slots
-  no more than the common part.
+  later stamp now, and lost. Writes made again before it do not count, it came after them;
+- a counter's deletion takes away what its deleter had seen: of the forked origin's own slots the
+  common part, and what was made again of the rest, wherever that is now.
 
 One client request stays one request with its id, so that the client's own retry is recognised.
 Other operations get an id made from their old dot, and the caller keeps how far it has got: a
-crash half way repeats nothing.
+crash half way repeats nothing. A request
+made once more must look as it did the first time, so what is not to be done any more is replaced by
+an operation that changes nothing.
 
 Limit: an increment whose slot has no earlier operation in the log (which was cut) has an unknown
 amount. It is not guessed: it is counted as ``unclear`` and stays in the set-aside log.
@@ -72,6 +74,8 @@ class Again:
     request_id: bytes
     operations: list[Operation]
     dots: list[Dot]
+    outdone: int = 0
+    """Its register writes that a later one has beaten meanwhile; they change nothing."""
 
 
 @dataclass(slots=True)
@@ -80,16 +84,22 @@ class Reissue:
 
     parted: Parted
     read: Callable[[bytes], Entry]
-    after: int = 0
-    """Requests that begin at or below this seq were carried out before a crash."""
     unclear: int = 0
     """Increments of unknown amount."""
+    made: int = 0
+    """Operations made again."""
     outdone: int = 0
     """Register writes that a later one has beaten meanwhile."""
     _totals: dict[Dot, Totals] = field(default_factory=dict)
     _common: dict[Dot, Totals] = field(default_factory=dict)
     _now: dict[Dot, Dot] = field(default_factory=dict)
     """Old dot -> dot of the same write made again."""
+    _made: set[Dot] = field(default_factory=set)
+    """The new dots."""
+    _slots: dict[Dot, Dot] = field(default_factory=dict)
+    """Old dot of an increment -> its old slot."""
+    _moved: dict[Dot, dict[Dot, Totals]] = field(default_factory=dict)
+    """Old slot -> new slot -> what of the one was made again in the other."""
 
     def __post_init__(self) -> None:
         for block in self.parted.common:
@@ -110,59 +120,83 @@ class Reissue:
                     dot = (block.origin, block.first_seq + index)
                     yield from self._request(block, [index], _own_id(dot))
 
-    def done(self, again: Again, origin: int, first_seq: int) -> None:
-        """The request was carried out from this dot on."""
-        for offset, dot in enumerate(again.dots):
-            self._now[dot] = (origin, first_seq + offset)
+    def done(self, again: Again, origin: int, first_seq: int, *, repeated: bool = False) -> None:
+        """The request was carried out from this dot on; ``repeated``: before a crash."""
+        if not repeated:
+            self.made += len(again.operations) - again.outdone
+            self.outdone += again.outdone
+        for offset, (old, operation) in enumerate(zip(again.dots, again.operations, strict=True)):
+            new = (origin, first_seq + offset)
+            self._now[old] = new
+            self._made.add(new)
+            if isinstance(operation, Increment):
+                self._move(self._slots[old], operation, new)
+
+    def _move(self, slot: Dot, increment: Increment, new: Dot) -> None:
+        """Note in which slot the increment made again is."""
+        entry = self.read(increment.key).get(increment.type, {})
+        births = [birth for origin, birth in entry if origin == new[0] and birth <= new[1]]
+        if births:  # else it was deleted and collected since
+            moved = self._moved.setdefault(slot, {})
+            inc, dec = moved.get((new[0], max(births)), (0, 0))
+            amount = increment.amount
+            moved[(new[0], max(births))] = (inc + max(amount, 0), dec + max(-amount, 0))
 
     def _request(self, block: Block, indices: list[int], request_id: bytes) -> Iterator[Again]:
         again = Again(request_id, [], [])
-        done = block.first_seq + indices[0] <= self.after
+        replaced = _replaced_within(block, indices)
         for index in indices:
             op = block.ops[index]
             if isinstance(op, list):
-                operation = self._operation(block, index, op)
-                if operation is not None and not done:
+                dot = (block.origin, block.first_seq + index)
+                if dot in replaced:
+                    operation: Operation | None = _nothing(op)
+                elif op[0] == LWW_REGISTER and self._is_outdone(op, (block.hlc + index, *dot)):
+                    again.outdone += 1
+                    operation = _nothing(op)
+                else:
+                    operation = self._operation(dot, op)
+                if operation is not None:
                     again.operations.append(operation)
-                    again.dots.append((block.origin, block.first_seq + index))
+                    again.dots.append(dot)
         if again.operations:
             yield again
 
-    def _operation(self, block: Block, index: int, op: list[object]) -> Operation | None:
+    def _is_outdone(self, op: list[object], stamp: tuple[int, int, int]) -> bool:
+        """Whether somebody else has written the register later."""
+        assert isinstance(op[1], bytes)
+        now = self.read(op[1]).get(LWW_REGISTER, (0, 0, 0, None))[:3]
+        return now > stamp and now[1:] not in self._made
+
+    def _operation(self, dot: Dot, op: list[object]) -> Operation | None:
         kind, key = op[0], op[1]
         assert isinstance(kind, int)
         assert isinstance(key, bytes)
         if kind in COUNTERS and len(op) == 5:
-            return self._increment(block.origin, kind, key, op)
+            return self._increment(dot, kind, key, op)
         if kind in COUNTERS:
-            return self._counter_delete(block.origin, kind, key, op)
+            return self._counter_delete(dot[0], kind, key, op)
         value = op[2]
         assert value is None or isinstance(value, bytes)
         if kind == LWW_REGISTER:
-            stamp = (block.hlc + index, block.origin, block.first_seq + index)
-            if self.read(key).get(LWW_REGISTER, (0, 0, 0, None))[:3] > stamp:
-                self.outdone += 1
-                return None
             if value is None:
                 return Delete(key, LWW_REGISTER, None)
             return Put(key, value, LWW_REGISTER)
-        flat = op[3]
-        assert isinstance(flat, list)
-        numbers = iter(flat)
-        dots = zip(numbers, numbers, strict=True)
-        seen = frozenset(self._now.get(dot, dot) for dot in dots)
+        seen = frozenset(self._now.get(dot, dot) for dot in _dots(op[3]))
         context = Context(siblings=seen, types=(SIBLINGS,))
         if value is None:
             return Delete(key, SIBLINGS, context)
         return Put(key, value, SIBLINGS, context)
 
-    def _increment(self, origin: int, kind: int, key: bytes, op: list[object]) -> Operation | None:
+    def _increment(self, dot: Dot, kind: int, key: bytes, op: list[object]) -> Operation | None:
         _, _, birth, inc, dec = op
         assert isinstance(birth, int)
         assert isinstance(inc, int)
         assert isinstance(dec, int)
-        before = self._totals.get((origin, birth))
-        self._count(origin, op)
+        slot = (dot[0], birth)
+        before = self._totals.get(slot)
+        self._count(dot[0], op)
+        self._slots[dot] = slot
         oldest = (self.parted.common or self.parted.lost)[0]
         if before is None and birth < oldest.first_seq:
             self.unclear += 1
@@ -170,23 +204,24 @@ class Reissue:
         was_inc, was_dec = before or (0, 0)
         return Increment(key, inc - was_inc - (dec - was_dec), kind)
 
-    def _counter_delete(
-        self, origin: int, kind: int, key: bytes, op: list[object]
-    ) -> Operation | None:
+    def _counter_delete(self, origin: int, kind: int, key: bytes, op: list[object]) -> Operation:
         flat = op[2]
         assert isinstance(flat, list)
         numbers = iter(flat)
         seen: dict[Dot, Totals] = {}
         for slot_origin, birth, inc, dec in zip(numbers, numbers, numbers, numbers, strict=True):
             slot = (slot_origin, birth)
-            if slot_origin == origin:
-                common = self._common.get(slot, (0, 0))
-                seen[slot] = (min(inc, common[0]), min(dec, common[1]))
-            else:
+            if slot_origin != origin:
                 seen[slot] = (inc, dec)
+                continue
+            common_inc, common_dec = self._common.get(slot, (0, 0))
+            seen[slot] = (min(inc, common_inc), min(dec, common_dec))
+            left_inc, left_dec = max(inc - common_inc, 0), max(dec - common_dec, 0)
+            for moved, (moved_inc, moved_dec) in self._moved.get(slot, {}).items():
+                seen[moved] = (min(left_inc, moved_inc), min(left_dec, moved_dec))
+                left_inc, left_dec = left_inc - seen[moved][0], left_dec - seen[moved][1]
         seen = {slot: totals for slot, totals in seen.items() if any(totals)}
-        context = Context(counters={kind: seen}, types=(kind,))
-        return Delete(key, kind, context) if seen else None
+        return Delete(key, kind, Context(counters={kind: seen}, types=(kind,)))
 
     def _count(self, origin: int, op: Op) -> None:
         if isinstance(op, list) and op[0] in COUNTERS and len(op) == 5:
@@ -195,6 +230,26 @@ class Reissue:
 
 def _operations(block: Block) -> Iterator[tuple[int, list[object]]]:
     return ((index, op) for index, op in enumerate(block.ops) if isinstance(op, list))
+
+
+def _nothing(op: list[object]) -> Operation:
+    """An operation that changes nothing, and has a dot."""
+    assert isinstance(op[1], bytes)
+    return Delete(op[1], 0, Context())
+
+
+def _replaced_within(block: Block, indices: Sequence[int]) -> set[Dot]:
+    """Siblings that the very request that put them replaced: nobody has seen them."""
+    own = {(block.origin, block.first_seq + index) for index in indices}
+    puts = [op for index in indices if isinstance(op := block.ops[index], list)]
+    return {dot for op in puts if op[0] == SIBLINGS for dot in _dots(op[3])} & own
+
+
+def _dots(flat: object) -> Iterator[Dot]:
+    """Of ``[origin, seq, ...]``."""
+    assert isinstance(flat, list)
+    numbers = iter(flat)
+    return zip(numbers, numbers, strict=True)
 
 
 def _own_id(dot: Dot) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 PROTOCOL = 2
 
@@ -22,6 +23,20 @@ class Hello:
     protocol: int = PROTOCOL
 
 
+class Contradiction(NamedTuple):
+    """Why blocks of an origin do not fit at the reporting node.
+
+    The origin may be innocent: its blocks build on what it has received, and that may be the other
+    one of two histories of somebody else. What the reporting node has *of* it tells.
+    """
+
+    reason: str
+    seq: int
+    """The last write of it that the reporting node has; 0 if none."""
+    chain: bytes
+    """The chain value there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a node has synced and applied, what its clock says (Unix ms), and whom it knows."""
@@ -30,16 +45,18 @@ class Report:
     wall_ms: int
     names: Mapping[int, str] = field(default_factory=dict)
     """origin -> name; empty if there is nothing new."""
-    forks: Mapping[int, str] = field(default_factory=dict)
+    forks: Mapping[int, Contradiction] = field(default_factory=dict)
     """origin -> why nothing of it is taken any more."""
     roster: bytes = b""
     """The sender's roster on disk; empty while the receiver has shown the same."""
     roster_hash: bytes = b""
     """Of the sender's roster on disk: without that one the vector says nothing about stability."""
     yours: Mapping[int, int] = field(default_factory=dict)
-    """What the receiver last reported to the sender."""
+    """All that the receiver ever reported to have, under ``your_origin``."""
     relayed: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
     """origin -> what that member last reported to the sender; only now and then."""
+    your_origin: int = 0
+    """Whom the sender takes the receiver for; it may have begun anew since."""
 
 
 @dataclass(frozen=True, slots=True)

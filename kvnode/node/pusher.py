@@ -73,8 +73,7 @@ class Pusher:
         self._unanswered.clear()
         self._names_sent = 0
         self._unanswered.append((_now_ms(), True))
-        greeting = self._replicator.report(self.peer, met=False)
-        await stream.send(greeting, 0, [], self._replicator.hello())
+        await stream.send(self._report(), 0, [], self._replicator.hello())
         await self._answer(stream)
         self._cursor = self.peer.vector.get(self._replicator.origin, 0) + 1
         if self.peer.state != "connected":

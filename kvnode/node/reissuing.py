@@ -12,6 +12,7 @@ from kvnode.core.block import Block
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.reissue import Again, Reissue, part
 from kvnode.core.replica import Request
+from kvnode.core.writer import Accepted
 from kvnode.storage.interfaces import Log, StorageError
 from kvnode.storage.own_log import OwnLog
 
@@ -54,20 +55,21 @@ async def _make_again(node: Node, aside: Path, blocks: list[Block]) -> None:
         return
     cursor = CURSOR + aside.name.encode()
     stored = engine.log.get_record(cursor)
-    work = Reissue(parted, engine.memtable.read, after=int(stored) if stored else 0)
-    count = 0
+    made = int(stored) if stored else 0
+    work = Reissue(parted, engine.memtable.read)
     for again in work.requests():
+        seq = again.dots[0][1]
+        if seq <= made and engine.replica.durable.requests.get(again.request_id) is None:
+            continue  # made again before a crash, so long ago that its id is forgotten
         accepted = await _submit(node, again)
         if accepted is not None:
-            work.done(again, *accepted)
-            count += len(again.operations)
-        done = str(again.dots[0][1]).encode()
-        await engine.in_log(partial(_keep, cursor, done))
+            work.done(again, accepted.origin, accepted.first_seq, repeated=accepted.repeated)
+        await engine.in_log(partial(_keep, cursor, str(seq).encode()))
     logger.warning(
         "issued again: %d operations of %s; %d register writes were outdone meanwhile, %d "
         "increments are of unknown amount (kvnode export shows them). The directory can be "
         "deleted when that is settled",
-        count,
+        work.made,
         aside,
         work.outdone,
         work.unclear,
@@ -78,13 +80,13 @@ def _keep(name: bytes, value: bytes, log: Log) -> None:
     log.put_record(name, value)
 
 
-async def _submit(node: Node, again: Again) -> tuple[int, int] | None:
+async def _submit(node: Node, again: Again) -> Accepted | None:
     request = Request(again.operations, again.request_id)
     size = OPERATION_BYTES * len(again.operations)
     while True:
         try:
             accepted, _ = await node.engine.submit(request, size)
-            return accepted.origin, accepted.first_seq
+            return accepted
         except Refused as refusal:
             if refusal.reason in (Reason.QUEUE_FULL, Reason.DISK_FULL, Reason.CLOCK_OFF):
                 await asyncio.sleep(RETRY_AFTER_S)

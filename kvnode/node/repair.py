@@ -180,7 +180,7 @@ class Repair:
         config = self.engine.config
         return link.pull(
             self._replicator.hello(),
-            self._replicator.report(peer, met=False),
+            self._replicator.report(peer),
             have,
             config.pull_bytes,
             config.peer_timeout_ms / 1000,

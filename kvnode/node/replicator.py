@@ -17,7 +17,7 @@ from kvnode.core.dots import Dot, Vector, covers
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.hlc import median_offset_ms
 from kvnode.core.replica import Round
-from kvnode.core.report import Hello, Lacking, Meeting, Report
+from kvnode.core.report import Contradiction, Hello, Lacking, Meeting, Report
 from kvnode.node.connections import Connections
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
@@ -195,17 +195,23 @@ class Replicator:
                 f"{peer.name} has {theirs} writes of this node's origin {self.origin:016x}, which "
                 f"itself has {own}: an old copy of the data directory was put back"
             )
-        elif not covers(self.engine.vector, report.yours):
+        elif report.your_origin == self.origin and not covers(self.engine.vector, report.yours):
             self.on_identity_lost(
                 f"{peer.name} holds a report of this node {self.origin:016x} that tells of more "
                 "than it has now: an old copy of the data directory was put back"
             )
-        elif self.origin in report.forks:
+        elif self._is_other_history(report.forks.get(self.origin)):
             self.on_identity_lost(
                 f"{peer.name} has seen two histories of this node's origin "
-                f"({report.forks[self.origin]}): a copy of the data directory was in use",
+                f"({report.forks[self.origin].reason}): a copy of the data directory was in use",
                 forked=True,
             )
+
+    def _is_other_history(self, fork: Contradiction | None) -> bool:
+        """Whether what the peer has of this node's origin is not what this node wrote."""
+        if fork is None or not fork.seq:
+            return False
+        return self.engine.replica.chain_at((self.origin, fork.seq)) != fork.chain
 
     def members_heard(self) -> dict[str, Vector | None]:
         """Name -> last report of every member the log is kept for; None if there is none."""
@@ -330,8 +336,8 @@ class Replicator:
             peer.pushed = float("-inf")
             self.repair.hurry(peer)
 
-    def report(self, peer: Peer, *, met: bool = True) -> Report:
-        """What this node has now, for ``peer``; ``met``: it is known who answers there."""
+    def report(self, peer: Peer) -> Report:
+        """What this node has now, for ``peer``."""
         engine = self.engine
         now = time.monotonic()
         relayed: Mapping[int, Vector] = {}
@@ -344,12 +350,29 @@ class Replicator:
             engine.vector,
             time.time_ns() // 1_000_000,
             dict(engine.names),
-            dict(engine.replica.durable.forks),
+            self._contradictions(),
             b"" if peer.shown_hash == self.membership.raw_hash else self.membership.raw,
             self.membership.raw_hash,
-            peer.vector if met else {},
+            self._told_by(peer),
             relayed,
+            peer.origin,
         )
+
+    def _told_by(self, peer: Peer) -> Vector:
+        """All that the peer ever said it had, also before this node's last start."""
+        told = dict(self.engine.stability.last(peer.origin) or {})
+        for origin, seq in peer.vector.items():
+            told[origin] = max(seq, told.get(origin, 0))
+        return told
+
+    def _contradictions(self) -> dict[int, Contradiction]:
+        durable = self.engine.replica.durable
+        return {
+            origin: Contradiction(
+                reason, durable.vector.get(origin, 0), durable.chains.get(origin, b"")
+            )
+            for origin, reason in durable.forks.items()
+        }
 
     async def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[Lacking]:
         """Blocks that ``have`` lacks, in arrival order, a message's worth at a time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kvnode.core.report import Hello, Report
+from kvnode.core.report import Contradiction, Hello, Report
 from kvnode.v1 import replication_pb2 as pb
 from kvnode.v1 import types_pb2
 
@@ -52,11 +52,12 @@ def report_to_wire(report: Report) -> pb.Report:
         wall_ms=report.wall_ms,
         members=[pb.Member(name=name, origin=origin) for origin, name in report.names.items()],
         contradictions=[
-            pb.Contradiction(origin=origin, reason=reason)
-            for origin, reason in sorted(report.forks.items())
+            pb.Contradiction(origin=origin, reason=fork.reason, seq=fork.seq, chain=fork.chain)
+            for origin, fork in sorted(report.forks.items())
         ],
         roster=report.roster,
         yours=vector_to_wire(report.yours),
+        your_origin=report.your_origin,
         relayed=[
             pb.Relayed(origin=origin, vector=vector_to_wire(vector))
             for origin, vector in report.relayed.items()
@@ -71,9 +72,13 @@ def report_from_wire(message: pb.Report) -> Report:
         vector_from_wire(message.vector),
         message.wall_ms,
         {member.origin: member.name for member in message.members},
-        {fork.origin: fork.reason for fork in message.contradictions},
+        {
+            fork.origin: Contradiction(fork.reason, fork.seq, fork.chain)
+            for fork in message.contradictions
+        },
         message.roster,
         message.roster_hash,
         vector_from_wire(message.yours),
         {relayed.origin: vector_from_wire(relayed.vector) for relayed in message.relayed},
+        message.your_origin,
     )

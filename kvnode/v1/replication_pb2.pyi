@@ -32,21 +32,26 @@ class Member(_message.Message):
     def __init__(self, name: _Optional[str] = ..., origin: _Optional[int] = ...) -> None: ...
 
 class Contradiction(_message.Message):
-    __slots__ = ("origin", "reason")
+    __slots__ = ("origin", "reason", "seq", "chain")
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
     origin: int
     reason: str
-    def __init__(self, origin: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    seq: int
+    chain: bytes
+    def __init__(self, origin: _Optional[int] = ..., reason: _Optional[str] = ..., seq: _Optional[int] = ..., chain: _Optional[bytes] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("vector", "wall_ms", "members", "contradictions", "roster", "yours", "relayed", "roster_hash")
+    __slots__ = ("vector", "wall_ms", "members", "contradictions", "roster", "yours", "your_origin", "relayed", "roster_hash")
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     WALL_MS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     CONTRADICTIONS_FIELD_NUMBER: _ClassVar[int]
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     YOURS_FIELD_NUMBER: _ClassVar[int]
+    YOUR_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     RELAYED_FIELD_NUMBER: _ClassVar[int]
     ROSTER_HASH_FIELD_NUMBER: _ClassVar[int]
     vector: _types_pb2.VersionVector
@@ -55,9 +60,10 @@ class Report(_message.Message):
     contradictions: _containers.RepeatedCompositeFieldContainer[Contradiction]
     roster: bytes
     yours: _types_pb2.VersionVector
+    your_origin: int
     relayed: _containers.RepeatedCompositeFieldContainer[Relayed]
     roster_hash: bytes
-    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., wall_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., contradictions: _Optional[_Iterable[_Union[Contradiction, _Mapping]]] = ..., roster: _Optional[bytes] = ..., yours: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., relayed: _Optional[_Iterable[_Union[Relayed, _Mapping]]] = ..., roster_hash: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., wall_ms: _Optional[int] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., contradictions: _Optional[_Iterable[_Union[Contradiction, _Mapping]]] = ..., roster: _Optional[bytes] = ..., yours: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., your_origin: _Optional[int] = ..., relayed: _Optional[_Iterable[_Union[Relayed, _Mapping]]] = ..., roster_hash: _Optional[bytes] = ...) -> None: ...
 
 class Relayed(_message.Message):
     __slots__ = ("origin", "vector")

@@ -112,7 +112,7 @@ def test_a_peer_that_hangs_is_asked_once_however_long_it_hangs() -> None:
         await until(lambda: peers["b"].pulls == 1)
         before = replicator.repair.rounds
         peers["c"].source.write(Increment(b"c", 1))
-        replicator.learn(replicator.peers["c"], Report(peers["c"].source.vector, 0))
+        replicator.learn(replicator.peers["c"], 0xC, Report(peers["c"].source.vector, 0))
         await until(lambda: replicator.engine.vector == {0xC: 1})
         assert peers["b"].pulls == 1
         assert replicator.repair.rounds == before

@@ -10,7 +10,7 @@ import pytest
 
 from kvnode.config import Config
 from kvnode.core.errors import Reason, Refused
-from kvnode.core.report import Hello, Report
+from kvnode.core.report import Contradiction, Hello, Report
 from kvnode.node.engine import Engine
 from kvnode.node.repair import ALL
 from kvnode.node.replicator import Replicator
@@ -163,10 +163,32 @@ def test_a_node_learns_from_reports_that_it_has_a_double() -> None:
     """A copy that has written past its peers is not behind them; only they can see the fork."""
 
     def check(replicator: Replicator) -> None:
-        report = Report({}, 0, forks={OWN: "block 7 does not fit", OTHER: "not ours"})
-        replicator.learn(acquaint(replicator, "b", OTHER), OTHER, report)
+        forks = {
+            OWN: Contradiction("block 7 does not fit", 6, b"another's chain."),
+            OTHER: Contradiction("not ours", 6, b"another's chain."),
+        }
+        replicator.learn(acquaint(replicator, "b", OTHER), OTHER, Report({}, 0, forks=forks))
         assert "two histories" in replicator.membership.lost
         assert "block 7 does not fit" in replicator.membership.lost
+
+    with_replicator(check)
+
+
+def test_a_node_whose_blocks_only_build_on_another_history_is_innocent() -> None:
+    """The peer has what this node wrote, as it wrote it, or nothing: who has two histories is
+    somebody else. An innocent node that set its directory aside would lose what only it has.
+    """
+
+    def check(replicator: Replicator) -> None:
+        durable = replicator.engine.replica.durable
+        durable.vector[OWN], durable.chains[OWN] = 6, b"this one's chain"
+        for fork in (
+            Contradiction("block 7 does not fit", 6, b"this one's chain"),
+            Contradiction("block 1 does not fit", 0, b""),
+        ):
+            report = Report({OWN: 6}, 0, forks={OWN: fork})
+            replicator.learn(acquaint(replicator, "b", OTHER), OTHER, report)
+            assert not replicator.membership.lost
 
     with_replicator(check)
 
