@@ -12,7 +12,7 @@ from kvnode.cli.output import bytes_object, complain, write_line
 
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
     "--after",
     type=click.IntRange(min=0),
@@ -20,11 +20,12 @@ from kvnode.cli.output import bytes_object, complain, write_line
     help="Only writes after this one.  [default: the last one the cluster has, if known here]",
 )
 def export(*, directory: Path, after: int | None) -> None:
-    """Print a node's own writes from its data directory DIRECTORY, as JSON lines.
+    """Print the writes of a stopped node.
 
-    For a node that was forgotten, or a directory that was set aside (DIR/aside-N): what the others
-    do not have can be looked through and written again. The node must not be running. Counters
-    show the totals of their slot after the operation.
+    Those it wrote itself, from its data directory DIRECTORY, as JSON lines. For a node that was
+    forgotten, or a directory that was set aside (DIR/aside-N): what the others do not have can
+    be looked through and written again. The node must not be running. Counters show the totals
+    of their slot after the operation.
 
     \b
     Examples:

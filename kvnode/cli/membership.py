@@ -49,7 +49,7 @@ class NewNode(click.ParamType[tuple[str, str]]):
 @connection_options()
 @pass_settings
 def members(settings: Settings) -> None:
-    """Show who belongs to the cluster, and what waits for whom.
+    """Show who belongs to the cluster.
 
     \b
     Examples:
@@ -79,15 +79,17 @@ def members(settings: Settings) -> None:
 @connection_options()
 @pass_settings
 def join(settings: Settings, *, node: tuple[str, str], yes: bool, preview: bool) -> None:
-    """Take the node NODE into the cluster; NODE is its NAME=HOST:PORT.
+    """Take a new node into the cluster.
 
-    It has to run with `kvnode serve --join` and a new data directory. The endpoint is any member.
+    NODE is its NAME=HOST:PORT. It has to run with `kvnode serve --join` and a new data
+    directory. The endpoint is any member.
 
     \b
     Examples:
-      kvnode serve --join --name d --listen 10.0.0.4:7080      on the new machine
-      kvnode join d=10.0.0.4:7080 -e 10.0.0.1:7080             on any
-      kvnode members -e 10.0.0.1:7080                          how far it is
+      kvnode serve --join --name d --listen 10.0.0.4:7080
+      kvnode join d=10.0.0.4:7080 -e 10.0.0.1:7080
+      kvnode join d=10.0.0.4:7080 --yes
+      kvnode members -e 10.0.0.1:7080
     """
     _change(
         settings,
@@ -105,10 +107,11 @@ def join(settings: Settings, *, node: tuple[str, str], yes: bool, preview: bool)
 @connection_options()
 @pass_settings
 def replace(settings: Settings, *, name: str, address: str, yes: bool, preview: bool) -> None:
-    """Let a new node take the place of member NAME, which lost its data.
+    """Replace a member that lost its data.
 
-    The new one has to run under the same name with a new data directory; if its configuration
-    names the others it finds by itself that it is to wait for this.
+    A new node takes the place of member NAME. The new one has to run under the same name with a
+    new data directory; if its configuration names the others it finds by itself that it is to
+    wait for this.
 
     \b
     Examples:
@@ -130,10 +133,11 @@ def replace(settings: Settings, *, name: str, address: str, yes: bool, preview: 
 @connection_options()
 @pass_settings
 def forget(settings: Settings, *, name: str, yes: bool, preview: bool) -> None:
-    """Take nothing more from member NAME, for good.
+    """Forget a member, for good.
 
-    For a node that will not come back. What it wrote and told nobody is lost to the cluster; if
-    its disk is still there, `kvnode export` finds it. If the node still works, use leave.
+    Nothing more is taken from NAME. For a node that will not come back. What it wrote and told
+    nobody is lost to the cluster; if its disk is still there, `kvnode export` finds it. If the
+    node still works, use leave.
 
     \b
     Examples:
@@ -154,11 +158,14 @@ def forget(settings: Settings, *, name: str, yes: bool, preview: bool) -> None:
 @connection_options()
 @pass_settings
 def leave(settings: Settings, *, yes: bool, preview: bool) -> None:
-    """Let the asked node hand over all it has and leave the cluster.
+    """Leave the cluster: the asked node.
+
+    It hands over all it has first, and takes no calls from then on.
 
     \b
     Examples:
       kvnode leave -e 10.0.0.4:7080
+      kvnode leave --preview
     """
     settings.timeout_s = max(settings.timeout_s, LEAVE_TIMEOUT_S)
     _change(

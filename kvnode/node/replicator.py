@@ -15,9 +15,9 @@ from typing import Protocol
 from kvnode.core.block import decode_block
 from kvnode.core.dots import Dot, Vector, covers
 from kvnode.core.errors import Reason, Refused
-from kvnode.core.hlc import median_offset_ms
 from kvnode.core.replica import Round
 from kvnode.core.report import Contradiction, Hello, Lacking, Meeting, Report
+from kvnode.node.clocks import clock_offset_ms, lww_refusal
 from kvnode.node.connections import Connections
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
@@ -233,29 +233,12 @@ class Replicator:
         return self.engine.stability.stable(self.engine.vector, self.membership.counted())
 
     def clock_offset_ms(self) -> int:
-        """Own wall clock against the median of all members heard lately.
-
-        Peers that are silent have no say: a node that is cut off must not go on refusing writes
-        for a clock that may have been set since.
-        """
-        lately = time.monotonic() - self.engine.config.peer_timeout_ms / 1000
-        return median_offset_ms(
-            [
-                peer.clock_offset_ms
-                for peer in self.peers.values()
-                if peer.clock_offset_ms is not None and peer.heard > lately
-            ]
-        )
+        """Own wall clock against the median of all members heard lately."""
+        return clock_offset_ms(self.peers.values(), self.engine.config)
 
     def lww_refusal(self) -> str:
         """Why registers cannot be written now; empty if they can."""
-        offset_ms, limit_ms = self.clock_offset_ms(), self.engine.config.clock_offset_ms_max
-        if abs(offset_ms) <= limit_ms:
-            return ""
-        return (
-            f"this node's clock is {offset_ms} ms off from its peers' (limit {limit_ms} ms): LWW "
-            "writes would win or lose for no good reason. Set the clock, or use another node"
-        )
+        return lww_refusal(self.clock_offset_ms(), self.engine.config)
 
     # ---- what the replication service calls
 
