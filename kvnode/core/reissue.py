@@ -215,10 +215,10 @@ class Reissue:
                 continue
             common_inc, common_dec = self._common.get(slot, (0, 0))
             seen[slot] = (min(inc, common_inc), min(dec, common_dec))
-            inc, dec = max(inc - common_inc, 0), max(dec - common_dec, 0)
+            inc_left, dec_left = max(inc - common_inc, 0), max(dec - common_dec, 0)
             for moved, (moved_inc, moved_dec) in self._moved.get(slot, {}).items():
-                seen[moved] = (min(inc, moved_inc), min(dec, moved_dec))
-                inc, dec = inc - seen[moved][0], dec - seen[moved][1]
+                seen[moved] = (min(inc_left, moved_inc), min(dec_left, moved_dec))
+                inc_left, dec_left = inc_left - seen[moved][0], dec_left - seen[moved][1]
         seen = {slot: totals for slot, totals in seen.items() if any(totals)}
         return Delete(key, kind, Context(counters={kind: seen}, types=(kind,)))
 
