@@ -1,4 +1,4 @@
-"""``kvnode export``: a directory's own writes as JSON lines, from a directory that is not in use."""
+"""``kvnode export``: a directory's own writes as JSON lines, if it is not in use."""
 
 from __future__ import annotations
 
