@@ -20,7 +20,15 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from kvnode.v1 import admin_pb2, admin_pb2_grpc, gc_pb2_grpc, kv_pb2, kv_pb2_grpc, types_pb2
+from kvnode.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    gc_pb2_grpc,
+    kv_pb2,
+    kv_pb2_grpc,
+    membership_pb2_grpc,
+    types_pb2,
+)
 
 Answer = Callable[[Any, grpc.ServicerContext], Message]
 
@@ -110,8 +118,17 @@ class Collection(gc_pb2_grpc.CollectionServicer):
         self.node = node
 
 
+class Membership(membership_pb2_grpc.MembershipServicer):
+    """The membership service of a scripted node."""
+
+    def __init__(self, node: ScriptedNode) -> None:
+        self.node = node
+
+
 for name in ("Get", "BatchGet", "Put", "Delete", "Increment", "Write", "Scan", "ListConflicts"):
     setattr(KeyValue, name, scripted(name))
+for name in ("Members", "Join", "Replace", "Forget", "Leave"):
+    setattr(Membership, name, scripted(name))
 for kind, name in ((Admin, "Status"), (Admin, "Inspect"), (Collection, "Status")):
     setattr(kind, name, scripted(name))
 
@@ -124,6 +141,7 @@ def serving(node: ScriptedNode) -> Iterator[grpc.Server]:
         kv_pb2_grpc.add_KeyValueServicer_to_server(KeyValue(node), server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(node), server)  # type: ignore[no-untyped-call]
         gc_pb2_grpc.add_CollectionServicer_to_server(Collection(node), server)  # type: ignore[no-untyped-call]
+        membership_pb2_grpc.add_MembershipServicer_to_server(Membership(node), server)  # type: ignore[no-untyped-call]
         assert server.add_insecure_port(node.address) == int(node.address.rpartition(":")[2])
         server.start()
         try:

@@ -193,6 +193,19 @@ def test_a_node_whose_blocks_only_build_on_another_history_is_innocent() -> None
     with_replicator(check)
 
 
+def test_what_another_identity_reported_says_nothing_about_this_one() -> None:
+    """A push that was made for the old identity meets the node that has just begun anew."""
+
+    def check(replicator: Replicator) -> None:
+        peer = replicator.peers["b"]
+        replicator.learn(peer, Report({}, 0, yours={OTHER: 5}, your_origin=OTHER))
+        assert not replicator.membership.lost
+        replicator.learn(peer, Report({}, 0, yours={OTHER: 5}, your_origin=OWN))
+        assert "tells of more than it has now" in replicator.membership.lost
+
+    with_replicator(check)
+
+
 def test_nodes_that_are_no_members_are_turned_away_with_what_to_do() -> None:
     def check(replicator: Replicator) -> None:
         with pytest.raises(Refused, match="kvnode join d=") as refused:
