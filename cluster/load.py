@@ -126,9 +126,7 @@ class Writer:
         except OutcomeUnknown:
             if spent is not None:
                 self._trash.remove(spent)
-            self._ledger.add(
-                Batch(marker, self.name, operations, Fate.UNKNOWN, replaced=replaced)
-            )
+            self._ledger.add(Batch(marker, self.name, operations, Fate.UNKNOWN, replaced=replaced))
             return
         if spent is not None:
             self._trash.remove(spent)
