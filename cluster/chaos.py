@@ -1,11 +1,10 @@
-"""``./cluster/chaos``: five nodes under load, everything that can befall them, and the reckoning."""
+"""``./cluster/chaos``: five nodes under load, all that can befall them, and the reckoning."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Final
 

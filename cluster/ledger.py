@@ -1,8 +1,8 @@
 """What was written and acknowledged, kept without kvnode, and whether a node holds exactly that.
 
 The obstacle is a write without a reply: it happened or it did not, so sums could only be bounded.
-But a batch is seen whole or not at all. So each batch also puts a value that nobody else writes or
-removes, under a key of its own, its *marker*. Where a marker is, the whole batch has to be, where it
+But a batch is seen whole or not at all. So each batch also puts a value under a key of its own, its
+*marker*, that nobody else writes or removes. Where a marker is, the whole batch has to be, where it
 is not, nothing of it may be: every counter then has one exact sum, whatever got lost on its way.
 
 Whether an acknowledged batch may be missing is decided by its dot alone. The final version vector
@@ -122,10 +122,9 @@ class Ledger:
         (first_name, first), *others = held.items()
         for name, states in others:
             verdict.problems += _disagreements(first_name, first, name, states)
-        present = []
-        for batch in self.batches():
-            if self._is_present(batch, first, vector, verdict):
-                present.append(batch)
+        present = [
+            batch for batch in self.batches() if self._is_present(batch, first, vector, verdict)
+        ]
         expected = expected_of(present)
         verdict.problems += problems_of(expected, first)
         verdict.counters = len(expected.counters)

@@ -88,7 +88,7 @@ class Writer:
                 with self._busy:
                     if self._client is not None:
                         self._write(self._client, number)
-        except BaseException as failure:  # noqa: BLE001 - told by close()
+        except BaseException as failure:  # close() tells
             self._failure = failure
 
     def _write(self, client: Client, number: int) -> None:
