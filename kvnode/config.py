@@ -80,6 +80,16 @@ class Config:
     # a client's default patience.
     requests_remembered: int = 100_000
 
+    # Values that last-writer-wins dropped while concurrent, kept for 'kvnode undo'; the oldest go.
+    # Keys and sizes are in memory, the rest on disk.
+    journal_rows_max: int = 10_000
+    journal_bytes_max: int = 64 << 20
+
+    # Blocks that could not be taken, kept in memory and on disk until that is settled; beyond,
+    # further copies of a block go first. More than a few mean that something is badly wrong.
+    quarantine_rows_max: int = 1_000
+    quarantine_bytes_max: int = 16 << 20
+
     # How often a node tells each peer what it has, when there is nothing to push.
     heartbeat_interval_ms: int = 200
     # How often a node compares what it has with what each peer reported, to pull what it lacks.
@@ -102,6 +112,10 @@ class Config:
     pull_bytes: int = 16 << 20
     # Blocks from elsewhere that wait for others before them.
     hold_bytes_max: int = 16 << 20
+
+    # While nothing is written, a node compares its digest with that of each peer with the same
+    # vector, at most so often and once per checkpoint; under load never.
+    compare_interval_ms: int = 5_000
 
     # Own wall clock against the median of all members; beyond, LWW writes are refused. Several
     # times what a working time service leaves.

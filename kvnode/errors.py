@@ -39,6 +39,7 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.MALFORMED_MESSAGE: StatusCode.INVALID_ARGUMENT,
     Reason.UNKNOWN_FIELD: StatusCode.INVALID_ARGUMENT,
     Reason.KEY_NOT_FOUND: StatusCode.NOT_FOUND,
+    Reason.NO_SUCH_RECORD: StatusCode.NOT_FOUND,
     Reason.TYPE_CONFLICT: StatusCode.FAILED_PRECONDITION,
     Reason.COUNTER_OVERFLOW: StatusCode.FAILED_PRECONDITION,
     Reason.CLOCK_OFF: StatusCode.FAILED_PRECONDITION,

@@ -139,6 +139,7 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
     return [
         ("node", f"{found.name} ({found.origin:016x}) of cluster {found.cluster}"),
         ("state", state),
+        *quarantine_rows(found.quarantine),
         ("version", found.version),
         ("data", found.data_directory),
         ("up", duration(found.uptime_ms)),
@@ -172,6 +173,15 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
         ),
         ("clock", f"{found.clock_offset_ms:+d} ms against the median of all members"),
     ]
+
+
+def quarantine_rows(found: admin_pb2.QuarantineStatus) -> list[tuple[str, str]]:
+    """Only if there is something."""
+    if not (found.records or found.pushed_out):
+        return []
+    gone = f", {found.pushed_out} more had to go" if found.pushed_out else ""
+    text = f"{found.records} bad blocks, {size(found.bytes)}{gone}: see 'kvnode quarantine ls'"
+    return [("quarantine", text)]
 
 
 @click.command()

@@ -26,6 +26,7 @@ HOMES: Final = {
     "decr": "kvnode.cli.writing",
     "scan": "kvnode.cli.reading",
     "conflicts": "kvnode.cli.reading",
+    "undo": "kvnode.cli.losers",
     "siblings": "kvnode.cli.resolving",
     "resolve": "kvnode.cli.resolving",
     "inspect": "kvnode.cli.admin",
@@ -37,10 +38,13 @@ HOMES: Final = {
     "forget": "kvnode.cli.membership",
     "leave": "kvnode.cli.membership",
     "gc": "kvnode.cli.gc",
+    "quarantine": "kvnode.cli.quarantine",
+    "verify": "kvnode.cli.verify",
+    "repair": "kvnode.cli.verify",
 }
 """Where each command is, in the order of the help."""
 
-WRITES: Final = frozenset({"put", "delete", "incr", "decr", "resolve"})
+WRITES: Final = frozenset({"put", "delete", "incr", "decr", "resolve", "undo"})
 
 
 class Interrupted(click.ClickException):
@@ -116,6 +120,8 @@ def cli(ctx: click.Context) -> None:
       8  outcome unknown: a write was sent and no reply came, it happened or not
       9  too much: a queue, the disk or the siblings of a key are full; try again later
       10 what the node stores under the key is damaged; ask another node
+      11 members differ, or keys could not be healed: see 'kvnode verify --help'
+      12 whether members are equal could not be told: one was silent, or writes kept coming
       130 interrupted, 141 nobody reads the output
     """
     ctx.ensure_object(Settings)

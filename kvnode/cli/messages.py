@@ -40,6 +40,8 @@ def field_object(message: Message, name: str, value: object) -> object:
     """One value of the field ``name`` for JSON."""
     if isinstance(value, Message):
         return message_object(value)
+    if name == "sum" and isinstance(value, bytes):  # a digest
+        return value.hex()
     if isinstance(value, bytes):
         return encode_token(value) if name == "context" else bytes_object(value)
     if message.DESCRIPTOR.fields_by_name[name].enum_type is not None:
@@ -55,7 +57,12 @@ def enum_name(message: Message, name: str) -> str:
     assert kind is not None, f"{name} is no enum"
     number = getattr(message, name)
     known = kind.values_by_number.get(number)
-    return str(number) if known is None else known.name.removeprefix("DATA_TYPE_").lower()
+    return str(number) if known is None else short_name(known.name)
+
+
+def short_name(name: str) -> str:
+    """An enum value's name as commands print it."""
+    return name.removeprefix("DATA_TYPE_").removeprefix("VERDICT_").lower()
 
 
 def dot_text(dot: types_pb2.Dot) -> str:

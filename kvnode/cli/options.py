@@ -45,6 +45,7 @@ class Settings:
 
     endpoints: tuple[str, ...] = ()
     timeout_s: float = TIMEOUT_S
+    timeout_given: bool = False
     json: bool = False
 
     def client(self) -> Client:
@@ -76,7 +77,9 @@ class Seconds(click.FloatRange):
         super().__init__(min=0, min_open=True)
 
 
-def connection_options(envvar: str | None = None) -> Callable[[AnyCallable], AnyCallable]:
+def connection_options(
+    envvar: str | None = None, timeout_help: str = f"[default: {TIMEOUT_S:g}]"
+) -> Callable[[AnyCallable], AnyCallable]:
     """--endpoint, --timeout and --json, kept in ``Settings``.
 
     ``envvar`` names endpoints too. It is read once, for the options before the command: read again
@@ -101,7 +104,7 @@ def connection_options(envvar: str | None = None) -> Callable[[AnyCallable], Any
             metavar="SECONDS",
             expose_value=False,
             callback=note_timeout,
-            help=f"How long a call may take in all.  [default: {TIMEOUT_S:g}]",
+            help=f"How long a call may take in all.  {timeout_help}",
         ),
         click.option(
             "--json",
@@ -129,7 +132,8 @@ def note_endpoints(ctx: click.Context, _: click.Parameter, given: tuple[str, ...
 def note_timeout(ctx: click.Context, _: click.Parameter, given: float | None) -> None:
     """Keep --timeout."""
     if given is not None:
-        ctx.ensure_object(Settings).timeout_s = given
+        settings = ctx.ensure_object(Settings)
+        settings.timeout_s, settings.timeout_given = given, True
 
 
 def note_json(ctx: click.Context, _: click.Parameter, given: bool) -> None:  # noqa: FBT001

@@ -145,20 +145,38 @@ def scan(
 @click.argument("prefix", type=KEY, default=b"")
 @click.option("--limit", type=Count(), metavar="N", help="At most N keys.")
 @click.option("--keys-only", is_flag=True, help="Keys alone, one a line.")
+@click.option(
+    "--resolved",
+    is_flag=True,
+    help="The conflicts of registers instead, which the later write has won.",
+)
 @key_base64_option
 @connection_options()
 @pass_settings
-def conflicts(settings: Settings, *, prefix: bytes, limit: int | None, keys_only: bool) -> None:
+def conflicts(
+    settings: Settings, *, prefix: bytes, limit: int | None, keys_only: bool, resolved: bool
+) -> None:
     """List the keys that are in conflict.
 
     Those that begin with PREFIX, with all their values. The output has the form of 'kvnode
     scan'. 'kvnode siblings KEY' shows who wrote each value.
 
+    With --resolved it lists the values that a last-writer-wins register has dropped although
+    they were concurrent with the winner, newest first: who wrote them and when, and what won.
+    'kvnode undo KEY' puts one back. A node remembers the last 10,000 of them (64 MiB).
+
     \b
     Examples:
       kvnode conflicts
       kvnode conflicts user: --keys-only
+      kvnode conflicts --resolved
+      kvnode conflicts position: --resolved --json
     """
+    if resolved:
+        from kvnode.cli.losers import write_lost
+
+        write_lost(settings, prefix, limit, keys_only=keys_only)
+        return
     page_size = min(limit or TABLE_KEYS, TABLE_KEYS)
     with settings.client() as client:
         states = client.conflicts(prefix=prefix, page_size=page_size)

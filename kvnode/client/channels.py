@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -137,6 +137,21 @@ class Endpoint:
         self._note(StatusCode.OK)
         return reply
 
+    def stream(
+        self, method: Method[RequestT, ReplyT], request: RequestT, timeout_s: float
+    ) -> Iterator[ReplyT]:
+        """The node's replies; ``grpc.RpcError`` where they break off. Only after ``reach``."""
+        with self._lock:
+            channel = self._connected()
+            call = channel.unary_stream(
+                method.path, method.request.SerializeToString, method.reply.FromString
+            )
+        replies = call(request, timeout=timeout_s)
+        try:
+            yield from cast("Iterator[ReplyT]", replies)
+        finally:
+            replies.cancel()
+
     def close(self) -> None:
         """Give up the connection; calls in progress fail as lost."""
         with self._lock:
@@ -160,15 +175,20 @@ class Endpoint:
     ) -> grpc.UnaryUnaryMultiCallable[Any, Any]:
         """gRPC's object for calls of one RPC. RuntimeError after ``close``."""
         with self._lock:
-            if self._closed:
-                raise RuntimeError(CLOSED)
-            if self._channel is None:
-                self._channel = grpc.insecure_channel(self.address, options=OPTIONS)
+            channel = self._connected()
             known = self._calls.get(path)
             if known is None:
-                known = self._channel.unary_unary(path, serializer, deserializer)
+                known = channel.unary_unary(path, serializer, deserializer)
                 self._calls[path] = known
             return known
+
+    def _connected(self) -> grpc.Channel:
+        """The channel, made on first use; to be called under the lock."""
+        if self._closed:
+            raise RuntimeError(CLOSED)
+        if self._channel is None:
+            self._channel = grpc.insecure_channel(self.address, options=OPTIONS)
+        return self._channel
 
 
 def remaining_s(until: float) -> float:

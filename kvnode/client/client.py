@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from kvnode.client.channels import MESSAGE_BYTES_MAX, Method, addresses_of
+from kvnode.client.channels import MESSAGE_BYTES_MAX, Method, ReplyT, RequestT, addresses_of
 from kvnode.client.failover import Failover
 from kvnode.client.operations import (
     REQUEST_ID_BYTES,
@@ -51,11 +51,17 @@ from kvnode.errors import NodeFailure
 from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
-    from kvnode.v1 import admin_pb2, gc_pb2
+    from kvnode.v1 import admin_pb2, gc_pb2, verify_pb2
 
 DEFAULT_ENDPOINT: Final = "127.0.0.1:7080"
 DEFAULT_TIMEOUT_S: Final = 5.0
 DEFAULT_PAGE_KEYS: Final = 1_000
+
+LAST_ANSWERS_S: Final = 60.0
+"""After the deadline of a comparison: its last round has to end."""
+
+READ_ALL_S: Final = 3_600.0
+"""For nodes to read all they have stored."""
 
 REPEATABLE: Final = ", or repeat it with the same context"
 """What else a caller may do about a put or delete with a context whose outcome is unknown."""
@@ -254,6 +260,10 @@ class Client:
 
     # ---- asking about the node
 
+    def ask(self, method: Method[RequestT, ReplyT], request: RequestT) -> ReplyT:
+        """The reply of the first endpoint that gives one, to a question of another service."""
+        return self._failover.read(method, request)
+
     def status(self) -> admin_pb2.StatusResponse:
         """The node, its peers, its log and its checkpoint."""
         from kvnode.v1 import admin_pb2
@@ -282,6 +292,44 @@ class Client:
             gc_pb2.CollectionStatusResponse,
         )
         return self._failover.read(method, gc_pb2.CollectionStatusRequest())
+
+    def verify(
+        self, *, prefix: bytes | str = b"", deadline_s: float = 20.0, full: bool = False
+    ) -> Iterator[verify_pb2.VerifyReply]:
+        """Whether all members hold the same: progress, and in the last reply the verdict.
+
+        ``deadline_s`` is how long to go on while writes come; ``full`` lets every member read all
+        it has stored first.
+        """
+        from kvnode.v1 import verify_pb2
+
+        method = Method(
+            "/kvnode.v1.Verification/Verify", verify_pb2.VerifyRequest, verify_pb2.VerifyReply
+        )
+        request = verify_pb2.VerifyRequest(
+            prefix=bound_bytes(prefix, "prefix"), deadline_ms=round(deadline_s * 1000), full=full
+        )
+        limit_s = READ_ALL_S if full else deadline_s + LAST_ANSWERS_S
+        return self._failover.stream(method, request, limit_s)
+
+    def repair(
+        self, keys: Iterable[bytes | str] = (), *, deadline_s: float = 60.0
+    ) -> Iterator[verify_pb2.RepairReply]:
+        """Heal keys, without any: everything; progress, and in the last reply what became of them.
+
+        What is damaged on the node is healed from members; where members differ, all get what any
+        of them holds.
+        """
+        from kvnode.v1 import verify_pb2
+
+        method = Method(
+            "/kvnode.v1.Verification/Repair", verify_pb2.RepairRequest, verify_pb2.RepairReply
+        )
+        asked = [key_bytes(key) for key in keys]
+        request = verify_pb2.RepairRequest(
+            keys=asked, all=not asked, deadline_ms=round(deadline_s * 1000)
+        )
+        return self._failover.stream(method, request, READ_ALL_S)
 
     # ----
 

@@ -83,6 +83,27 @@ class Failover:
                 return reply
         raise summary(problems)
 
+    def stream(
+        self, method: Method[RequestT, ReplyT], request: RequestT, timeout_s: float
+    ) -> Iterator[ReplyT]:
+        """The replies of the first endpoint that is there; broken off, it is not tried elsewhere.
+
+        ``timeout_s`` is for all of them; the client's own is for finding an endpoint.
+        """
+        problems: list[tuple[Endpoint, KvnodeError | None]] = []
+        for endpoint, until in self._turns(self._start()):
+            if not endpoint.reach(until, math.inf):
+                problems.append((endpoint, None))
+                continue
+            try:
+                yield from endpoint.stream(method, request, timeout_s)
+            except RpcError as error:
+                failure = failure_of(error, endpoint.address)
+                raise failure.exception from failure.cause
+            self._preferred = endpoint
+            return
+        raise summary(problems)
+
     def write(
         self,
         method: Method[RequestT, ReplyT],

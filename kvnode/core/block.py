@@ -2,7 +2,8 @@
 
 Version 1::
 
-    0x01 | msgpack [origin, first_seq, count, hlc, wall_ms, deps, ops, requests] | chain, 16 bytes
+    0x01 | msgpack [origin, first_seq, count, hlc, wall_ms, deps, ops, requests]
+         | chain, 16 bytes | crc32, 4 bytes
 
 - ``ops[i]`` has dot ``(origin, first_seq + i)`` and tick ``hlc + i``. An operation is
   ``[type, key, ...]`` (see the type's module) or 0, which changed nothing but has a dot. An empty
@@ -15,6 +16,10 @@ Version 1::
   order, and the bytes before it. Two histories under one origin id can therefore not both fit,
   at any replica, not even when they differ only in what they had received.
 
+- ``crc32``, big-endian, of all before it: bytes that were changed on the way or at rest. The chain
+  value would not fit either, but that is how two histories show, and for those an origin is fenced
+  for good. Blocks are passed on byte for byte, so it is checked from end to end.
+
 Blocks are immutable and applied whole, so a batch inside one block is atomic everywhere.
 """
 
@@ -24,6 +29,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import msgpack
 
@@ -34,6 +40,7 @@ from kvnode.core.types import TYPES, State
 
 VERSION = b"\x01"
 CHAIN_BYTES = 16
+CHECKSUM_BYTES = 4
 GENESIS = bytes(CHAIN_BYTES)
 """The chain value before an origin's first block."""
 SEQ_MAX = 2**63 - 1
@@ -78,7 +85,7 @@ class Block:
     @property
     def body(self) -> bytes:
         """The bytes the chain value covers."""
-        return self.raw[:-CHAIN_BYTES]
+        return self.raw[: -CHAIN_BYTES - CHECKSUM_BYTES]
 
     def deltas(self) -> list[Delta]:
         """The small state of every operation, in order.
@@ -114,6 +121,11 @@ def chain_value(previous: bytes, deps: Iterable[bytes], body: bytes) -> bytes:
     return digest.digest()
 
 
+def sealed(content: bytes) -> bytes:
+    """The bytes of a block with their checksum."""
+    return content + crc32(content).to_bytes(CHECKSUM_BYTES, "big")
+
+
 def encode_block(
     *,
     origin: int,
@@ -135,7 +147,16 @@ def encode_block(
     )
     chain = chain_value(previous, dep_chains, body)
     return Block(
-        origin, first_seq, size, hlc, wall_ms, deps, ops, list(requests), chain, body + chain
+        origin,
+        first_seq,
+        size,
+        hlc,
+        wall_ms,
+        deps,
+        ops,
+        list(requests),
+        chain,
+        sealed(body + chain),
     )
 
 
@@ -143,12 +164,16 @@ def decode_block(raw: bytes) -> Block:
     """The block in these bytes, operations not yet looked into (see ``Block.deltas``).
 
     Raises:
-        BlockError: not a version 1 block, or a number in it is out of range.
+        BlockError: not a version 1 block, it fails its checksum, or a number in it is out of
+            range.
     """
-    if len(raw) < 1 + CHAIN_BYTES or raw[:1] != VERSION:
+    content = raw[:-CHECKSUM_BYTES]
+    if len(content) < 1 + CHAIN_BYTES or raw[:1] != VERSION:
         raise BlockError("block of an unknown version")
+    if crc32(content).to_bytes(CHECKSUM_BYTES, "big") != raw[-CHECKSUM_BYTES:]:
+        raise BlockError("block fails its checksum")
     try:
-        fields = msgpack.unpackb(raw[1:-CHAIN_BYTES])
+        fields = msgpack.unpackb(content[1:-CHAIN_BYTES])
     except Exception as error:  # msgpack raises many types on bytes from outside
         raise BlockError(f"block is not msgpack: {error}") from error
     match fields:
@@ -186,7 +211,7 @@ def decode_block(raw: bytes) -> Block:
         _vector(deps, origin),
         ops,
         _spans(requests, count),
-        raw[-CHAIN_BYTES:],
+        content[-CHAIN_BYTES:],
         raw,
     )
 

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     UNKNOWN_FIELD = "UNKNOWN_FIELD"
     # the state does not allow it
     KEY_NOT_FOUND = "KEY_NOT_FOUND"
+    NO_SUCH_RECORD = "NO_SUCH_RECORD"
     TYPE_CONFLICT = "TYPE_CONFLICT"
     COUNTER_OVERFLOW = "COUNTER_OVERFLOW"
     CLOCK_OFF = "CLOCK_OFF"

@@ -27,9 +27,11 @@ from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.entry import Entry, merge_delta
 from kvnode.core.errors import BlockError, Reason, Refused, StateError
 from kvnode.core.hlc import AHEAD_MAX, HLC_MAX, LOGICAL_BITS, tick
+from kvnode.core.losers import Loser, loser_of
 from kvnode.core.operations import Increment, Operation
 from kvnode.core.receive import HoldBuffer, Judgement, Verdict, judge, never_pruned
 from kvnode.core.requests import RequestWindow
+from kvnode.core.types import LWW_REGISTER
 from kvnode.core.writer import Accepted, BlockWriter
 
 Read = Callable[[bytes], Entry]
@@ -77,6 +79,8 @@ class Round:
     after: Durable
     received: list[tuple[Block, list[Delta]]]
     """Blocks from elsewhere among the records, not yet in the overlay."""
+    losers: list[Loser] = field(default_factory=list)
+    """Concurrent register values that ``absorb`` dropped, in the order of the log."""
 
 
 class Replica:
@@ -144,10 +148,16 @@ class Replica:
         seen = Covered(vector)
         for block, deltas in round_.received:
             origin, seq = block.origin, block.first_seq
+            writer_seen = Covered({**block.deps, origin: block.last_seq})
             for delta in deltas:
                 if delta is not None:
                     key, kind, state = delta
-                    overlay[key] = merge_delta(overlay[key], kind, state, seen, (origin, seq))
+                    entry = overlay[key]
+                    if kind == LWW_REGISTER and kind in entry:
+                        loser = loser_of(key, entry[kind], state, seen, writer_seen)
+                        if loser is not None:
+                            round_.losers.append(loser)
+                    overlay[key] = merge_delta(entry, kind, state, seen, (origin, seq))
                 vector[origin] = seq
                 seq += 1
             vector[origin] = block.last_seq
@@ -164,15 +174,16 @@ class Replica:
         self.durable = round_.after
         return round_.overlay
 
-    def replay(self, block: Block) -> dict[bytes, Entry]:
-        """Apply one block of the own log after a restart; returns the entries it changed."""
+    def replay(self, block: Block) -> Round:
+        """Apply one block of the own log after a restart; its overlay is what it changed."""
         after = self.durable
         deltas = block.deltas()
         round_ = Round([], None, [], [block], {}, after, [(block, deltas)])
         self._fetch(round_.overlay, deltas)
         self.absorb(round_)
         _advance(after, block)
-        return self.commit(round_)
+        self.commit(round_)
+        return round_
 
     def chain_at(self, dot: Dot) -> bytes | None:
         """Chain value of the block that ends at the dot, if it is known here."""

@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from kvnode.core.errors import Reason, Refused
 from kvnode.core.replica import Durable, Round
-from kvnode.node.worker import Worker
+from kvnode.node.worker import Done, Job, Worker
 from kvnode.storage.interfaces import Checkpoint, DiskFullError, StateStore
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ class Checkpoints:
         self._last = time.monotonic()
         self._not_before = 0.0
         self._wanted = False
+        self._recount: set[bytes] = set()
+        self._cuts = self._written = 0
+        """Checkpoints begun since the start, and the last one of them that was written."""
 
     @property
     def running(self) -> bool:
@@ -119,8 +124,13 @@ class Checkpoints:
             requests=durable.requests.since(self._next_request),
             requests_floor=durable.requests.floor,
             collected=engine.collected,
+            journal=engine.journal.unsaved(),
+            journal_floor=engine.journal.floor,
+            recount=frozenset(self._recount),
         )
         engine.collected = []
+        self._recount.clear()
+        self._cuts = cut = self._cuts + 1
         running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = running
         self._last = started = time.monotonic()
@@ -134,7 +144,10 @@ class Checkpoints:
                 self.covered = checkpoint.arrival
                 self._next_request = next_request
                 self.made += 1
+                engine.journal.saved(checkpoint.journal)
+                self._written = cut
             else:
+                self._recount.update(checkpoint.recount)
                 engine.memtable.restore_frozen(size)
                 self.behind_operations += behind
                 engine.collected = checkpoint.collected + engine.collected
@@ -148,6 +161,32 @@ class Checkpoints:
                 self.start()
 
         self._worker.run(lambda: self.state.save(checkpoint), done)
+
+    def run(self, job: Job, done: Done) -> None:
+        """Run a job in the thread that writes the state, after what it has to do before."""
+        self._worker.run(job, done)
+
+    async def current(self, recount: Iterable[bytes] = ()) -> None:
+        """Return when a checkpoint has all that is applied now.
+
+        Args:
+            recount: keys whose segments' digests are to be counted anew with it.
+
+        Raises:
+            Refused: DISK_FULL, or the node is stopping.
+        """
+        self._recount.update(recount)
+        while self._running is not None and (self._recount or len(self._engine.memtable)):
+            await asyncio.shield(self._running)  # it was cut before
+        if not self._recount and not self._engine.memtable.active_keys:
+            return
+        if not self._running:
+            self.start()
+        cut, running = self._cuts, self._running
+        assert running is not None
+        await asyncio.shield(running)
+        if self._written < cut:
+            raise Refused(Reason.DISK_FULL, "a checkpoint failed: make room, or try again")
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""

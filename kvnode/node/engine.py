@@ -19,7 +19,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 from kvnode.config import Config
@@ -31,8 +32,11 @@ from kvnode.core.receive import Judgement, Verdict
 from kvnode.core.replica import Durable, Replica, Request, Round
 from kvnode.core.requests import RequestWindow
 from kvnode.core.stability import Stability
-from kvnode.core.writer import Accepted
+from kvnode.node.adjustments import Adjustments, Change
 from kvnode.node.checkpoints import Checkpoints
+from kvnode.node.journal import Journal
+from kvnode.node.quarantine import NodeQuarantine
+from kvnode.node.queues import Arrival, Outcome, Pending, Queue
 from kvnode.node.worker import Worker
 from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
@@ -40,8 +44,6 @@ from kvnode.storage.memtable import Memtable
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Outcome = tuple[Accepted, Vector]
-Pending = asyncio.Future[Outcome] | asyncio.Future[Verdict]
 
 
 @dataclass(slots=True)
@@ -53,15 +55,6 @@ class Counts:
     received: int = 0
     commits: int = 0
     logged_bytes: int = 0
-
-
-@dataclass(slots=True)
-class Queue:
-    """Requests that wait for the next round."""
-
-    waiting: deque[tuple[Request, int, asyncio.Future[Outcome]]] = field(default_factory=deque)
-    operations: int = 0
-    bytes: int = 0
 
 
 class Engine:
@@ -99,6 +92,9 @@ class Engine:
             hold_bytes_max=config.hold_bytes_max,
             siblings_max=config.siblings_max,
         )
+        self.journal = Journal(
+            state, rows_max=config.journal_rows_max, bytes_max=config.journal_bytes_max
+        )
         next_request = durable.requests.next_number
         self.replayed = self._replay(covered)
         self.applied_arrival = log.last_arrival
@@ -109,10 +105,12 @@ class Engine:
         self.checkpoints = Checkpoints(
             self, state, covered=covered, behind=self.replayed, next_request=next_request
         )
+        self.quarantine = NodeQuarantine(config, state, self.checkpoints.run, self._fail)
         self.push_buffer = PushBuffer(
             config.push_buffer_bytes, self.replica.durable.vector.get(origin, 0) + 1
         )
-        self._incoming: deque[tuple[Block, asyncio.Future[Verdict]]] = deque()
+        self._incoming: deque[Arrival] = deque()
+        self._adjustments = Adjustments()
         self._worker = Worker("kvnode-log")
         self._running: Round | None = None
         self._passers: list[asyncio.Future[None]] = []
@@ -157,15 +155,15 @@ class Engine:
         self._schedule()
         return await future
 
-    async def receive(self, blocks: Sequence[Block]) -> list[Verdict]:
-        """Commit blocks from elsewhere; returns their verdicts when those applied are synced."""
+    async def receive(self, blocks: Sequence[Block], sender: str = "") -> list[Verdict]:
+        """Commit blocks a peer sent; returns their verdicts when those applied are synced."""
         if self._closing or self._failure:
             raise Refused(Reason.STOPPING, "the node is stopping")
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Verdict]] = []
         for block in blocks:
             future: asyncio.Future[Verdict] = loop.create_future()
-            self._incoming.append((block, future))
+            self._incoming.append(Arrival(block, sender, future))
             futures.append(future)
         self._schedule()
         return await asyncio.gather(*futures)
@@ -193,6 +191,14 @@ class Engine:
         self._worker.run(lambda: results.append(job(self.log)), done)
         return await future
 
+    async def adjust(self, change: Change) -> None:
+        """Install entries between rounds (``adjustments.py``); Refused if the node is stopping."""
+        if self._closing or self._failure:
+            raise Refused(Reason.STOPPING, "the node is stopping")
+        done = self._adjustments.add(change)
+        self._schedule()
+        await done
+
     def fence(self, reason: str) -> None:
         """Take no more writes under this origin: somebody else has written under it."""
         durable = self.replica.durable
@@ -219,7 +225,7 @@ class Engine:
         for arrival, raw in self.log.replay(covered):
             try:
                 block = decode_block(raw)
-                self.memtable.install(self.replica.replay(block), len(raw))
+                self._install(self.replica.replay(block))
             except BlockError as error:
                 raise StorageError(f"block {arrival} of the log: {error}") from error
             except StateError as error:
@@ -242,17 +248,20 @@ class Engine:
         if self._failure:
             self._abandon(self._failure)
             return
+        self._adjustments.make(self.memtable, self.replica.durable)
         requests, request_futures = self._take_requests()
-        blocks, block_futures = self._take_blocks()
+        arrivals = self._take_blocks()
         wall_ms = time.time_ns() // 1_000_000
         try:
+            blocks = [arrival.block for arrival in arrivals]
             round_ = self.replica.plan(requests, blocks, wall_ms, self.lww_refusal())
         except Exception as error:  # a bug; without the round's answers the node is of no use
-            self._reject(_stopping(error), [*request_futures, *block_futures])
+            waiting: list[Pending] = [arrival.future for arrival in arrivals]
+            self._reject(_stopping(error), [*request_futures, *waiting])
             self._fail(error)
             return
         self._running = round_
-        futures = (request_futures, block_futures)
+        futures = (request_futures, arrivals)
         if round_.records:
             self._worker.run(
                 lambda: self.log.append(round_.records),
@@ -268,7 +277,7 @@ class Engine:
     def _finish(
         self,
         round_: Round,
-        futures: tuple[list[asyncio.Future[Outcome]], list[asyncio.Future[Verdict]]],
+        futures: tuple[list[asyncio.Future[Outcome]], list[Arrival]],
         error: BaseException | None,
     ) -> None:
         """The append has returned: make the round visible, answer, push. Nothing before."""
@@ -277,7 +286,7 @@ class Engine:
         for passed in passers:
             if not passed.done():
                 passed.set_result(None)
-        everybody: list[Pending] = [*futures[0], *futures[1]]
+        everybody: list[Pending] = [*futures[0], *(arrival.future for arrival in futures[1])]
         if isinstance(error, DiskFullError) and not self._failure:
             refusal = Refused(Reason.DISK_FULL, f"{error}: make room, or use another node")
             self._reject(refusal, everybody)
@@ -291,15 +300,15 @@ class Engine:
             except Exception as bug:
                 self._lose(bug, everybody)
                 return
-        if self.queue.waiting or self._incoming:
+        if self.queue.waiting or self._incoming or self._adjustments:
             self._schedule()
         else:
             self._idle.set()
 
     def _adopt(self, round_: Round) -> None:
         contested = len(self.replica.durable.forks), self.replica.durable.fence
-        entries = self.replica.commit(round_)
-        self.memtable.install(entries, sum(len(block.raw) for block in round_.records))
+        self.replica.commit(round_)
+        self._install(round_)
         self.applied_arrival += len(round_.records)
         if round_.own:
             self.push_buffer.add(round_.own)
@@ -308,6 +317,13 @@ class Engine:
             self.checkpoints.start()  # a restart must not forget it
         self.checkpoints.consider(round_)
         self.on_commit(round_)
+
+    def _install(self, round_: Round) -> None:
+        size = sum(len(block.raw) for block in round_.records)
+        if round_.losers:
+            self.journal.add(round_.losers)
+            size += sum(loser.size for loser in round_.losers)  # the checkpoint carries them too
+        self.memtable.install(round_.overlay, size)
 
     def _lose(self, error: BaseException, futures: Sequence[Pending]) -> None:
         """The round's records may be on disk: a restart will tell, its callers cannot be told."""
@@ -318,7 +334,7 @@ class Engine:
         self,
         round_: Round,
         requests: list[asyncio.Future[Outcome]],
-        blocks: list[asyncio.Future[Verdict]],
+        arrivals: list[Arrival],
     ) -> None:
         vector = self.vector
         for future, outcome in zip(requests, round_.outcomes, strict=True):
@@ -328,11 +344,22 @@ class Engine:
                 future.set_exception(outcome)
             else:
                 future.set_result((outcome, vector))
-        for judgement in round_.judgements:
-            _report(judgement)
-        for block_future, judgement in zip(blocks, round_.judgements, strict=False):
-            if not block_future.done():
-                block_future.set_result(judgement.verdict)
+        senders = [arrival.sender for arrival in arrivals]
+        for sender, judgement in zip_longest(senders, round_.judgements, fillvalue=""):
+            assert isinstance(judgement, Judgement), "a block without a verdict"
+            self._report(judgement, sender)
+        for arrival, judgement in zip(arrivals, round_.judgements, strict=False):
+            if not arrival.future.done():
+                arrival.future.set_result(judgement.verdict)
+        self.quarantine.settle(vector)
+
+    def _report(self, judgement: Judgement, sender: str) -> None:
+        block = judgement.block
+        if judgement.verdict is Verdict.MALFORMED:
+            identity = (block.origin, block.first_seq, block.last_seq)
+            self.quarantine.received(block.raw, judgement.reason, peer=sender, identity=identity)
+        elif judgement.reason:
+            logger.error("block refused: %s", judgement.reason)
 
     def _count(self, round_: Round) -> None:
         counts = self.counts
@@ -366,21 +393,18 @@ class Engine:
             futures.append(future)
         return requests, futures
 
-    def _take_blocks(self) -> tuple[list[Block], list[asyncio.Future[Verdict]]]:
-        blocks: list[Block] = []
-        futures: list[asyncio.Future[Verdict]] = []
+    def _take_blocks(self) -> list[Arrival]:
+        arrivals: list[Arrival] = []
         operations = size = 0
         while (
             self._incoming
             and operations < self.config.round_operations_max
             and size < self.config.round_bytes_max
         ):
-            block, future = self._incoming.popleft()
-            operations += block.count
-            size += len(block.raw)
-            blocks.append(block)
-            futures.append(future)
-        return blocks, futures
+            arrivals.append(self._incoming.popleft())
+            operations += arrivals[-1].block.count
+            size += len(arrivals[-1].block.raw)
+        return arrivals
 
     def _fail(self, error: BaseException) -> None:
         logger.critical("the node stops: %s", error, exc_info=error)
@@ -391,7 +415,8 @@ class Engine:
     def _abandon(self, error: BaseException) -> None:
         refusal = _stopping(error)
         self._reject(refusal, [future for _, _, future in self.queue.waiting])
-        self._reject(refusal, [future for _, future in self._incoming])
+        self._reject(refusal, [arrival.future for arrival in self._incoming])
+        self._adjustments.refuse(refusal)
         self.queue = Queue()
         self._incoming.clear()
         self._idle.set()
@@ -405,8 +430,3 @@ class Engine:
 
 def _stopping(error: BaseException) -> Refused:
     return Refused(Reason.STOPPING, f"the node failed and stops: {error}")
-
-
-def _report(judgement: Judgement) -> None:
-    if judgement.reason:
-        logger.error("block refused: %s", judgement.reason)

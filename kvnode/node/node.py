@@ -12,6 +12,7 @@ from kvnode.config import Config
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Operation
+from kvnode.core.quarantine import Record
 from kvnode.core.replica import Request
 from kvnode.core.writer import Accepted
 from kvnode.node.admission import Admission
@@ -19,17 +20,24 @@ from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
 from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
+from kvnode.node.journal import Journal
 from kvnode.node.membership import Membership, founding_roster
+from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.replicator import Replicator
 from kvnode.node.returning import Returning
 from kvnode.node.status import node_status
+from kvnode.node.verification import Verification
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.gc_service import GcService
+from kvnode.rpc.journal_service import JournalService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
 from kvnode.rpc.membership_service import MembershipService
+from kvnode.rpc.quarantine_service import QuarantineService
+from kvnode.rpc.replication_service import SERVICE as REPLICATION
 from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
+from kvnode.rpc.verification_service import VerificationService
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import StorageError
 from kvnode.v1 import admin_pb2, gc_pb2
@@ -72,6 +80,7 @@ class Node:
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake)
+        self.verification = Verification(self.replicator)
         self.collector = Collector(self.engine, self.membership.counted)
         self.engine.on_commit = self.replicator.committed
         self.engine.on_failure = self._fail
@@ -79,6 +88,7 @@ class Node:
         self._begins_anew = False
         self._background: list[asyncio.Task[None]] = []
         self._server: Server | None = None
+        self._health: set[asyncio.Task[None]] = set()
 
     @property
     def vector(self) -> Vector:
@@ -103,11 +113,17 @@ class Node:
                 MembershipService(self.membership, Admission(self.replicator)).handler(),
                 ReplicationService(self.replicator).handler(),
                 GcService(self).handler(),
+                JournalService(self.journal, codec).handler(),
+                QuarantineService(self, self._name).handler(),
+                VerificationService(self.verification).handler(),
             ),
         )
         await self._server.start()
+        await self._show_health()
+        self.engine.quarantine.on_change = self._health_changed
         self.replicator.start()
         self._run(self.collector.run(), "collection")
+        self._run(self.verification.run(), "comparison")
         if self.membership.returning_from:
             self._run(self._return(), "return")
         else:
@@ -131,6 +147,7 @@ class Node:
         await self.replicator.close()
         if self._server:
             await self._server.retire()
+        self.verification.close()
         await self.engine.close()  # answers all that waits, refuses what comes
         if self._server:
             await self._server.stop(self.config.stop_grace_ms / 1000)
@@ -172,6 +189,30 @@ class Node:
     def collection_status(self) -> gc_pb2.CollectionStatusResponse:
         """What waits for being collected, and for whom."""
         return collection_status(self)
+
+    @property
+    def quarantine(self) -> NodeQuarantine:
+        """Blocks that could not be taken."""
+        return self.engine.quarantine
+
+    async def retry(self, record: Record) -> str:
+        """Try to take a quarantined block; why not, empty if that worked."""
+        return await retry(self.engine, record)
+
+    def journal(self) -> Journal:
+        """The values that were lost here; Refused if clients have no business here now."""
+        self._check_place()
+        return self.engine.journal
+
+    def _health_changed(self) -> None:
+        task = asyncio.create_task(self._show_health())
+        self._health.add(task)
+        task.add_done_callback(self._health.discard)
+
+    async def _show_health(self) -> None:
+        """The node as a whole is well as long as it serves clients; its replication may not be."""
+        assert self._server is not None
+        await self._server.show(REPLICATION, serving=not self.engine.quarantine)
 
     def _check_place(self) -> None:
         refusal = self.membership.refusal()

@@ -69,15 +69,23 @@ class Peer:
         now = time.monotonic()
         return [origin for origin, (_, until) in self.stuck.items() if until > now]
 
+    def pause(self, origin: int, pause_s: float) -> None:
+        """It sent something of this origin that cannot be taken: ask for that later."""
+        if self.stuck.get(origin, (0, 0.0))[1] <= time.monotonic():
+            self._pause_longer(origin, pause_s)
+
     def pulled(self, missing: Vector, vector: Vector, pause_s: float) -> None:
         """A complete pull for ``missing`` ended and ``vector`` is what there is now."""
         for origin, seq in missing.items():
             if vector.get(origin, 0) >= seq:
                 self.stuck.pop(origin, None)
             else:
-                pulls = self.stuck.get(origin, (0, 0.0))[0] + 1
-                pause = min(pause_s * 2.0 ** min(pulls, 16), PULL_PAUSE_MAX_S)
-                self.stuck[origin] = (pulls, time.monotonic() + pause)
+                self._pause_longer(origin, pause_s)
+
+    def _pause_longer(self, origin: int, pause_s: float) -> None:
+        pulls = self.stuck.get(origin, (0, 0.0))[0] + 1
+        pause = min(pause_s * 2.0 ** min(pulls, 16), PULL_PAUSE_MAX_S)
+        self.stuck[origin] = (pulls, time.monotonic() + pause)
 
     def measure_clock(
         self, report: Report, sent_ms: float, now_ms: float, *, at_once: bool = True

@@ -25,6 +25,7 @@ from kvnode.core.block import Block, decode_block
 from kvnode.core.dots import Dot, Vector, covers
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
+from kvnode.core.receive import Verdict
 from kvnode.core.replica import Round
 from kvnode.core.report import Hello, Meeting, Report
 from kvnode.node.engine import Engine
@@ -34,7 +35,7 @@ from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
 from kvnode.node.retention import Retention
 from kvnode.rpc.link import Link, LinkError, Pulled
-from kvnode.storage.interfaces import BelowFloor
+from kvnode.storage.interfaces import BelowFloor, DamagedBlock
 
 logger = logging.getLogger(__name__)
 ALL = 2**63 - 1
@@ -165,6 +166,11 @@ class Replicator:
         """Messages pushed to the peer that it has not answered."""
         connection = self._connections.get(peer.name)
         return connection.pusher.unanswered if connection else 0
+
+    def link(self, peer: Peer) -> Link | None:
+        """The link to a peer; None if there is none, as its address is not known."""
+        connection = self._connections.get(peer.name)
+        return connection.link if connection else None
 
     def look_again(self) -> None:
         """Something changed: compare vectors now."""
@@ -339,10 +345,10 @@ class Replicator:
             return
         gap = False
         if raws:
-            blocks = self._decode(peer, raws)
+            blocks = self._decode(peer, report, raws)
             have = self.engine.vector.get(peer.origin, 0)
             gap = bool(blocks) and blocks[0].first_seq > have + 1
-            await self.engine.receive(blocks)
+            await self.engine.receive(blocks, peer.name)
         self.learn(peer, report)
         if self.engine.vector.get(peer.origin, 0) >= report.vector.get(peer.origin, 0):
             peer.pushed = time.monotonic()
@@ -389,6 +395,10 @@ class Replicator:
                     origin=f"{error.origin:016x}",
                     floor=str(error.floor),
                 ) from error
+            except DamagedBlock as damage:  # the others' blocks go on
+                self.engine.quarantine.own_log(damage)
+                have[damage.end[0]] = ALL
+                continue
             left -= sum(map(len, blocks))
             yield blocks, complete
             if complete or left <= 0:
@@ -437,14 +447,18 @@ class Replicator:
         """Get what ``have`` lacks. ``over`` is set when the peer lets this node wait."""
         pause_s = self.engine.config.anti_entropy_interval_ms / 1000
         patience = asyncio.get_running_loop().call_later(pause_s, over.set)
+        bad = False
         try:
             async for pulled in self._messages(peer, have):
                 patience.cancel()  # what takes time now is this node itself
                 if pulled.hello:
                     self.meet(peer, pulled.hello)
-                blocks = self._decode(peer, pulled.blocks)
-                if blocks:
-                    await self.engine.receive(blocks)
+                blocks = self._decode(peer, pulled.report, pulled.blocks)
+                bad = bad or len(blocks) < len(pulled.blocks)
+                verdicts = await self.engine.receive(blocks, peer.name) if blocks else []
+                bad = bad or Verdict.MALFORMED in verdicts
+                if bad:
+                    self._pause(peer, blocks, verdicts)
                 self.learn(peer, pulled.report)
                 if pulled.complete:
                     peer.pulled(missing, self.engine.vector, pause_s)
@@ -460,6 +474,16 @@ class Replicator:
             patience.cancel()
         self._urgent.add(peer.name)  # there is more
         self._look.set()
+
+    def _pause(self, peer: Peer, blocks: Sequence[Block], verdicts: Sequence[Verdict]) -> None:
+        """Stop asking the peer for what is stuck behind a bad block, so that the rest can come.
+
+        A peer sends in causal order: what has to wait waits for the bad one, whose own bytes may
+        not say whose it was.
+        """
+        for block, verdict in zip(blocks, verdicts, strict=True):
+            if verdict in (Verdict.MALFORMED, Verdict.HELD, Verdict.DROPPED):
+                peer.pause(block.origin, self.engine.config.anti_entropy_interval_ms / 1000)
 
     def _messages(self, peer: Peer, have: Vector) -> AsyncIterator[Pulled]:
         config = self.engine.config
@@ -492,6 +516,10 @@ class Replicator:
         return have
 
     # ---- peers
+
+    def members(self) -> dict[str, Peer]:
+        """The peers that are, or are to be, members."""
+        return {name: self.peers[name] for name in self._addresses() if name in self.peers}
 
     def _addresses(self) -> dict[str, str]:
         """Where to dial whom; empty if that is not known. A returning node is nobody yet."""
@@ -533,14 +561,18 @@ class Replicator:
             peer.start_over(hello.origin)
         self.engine.names[hello.origin] = hello.name
 
-    def _decode(self, peer: Peer, raws: Sequence[bytes]) -> list[Block]:
-        blocks = []
+    def _decode(self, peer: Peer, report: Report, raws: Sequence[bytes]) -> list[Block]:
+        """The blocks in a message; bytes that are none are quarantined, and the rest goes on."""
+        blocks: list[Block] = []
         for raw in raws:
             try:
                 blocks.append(decode_block(raw))
             except BlockError as error:
-                logger.error("%s sent bytes that are no block: %s", peer.name, error)
-                break  # the rest of this origin would only leave a gap
+                have = self.engine.vector
+                missing = {o: seq for o, seq in report.vector.items() if seq > have.get(o, 0)}
+                self.engine.quarantine.received(raw, str(error), peer=peer.name, awaits=missing)
+        if len(blocks) < len(raws):
+            self.engine.quarantine.settle(self.engine.vector)  # a bad copy of what is here already
         return blocks
 
     def _ended(self, task: asyncio.Task[None]) -> None:

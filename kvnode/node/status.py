@@ -18,14 +18,25 @@ def node_status(node: Node) -> pb.StatusResponse:
     """What the Status call answers."""
     engine, replicator = node.engine, node.replicator
     durable = engine.replica.durable
-    place = node.membership.place
+    quarantine = engine.quarantine
+    degraded = quarantine.problem(engine.names)
+    problems = [
+        durable.fence,
+        node.membership.waits(),
+        node.verification.problem(),
+        replicator.lww_refusal(),
+        degraded,
+    ]
+    place: str = node.membership.place
+    if place == "serving" and degraded:
+        place = "degraded"
     state = "stopping" if node.stopping else "fenced" if durable.fence else place
     return pb.StatusResponse(
         cluster=node.config.cluster,
         name=node.config.name,
         origin=replicator.origin,
         state=state,
-        problem=durable.fence or node.membership.waits() or replicator.lww_refusal(),
+        problem="; ".join(filter(None, problems)),
         version=__version__,
         data_directory=str(node.directory.path),
         uptime_ms=round((time.monotonic() - node.started) * 1000),
@@ -46,6 +57,13 @@ def node_status(node: Node) -> pb.StatusResponse:
         clock_offset_ms=replicator.clock_offset_ms(),
         push_buffer_bytes=engine.push_buffer.bytes_held,
         anti_entropy_rounds=replicator.rounds,
+        quarantine=pb.QuarantineStatus(
+            records=len(quarantine), bytes=quarantine.bytes_held, pushed_out=quarantine.pushed_out
+        ),
+        diverged=[
+            pb.Divergence(peer=peer, since_ms=since_ms)
+            for peer, since_ms in sorted(node.verification.diverged.items())
+        ],
     )
 
 

@@ -81,7 +81,7 @@ class PushStream:
         try:
             reply = await self._call.read()
         except grpc.RpcError as error:
-            raise _link_error(error) from error
+            raise link_error(error) from error
         if not isinstance(reply, pb.PushReply):
             raise await self._ended(None)
         hello = hello_from_wire(reply.hello) if reply.HasField("hello") else None
@@ -99,7 +99,7 @@ class PushStream:
         if code is grpc.StatusCode.OK:
             return LinkError("the peer ended the stream")
         if isinstance(cause, grpc.RpcError) and code is grpc.StatusCode.CANCELLED:
-            return _link_error(cause)
+            return link_error(cause)
         return _status_error(code, details, await self._call.trailing_metadata())
 
 
@@ -108,7 +108,7 @@ class Link:
 
     def __init__(self, address: str, *, reconnect_ms: int, keepalive_ms: int) -> None:
         self.address = address
-        self._channel = grpc.aio.insecure_channel(
+        self.channel = grpc.aio.insecure_channel(
             address,
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -125,7 +125,7 @@ class Link:
                 ("grpc.use_local_subchannel_pool", 1),
             ],
         )
-        self._stub = ReplicationStub(self._channel)  # type: ignore[no-untyped-call]
+        self._stub = ReplicationStub(self.channel)  # type: ignore[no-untyped-call]
 
     def push(self) -> PushStream:
         """Open a push stream; whether it works shows with the first receive."""
@@ -162,7 +162,7 @@ class Link:
         except TimeoutError as error:
             raise LinkError(f"{self.address} sent nothing for {idle_s:g} s") from error
         except grpc.RpcError as error:
-            raise _link_error(error) from error
+            raise link_error(error) from error
         finally:
             call.cancel()
 
@@ -175,17 +175,18 @@ class Link:
         try:
             reply = await self._stub.Meet(request, timeout=deadline_s)
         except grpc.RpcError as error:
-            raise _link_error(error) from error
+            raise link_error(error) from error
         return Meeting(
             hello_from_wire(reply.hello), reply.running, reply.seq, reply.chain, reply.chain_at
         )
 
     async def close(self) -> None:
         """Close the channel and what runs over it."""
-        await self._channel.close(None)
+        await self.channel.close(None)
 
 
-def _link_error(error: grpc.RpcError) -> LinkError:
+def link_error(error: grpc.RpcError) -> LinkError:
+    """What a failed call over a link means."""
     assert isinstance(error, grpc.aio.AioRpcError)
     return _status_error(error.code(), error.details(), error.trailing_metadata())
 

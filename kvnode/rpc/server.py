@@ -15,9 +15,12 @@ from grpc_reflection.v1alpha import reflection
 from kvnode.rpc import (
     admin_service,
     gc_service,
+    journal_service,
     kv_service,
     membership_service,
+    quarantine_service,
     replication_service,
+    verification_service,
 )
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
@@ -32,6 +35,9 @@ SERVICES = (
     membership_service.SERVICE,
     replication_service.SERVICE,
     gc_service.SERVICE,
+    journal_service.SERVICE,
+    quarantine_service.SERVICE,
+    verification_service.SERVICE,
 )
 
 
@@ -99,6 +105,11 @@ class Server:
         await self._server.start()
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
+    async def show(self, service: str, *, serving: bool) -> None:
+        """Change what the health service says of one service; nothing once retired."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
     async def retire(self) -> None:
         """Report not serving; calls are still taken."""

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from kvnode.core.block import Block
+from kvnode.core.digest import Digest
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry
+from kvnode.core.losers import Loser
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered
+
+Table = Literal["journal", "quarantine"]
+"""Tables of numbered rows (``rows.py``)."""
 
 
 class StorageError(Exception):
     """The data directory cannot be used: foreign, damaged, in use or of another version."""
+
+
+class DamagedBlock(StorageError):
+    """A block of the log fails its checksum; the log's index says which it is."""
+
+    def __init__(self, message: str, end: Dot, raw: bytes) -> None:
+        super().__init__(message)
+        self.end = end
+        self.raw = raw
 
 
 class DiskFullError(Exception):
@@ -32,6 +46,10 @@ class BelowFloor(Exception):
         self.origin = origin
         self.seq = seq
         self.floor = floor
+
+
+class Moved(Exception):
+    """Checkpoints came while several reads were to be of one; ask again."""
 
 
 class Usage(NamedTuple):
@@ -81,6 +99,39 @@ class Checkpoint:
     """Those with a lower number are forgotten."""
     collected: list[Dot] = field(default_factory=list)
     """Garbage rows that were looked at; they go, unless an entry here still waits for them."""
+    journal: Sequence[tuple[int, Loser]] = ()
+    """Rows of the loser journal since the checkpoint before."""
+    journal_floor: int = 0
+    """Its rows with a lower number go."""
+    recount: frozenset[bytes] = frozenset()
+    """Keys whose segments' digests are to be counted anew."""
+
+
+class Tag(NamedTuple):
+    """Which checkpoint an answer is of."""
+
+    saved: int
+    """Grows with every checkpoint, also with one that covers no new block."""
+    arrival: int
+    vector: Vector
+
+
+class Segmented(NamedTuple):
+    """The segments that have to do with a range (``storage/digests.py``)."""
+
+    tag: Tag
+    rows: list[tuple[bytes, Digest]]
+    """Starts and digests, ascending; the first may begin before the range."""
+    end: bytes
+    """Where the last of them ends; empty: with the store."""
+
+
+class Stored(NamedTuple):
+    """Some stored entries of a range, ascending, and whether there are more."""
+
+    tag: Tag
+    rows: list[tuple[bytes, bytes]]
+    more: bool
 
 
 class Log(Protocol):
@@ -134,7 +185,7 @@ class Log(Protocol):
         """The first blocks, in arrival order, that ``vector`` lacks, and whether that is all.
 
         At least one block if there is any, then up to ``bytes_max``. Raises BelowFloor rather than
-        leave anything out.
+        leave anything out, and DamagedBlock if one of them fails its checksum.
         """
         ...
 
@@ -191,6 +242,15 @@ class StateStore(Protocol):
         """Up to ``limit`` keys >= start and < end (empty: no end), ascending."""
         ...
 
+    def rows(self, table: Table) -> Iterator[tuple[int, bytes]]:
+        """All rows, by ascending number."""
+        ...
+
+    def row(self, table: Table, number: int) -> bytes | None: ...
+    def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
+        """Write these rows, or remove them (None), synced and apart from any checkpoint."""
+        ...
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write it, synced (DiskFullError: the one before is unharmed)."""
         ...
@@ -205,6 +265,18 @@ class StateStore(Protocol):
 
     def waiting(self) -> dict[int, int]:
         """origin -> garbage rows of its deletes."""
+        ...
+
+    def total(self) -> tuple[Tag, Digest]:
+        """The digest of all keys."""
+        ...
+
+    def segments(self, start: bytes, end: bytes) -> Segmented:
+        """The digests of the segments that share keys with [start, end) (empty end: none)."""
+        ...
+
+    def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
+        """Entries from ``start`` to ``end`` as they are stored, damaged or not; one at least."""
         ...
 
     def usage(self) -> Usage: ...

@@ -33,6 +33,7 @@ from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.interfaces import (
     Behind,
     BelowFloor,
+    DamagedBlock,
     DiskFullError,
     Head,
     StorageError,
@@ -183,8 +184,8 @@ class LmdbLog:
             ends = [
                 self._arrivals(txn, origin, vector.get(origin, 0)) for origin in self._origins(txn)
             ]
-            for key in heapq.merge(*ends):
-                raw = self._checked(key, txn.get(key, db=self._blocks))
+            for key, end in heapq.merge(*ends):
+                raw = self._checked(key, txn.get(key, db=self._blocks), end)
                 if out and size + len(raw) > bytes_max:
                     return out, False
                 out.append(raw)
@@ -359,23 +360,25 @@ class LmdbLog:
             assert found, f"no row of {origin:016x}"
             return _dot(cursor.key())[1], END.unpack(cursor.value())[2]
 
-    def _arrivals(self, txn: Any, origin: int, have: int) -> Iterator[bytes]:
-        """Keys of the origin's blocks that end behind ``have``: its arrival order is its own."""
+    def _arrivals(self, txn: Any, origin: int, have: int) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and ends of the origin's blocks behind ``have``: its arrival order is its own."""
         prefix = origin.to_bytes(8, "big")
         with txn.cursor(self._ends) as cursor:
             found = cursor.set_range(_end(origin, have + 1))
             while found and cursor.key().startswith(prefix):
-                yield cursor.value()[:8]
+                yield cursor.value()[:8], cursor.key()
                 found = cursor.next()
 
-    def _checked(self, key: bytes, value: bytes | None) -> bytes:
+    def _checked(self, key: bytes, value: bytes | None, end: bytes = bytes(16)) -> bytes:
         if value is None:
             raise StorageError(f"{self._env.path}: block {_number(key)} is missing")
         raw = value[CRC_BYTES:]
         if crc32(raw).to_bytes(CRC_BYTES, "big") != value[:CRC_BYTES]:
-            raise StorageError(
+            raise DamagedBlock(
                 f"{self._env.path}: block {_number(key)} fails its checksum. Restore the data "
-                "directory, or start with an empty one and let peers fill it"
+                "directory, or start with an empty one and let peers fill it",
+                (_number(end[:8]), _number(end[8:])),
+                raw,
             )
         return raw
 

@@ -8,23 +8,31 @@ node by dropping everything but these two objects, or by making the next write f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kvnode.core.block import Block
+from kvnode.core.digest import ABSENT, Digest
 from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.requests import Remembered
 from kvnode.storage.bounds import adopted_pruned, adopted_rows
+from kvnode.storage.digests import Segments
 from kvnode.storage.interfaces import (
     Behind,
     BelowFloor,
     Checkpoint,
+    DamagedBlock,
     DiskFullError,
     Head,
+    Segmented,
     StorageError,
+    Stored,
+    Table,
+    Tag,
     Usage,
 )
+from kvnode.storage.rows import encode_loser
 from kvnode.storage.state import decode_meta, encode_meta, garbage_rows
 
 
@@ -41,6 +49,8 @@ class MemoryLog:
     def __init__(self) -> None:
         self.full = False
         """While set, appends fail with DiskFullError."""
+        self.rotten: set[Dot] = set()
+        """Ends of blocks that fail their checksum when they are asked for."""
         self.floor: Vector = {}
         self.pruned: Vector = {}
         self.first_arrival = 1
@@ -93,7 +103,9 @@ class MemoryLog:
                 raise BelowFloor(origin, vector.get(origin, 0), floor)
         out: list[bytes] = []
         size = 0
-        for _, raw in self._lacked(vector):
+        for head, raw in self._lacked(vector):
+            if head.end in self.rotten:
+                raise DamagedBlock(f"block {head.end} is rotten", head.end, b"\0" + raw)
             if out and size + len(raw) > bytes_max:
                 return out, False
             out.append(raw)
@@ -170,8 +182,12 @@ class MemoryState:
         """While set, saves fail with DiskFullError."""
         self._entries: dict[bytes, bytes] = {}
         self._conflicts: set[bytes] = set()
+        self._segments: dict[bytes, Digest] = {}
+        self._total = ABSENT
+        self._saved = 0
         self._requests: dict[int, tuple[bytes, Remembered]] = {}
         self._garbage: dict[Dot, bytes] = {}
+        self._rows: dict[str, dict[int, bytes]] = {"journal": {}, "quarantine": {}}
         self._meta: bytes | None = None
 
     def load(self, window: int) -> Checkpoint | None:
@@ -194,17 +210,42 @@ class MemoryState:
         table = self._conflicts if conflicts else self._entries.keys()
         return sorted(key for key in table if key >= start and (not end or key < end))[:limit]
 
+    def rows(self, table: Table) -> Iterator[tuple[int, bytes]]:
+        """All rows, by ascending number."""
+        yield from sorted(self._rows[table].items())
+
+    def row(self, table: Table, number: int) -> bytes | None:
+        """One row."""
+        return self._rows[table].get(number)
+
+    def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
+        """Write or remove rows."""
+        if self.full:
+            raise DiskFullError("no room in the memory state")
+        for number, raw in rows.items():
+            self._rows[table].pop(number, None)
+            if raw is not None:
+                self._rows[table][number] = raw
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint."""
         if self.full:
             raise DiskFullError("no room in the memory state")
-        for key, entry in checkpoint.entries.items():
+        segments = Segments(SegmentRows(self._segments, self._entries))
+        for key, entry in sorted(checkpoint.entries.items()):
             self._conflicts.discard(key)
-            self._entries.pop(key, None)
+            old = self._entries.pop(key, None)
             if entry:
                 self._entries[key] = encode_entry(entry)
                 if in_conflict(entry):
                     self._conflicts.add(key)
+            segments.change(key, old, entry)
+        segments.finish()
+        for key in sorted(checkpoint.recount):
+            segments.recount(key)
+        segments.finish()
+        self._total = self._total.plus(segments.change_of_total)
+        self._saved += 1
         for request_id, remembered in checkpoint.requests:
             self._requests[remembered.number] = (request_id, remembered)
         floor = checkpoint.requests_floor
@@ -212,6 +253,10 @@ class MemoryState:
         for dot in checkpoint.collected:
             self._garbage.pop(dot, None)
         self._garbage.update(garbage_rows(checkpoint))
+        journal = self._rows["journal"]
+        journal.update((number, encode_loser(loser)) for number, loser in checkpoint.journal)
+        for number in [each for each in journal if each < checkpoint.journal_floor]:
+            del journal[number]
         self._meta = encode_meta(checkpoint)
 
     def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:
@@ -223,6 +268,37 @@ class MemoryState:
         """origin -> garbage rows of its deletes."""
         return dict(Counter(origin for origin, _ in self._garbage))
 
+    def total(self) -> tuple[Tag, Digest]:
+        """The digest of all keys."""
+        return self._tag(), self._total
+
+    def segments(self, start: bytes, end: bytes) -> Segmented:
+        """The digests of the segments that share keys with [start, end)."""
+        rows = SegmentRows(self._segments, self._entries)
+        found = [rows.segment_of(start)]
+        after = rows.next_segment(found[0][0])
+        while after and not (end and after >= end):
+            found.append(rows.segment_of(after))
+            after = rows.next_segment(after)
+        return Segmented(self._tag(), found, after)
+
+    def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
+        """Entries from ``start`` to ``end`` as they are stored."""
+        found: list[tuple[bytes, bytes]] = []
+        size = 0
+        for key, raw in SegmentRows(self._segments, self._entries).entries(start, end):
+            if len(found) >= keys_max or (found and size + len(raw) > bytes_max):
+                return Stored(self._tag(), found, more=True)
+            found.append((key, raw))
+            size += len(raw)
+        return Stored(self._tag(), found, more=False)
+
+    def _tag(self) -> Tag:
+        if self._meta is None:
+            return Tag(self._saved, 0, {})
+        saved = decode_meta(self._meta, 1)
+        return Tag(self._saved, saved.arrival, saved.durable.vector)
+
     def usage(self) -> Usage:
         """Bytes and keys kept."""
         size = sum(len(key) + len(raw) for key, raw in self._entries.items())
@@ -230,3 +306,29 @@ class MemoryState:
 
     def close(self) -> None:
         """Nothing to close: the contents stay for the next opening."""
+
+
+class SegmentRows:
+    """``digests.Rows`` over dicts."""
+
+    def __init__(self, segments: dict[bytes, Digest], entries: dict[bytes, bytes]) -> None:
+        self._segments = segments
+        self._entries = entries
+
+    def segment_of(self, key: bytes) -> tuple[bytes, Digest]:
+        start = max((start for start in self._segments if start <= key), default=b"")
+        return start, self._segments.get(start, ABSENT)
+
+    def next_segment(self, start: bytes) -> bytes:
+        return min((other for other in self._segments if other > start), default=b"")
+
+    def put_segment(self, start: bytes, digest: Digest) -> None:
+        self._segments[start] = digest
+
+    def delete_segment(self, start: bytes) -> None:
+        del self._segments[start]
+
+    def entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key in sorted(self._entries):
+            if key >= start and not (end and key >= end):
+                yield key, self._entries[key]

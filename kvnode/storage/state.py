@@ -4,32 +4,51 @@ Tables:
 
 - ``entries``: key -> entry (``core/entry.py``).
 - ``conflicts``: key -> empty, for the keys a reader sees more than one value of.
+- ``digests``: ``0x00 | start`` of a segment of keys -> its digest (``storage/digests.py``).
 - ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4``.
 - ``garbage``: delete's dot ``origin, 8 | seq, 8``, big-endian -> key.
-- ``meta``: ``owner``; ``garbage`` -> msgpack {origin: rows}; ``checkpoint`` ->
-  ``0x01 | crc32 | msgpack [arrival, vector, chains, hlc, forks, fence, reports, names]``.
+- ``journal``, ``quarantine``: number, 8 bytes -> row (``rows.py``).
+- ``meta``: ``owner``; ``garbage`` -> msgpack {origin: rows}; ``saved`` -> checkpoints written, 8
+  bytes; ``digest`` -> of all keys; ``checkpoint`` -> ``0x01 | crc32 | msgpack [arrival, vector,
+  chains, hlc, forks, fence, reports, names]``.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import msgpack
 
+from kvnode.core.digest import ABSENT, Digest
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, in_conflict
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
+from kvnode.storage.digests import Segments, pack, unpack
 from kvnode.storage.environment import Environment, Tables
-from kvnode.storage.interfaces import Checkpoint, StorageError, Usage
+from kvnode.storage.interfaces import (
+    Checkpoint,
+    Segmented,
+    StorageError,
+    Stored,
+    Table,
+    Tag,
+    Usage,
+)
+from kvnode.storage.rows import encode_loser
+from kvnode.storage.segment_rows import SegmentRows
 
+TABLES = ("entries", "conflicts", "digests", "requests", "garbage", "journal", "quarantine")
 REQUEST = struct.Struct(">16sQQI")
 DOT = struct.Struct(">QQ")
 VERSION = b"\x01"
+ROWS_BATCH = 64
+"""Rows read per transaction."""
 
 
 class LmdbState:
@@ -37,15 +56,16 @@ class LmdbState:
 
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
-        tables = ("entries", "conflicts", "requests", "garbage")
-        self._env = Environment(path, tables, part="state", origin=origin, bind=self._bind)
+        self._env = Environment(path, TABLES, part="state", origin=origin, bind=self._bind)
 
     def _bind(self, tables: Tables) -> None:
         """Take the table handles: compaction makes new ones, so use them inside transactions."""
         self._entries = tables["entries"]
         self._conflicts = tables["conflicts"]
+        self._digests = tables["digests"]
         self._requests = tables["requests"]
         self._garbage = tables["garbage"]
+        self._journal = tables["journal"]
         self._meta = tables["meta"]
 
     def load(self, window: int) -> Checkpoint | None:
@@ -91,6 +111,40 @@ class LmdbState:
                 more = cursor.next()
         return found
 
+    def rows(self, table: Table) -> Iterator[tuple[int, bytes]]:
+        """All rows, by ascending number."""
+        after = 0
+        while True:
+            batch: list[tuple[int, bytes]] = []
+            with self._env.read() as txn, txn.cursor(self._env.tables[table]) as cursor:
+                found = cursor.set_range(_key(after + 1))
+                while found and len(batch) < ROWS_BATCH:
+                    batch.append((int.from_bytes(cursor.key(), "big"), cursor.value()))
+                    found = cursor.next()
+            if not batch:
+                return
+            yield from batch
+            after = batch[-1][0]
+
+    def row(self, table: Table, number: int) -> bytes | None:
+        """One row."""
+        with self._env.read() as txn:
+            raw: bytes | None = txn.get(_key(number), db=self._env.tables[table])
+        return raw
+
+    def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
+        """Write or remove rows, synced."""
+
+        def change(txn: Any) -> None:
+            handle = self._env.tables[table]
+            for number, raw in rows.items():
+                if raw is None:
+                    txn.delete(_key(number), db=handle)
+                else:
+                    txn.put(_key(number), raw, db=handle)
+
+        self._env.write(change)
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, synced; then compact a file that has become mostly free pages."""
         rows = [
@@ -98,28 +152,39 @@ class LmdbState:
             for key, entry in sorted(checkpoint.entries.items())
         ]
         garbage = garbage_rows(checkpoint)
+        losers = [(_key(number), encode_loser(loser)) for number, loser in checkpoint.journal]
         meta = encode_meta(checkpoint)
-        floor = checkpoint.requests_floor.to_bytes(8, "big")
+        floor = _key(checkpoint.requests_floor)
 
         def change(txn: Any) -> None:
             conflicts = txn.stat(self._conflicts)["entries"]
+            segments = Segments(SegmentRows(txn, self._digests, self._entries))
             for key, raw, conflict in rows:
+                old = txn.get(key, db=self._entries)
                 if raw is None:
                     txn.delete(key, db=self._entries)
                 else:
                     txn.put(key, raw, db=self._entries)
+                segments.change(key, old, checkpoint.entries[key])
                 if conflict:
                     txn.put(key, b"", db=self._conflicts)
                 elif conflicts:
                     txn.delete(key, db=self._conflicts)
             for request_id, known in checkpoint.requests:
                 value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
-                txn.put(known.number.to_bytes(8, "big"), value, db=self._requests)
-            with txn.cursor(self._requests) as cursor:
-                more = cursor.first()
-                while more and cursor.key() < floor:
-                    more = cursor.delete()
+                txn.put(_key(known.number), value, db=self._requests)
+            _drop_below(txn, self._requests, floor)
+            for key, raw in losers:
+                txn.put(key, raw, db=self._journal)
+            _drop_below(txn, self._journal, _key(checkpoint.journal_floor))
             self._change_garbage(txn, checkpoint.collected, garbage)
+            segments.finish()
+            for key in sorted(checkpoint.recount):
+                segments.recount(key)
+            segments.finish()
+            total = self._total(txn).plus(segments.change_of_total)
+            txn.put(b"digest", pack(total), db=self._meta)
+            txn.put(b"saved", _key(self._saved(txn) + 1), db=self._meta)
             txn.put(b"checkpoint", meta, db=self._meta)
 
         self._env.write(change)
@@ -164,6 +229,54 @@ class LmdbState:
         left = {origin: count for origin, count in sorted(rows.items()) if count}
         txn.put(b"garbage", msgpack.packb(left), db=self._meta)
 
+    def total(self) -> tuple[Tag, Digest]:
+        """The digest of all keys."""
+        with self._env.read() as txn:
+            return self._tag(txn), self._total(txn)
+
+    def segments(self, start: bytes, end: bytes) -> Segmented:
+        """The digests of the segments that share keys with [start, end)."""
+        with self._env.read() as txn:
+            tag = self._tag(txn)
+            reading = SegmentRows(txn, self._digests, self._entries)
+            found = [reading.segment_of(start)]
+            after = reading.next_segment(found[0][0])
+            with txn.cursor(self._digests) as cursor:
+                more = bool(after) and cursor.set_range(b"\0" + after)
+                while more and not (end and cursor.key()[1:] >= end):
+                    found.append((cursor.key()[1:], unpack(cursor.value())))
+                    more = cursor.next()
+                after = cursor.key()[1:] if more else b""
+        return Segmented(tag, found, after)
+
+    def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
+        """Entries from ``start`` to ``end`` as they are stored."""
+        found: list[tuple[bytes, bytes]] = []
+        size, more = 0, False
+        with self._env.read() as txn:
+            tag = self._tag(txn)
+            for key, raw in SegmentRows(txn, self._digests, self._entries).entries(start, end):
+                if len(found) >= keys_max or (found and size + len(raw) > bytes_max):
+                    more = True
+                    break
+                found.append((key, raw))
+                size += len(raw)
+        return Stored(tag, found, more)
+
+    def _total(self, txn: Any) -> Digest:
+        raw = txn.get(b"digest", db=self._meta)
+        return ABSENT if raw is None else unpack(raw)
+
+    def _saved(self, txn: Any) -> int:
+        return int.from_bytes(txn.get(b"saved", db=self._meta) or b"", "big")
+
+    def _tag(self, txn: Any) -> Tag:
+        raw = txn.get(b"checkpoint", db=self._meta)
+        if raw is None:
+            return Tag(self._saved(txn), 0, {})
+        saved = decode_meta(raw, 1)
+        return Tag(self._saved(txn), saved.arrival, saved.durable.vector)
+
     def usage(self) -> Usage:
         """Bytes in use and mapped, keys kept."""
         return self._env.usage("entries")
@@ -177,6 +290,17 @@ def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
     """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
     entries = checkpoint.entries.items()
     return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
+
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def _drop_below(txn: Any, table: Any, floor: bytes) -> None:
+    with txn.cursor(table) as cursor:
+        more = cursor.first()
+        while more and cursor.key() < floor:
+            more = cursor.delete()
 
 
 def encode_meta(checkpoint: Checkpoint) -> bytes:

@@ -115,8 +115,26 @@ class Fork(_message.Message):
     reason: str
     def __init__(self, origin: _Optional[int] = ..., node: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class QuarantineStatus(_message.Message):
+    __slots__ = ("records", "bytes", "pushed_out")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    PUSHED_OUT_FIELD_NUMBER: _ClassVar[int]
+    records: int
+    bytes: int
+    pushed_out: int
+    def __init__(self, records: _Optional[int] = ..., bytes: _Optional[int] = ..., pushed_out: _Optional[int] = ...) -> None: ...
+
+class Divergence(_message.Message):
+    __slots__ = ("peer", "since_ms")
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    peer: str
+    since_ms: int
+    def __init__(self, peer: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
+
 class StatusResponse(_message.Message):
-    __slots__ = ("cluster", "name", "origin", "state", "problem", "version", "data_directory", "uptime_ms", "vector", "peers", "log", "checkpoint", "queued_requests", "queued_bytes", "operations_accepted", "operations_refused", "operations_received", "commits", "forks", "clock_offset_ms", "push_buffer_bytes", "anti_entropy_rounds")
+    __slots__ = ("cluster", "name", "origin", "state", "problem", "version", "data_directory", "uptime_ms", "vector", "peers", "log", "checkpoint", "queued_requests", "queued_bytes", "operations_accepted", "operations_refused", "operations_received", "commits", "forks", "clock_offset_ms", "push_buffer_bytes", "anti_entropy_rounds", "quarantine", "diverged")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +157,8 @@ class StatusResponse(_message.Message):
     CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
     PUSH_BUFFER_BYTES_FIELD_NUMBER: _ClassVar[int]
     ANTI_ENTROPY_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_FIELD_NUMBER: _ClassVar[int]
+    DIVERGED_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     name: str
     origin: int
@@ -161,7 +181,9 @@ class StatusResponse(_message.Message):
     clock_offset_ms: int
     push_buffer_bytes: int
     anti_entropy_rounds: int
-    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., data_directory: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointStatus, _Mapping]] = ..., queued_requests: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., operations_accepted: _Optional[int] = ..., operations_refused: _Optional[int] = ..., operations_received: _Optional[int] = ..., commits: _Optional[int] = ..., forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., push_buffer_bytes: _Optional[int] = ..., anti_entropy_rounds: _Optional[int] = ...) -> None: ...
+    quarantine: QuarantineStatus
+    diverged: _containers.RepeatedCompositeFieldContainer[Divergence]
+    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., data_directory: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointStatus, _Mapping]] = ..., queued_requests: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., operations_accepted: _Optional[int] = ..., operations_refused: _Optional[int] = ..., operations_received: _Optional[int] = ..., commits: _Optional[int] = ..., forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., push_buffer_bytes: _Optional[int] = ..., anti_entropy_rounds: _Optional[int] = ..., quarantine: _Optional[_Union[QuarantineStatus, _Mapping]] = ..., diverged: _Optional[_Iterable[_Union[Divergence, _Mapping]]] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
     __slots__ = ("key",)

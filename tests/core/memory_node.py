@@ -66,7 +66,7 @@ class MemoryNode:
         )
         for _, raw in self.log.replay(saved.arrival if saved else 0):
             block = decode_block(raw)
-            self.memtable.install(self.replica.replay(block), len(raw))
+            self.memtable.install(self.replica.replay(block).overlay, len(raw))
 
     def checkpoint(self) -> None:
         """Write a checkpoint; on DiskFullError the memtable keeps what it should have written."""

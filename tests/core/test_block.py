@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvnode.core.block import CHAIN_BYTES, GENESIS, Block, chain_value, decode_block, encode_block
+from kvnode.core.block import (
+    CHAIN_BYTES,
+    CHECKSUM_BYTES,
+    GENESIS,
+    Block,
+    chain_value,
+    decode_block,
+    encode_block,
+    sealed,
+)
 from kvnode.core.errors import BlockError
 from kvnode.core.hlc import HLC_MAX
 from kvnode.core.operations import Delete, Increment, Put
@@ -68,33 +77,47 @@ def test_encoding_is_pinned() -> None:
     assert block.body.hex() == body.replace(" ", "")
     assert block.chain == chain_value(GENESIS, [b"2" * 16, b"3" * 16], block.body)
     assert block.chain.hex() == "04cb10eeabaa3b72420b4b325d0436e3"
+    assert block.raw == sealed(block.body + block.chain)
+    assert block.raw[-CHECKSUM_BYTES:].hex() == "ca909dfd"
 
 
 def test_every_truncation_is_refused() -> None:
     for length in range(len(RICH.raw)):
-        _decode_or_refuse(RICH.raw[:length], must_refuse=length < len(RICH.raw) - 1)
+        _decode_or_refuse(RICH.raw[:length], must_refuse=True)
 
 
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_are_refused(raw: bytes) -> None:
     _decode_or_refuse(raw)
-    _decode_or_refuse(b"\x01" + raw + bytes(CHAIN_BYTES))
+    _decode_or_refuse(sealed(b"\x01" + raw + bytes(CHAIN_BYTES)))
 
 
-@given(st.integers(0, len(RICH.raw) - 1), st.integers(0, 255), st.integers(0, 3))
+CONTENT = RICH.raw[:-CHECKSUM_BYTES]
+
+
+@given(st.integers(0, len(CONTENT) - 1), st.integers(0, 255), st.integers(0, 3))
 def test_mutated_bytes_raise_nothing_but_block_error(at: int, byte: int, cut: int) -> None:
-    raw = RICH.raw[:at] + bytes([byte]) + RICH.raw[at + 1 + cut :]
-    _decode_or_refuse(raw)
+    """With a checksum that fits: as if they had been written so."""
+    _decode_or_refuse(sealed(CONTENT[:at] + bytes([byte]) + CONTENT[at + 1 + cut :]))
 
 
-def test_every_single_byte_flip_is_refused_by_the_chain() -> None:
-    """What decodes all the same has another chain value, so no replica takes it."""
-    previous, deps = _chains()
+def test_every_single_byte_flip_fails_the_checksum() -> None:
+    """It is no sign of a second history, for which an origin would be fenced."""
     for at in range(len(RICH.raw)):
         raw = bytearray(RICH.raw)
         raw[at] ^= 0x41
+        with pytest.raises(BlockError, match="checksum" if at else "version"):
+            decode_block(bytes(raw))
+
+
+def test_every_change_that_is_sealed_again_is_refused_by_the_chain() -> None:
+    """What decodes all the same has another chain value, so no replica takes it."""
+    previous, deps = _chains()
+    for at in range(len(CONTENT)):
+        raw = bytearray(CONTENT)
+        raw[at] ^= 0x41
         try:
-            block = decode_block(bytes(raw))
+            block = decode_block(sealed(bytes(raw)))
         except BlockError:
             continue
         assert chain_value(previous, deps, block.body) != block.chain
@@ -145,7 +168,7 @@ def test_a_field_out_of_range_is_refused(field: int, value: Any) -> None:
     fields = list(FIELDS)
     fields[field] = value
     with pytest.raises(BlockError):
-        decode_block(b"\x01" + msgpack.packb(fields) + bytes(CHAIN_BYTES))
+        decode_block(sealed(b"\x01" + msgpack.packb(fields) + bytes(CHAIN_BYTES)))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +205,7 @@ def test_a_field_out_of_range_is_refused(field: int, value: Any) -> None:
 def test_an_operation_that_is_not_well_formed_is_refused(op: Any) -> None:
     fields = list(FIELDS)
     fields[COUNT], fields[OPS], fields[REQUESTS] = 1, [op], []
-    block = decode_block(b"\x01" + msgpack.packb(fields) + bytes(CHAIN_BYTES))
+    block = decode_block(sealed(b"\x01" + msgpack.packb(fields) + bytes(CHAIN_BYTES)))
     with pytest.raises(BlockError):
         block.deltas()
 
@@ -190,7 +213,7 @@ def test_an_operation_that_is_not_well_formed_is_refused(op: Any) -> None:
 def test_a_void_block_gives_sequence_numbers_up() -> None:
     fields = list(FIELDS)
     fields[COUNT], fields[OPS], fields[REQUESTS] = 1000, [], []
-    block = decode_block(b"\x01" + msgpack.packb(fields) + bytes(CHAIN_BYTES))
+    block = decode_block(sealed(b"\x01" + msgpack.packb(fields) + bytes(CHAIN_BYTES)))
     assert block.deltas() == []
     assert block.last_seq == 1000
 

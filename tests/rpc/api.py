@@ -18,8 +18,10 @@ from kvnode.v1 import (
     admin_pb2_grpc,
     gc_pb2,
     gc_pb2_grpc,
+    journal_pb2_grpc,
     kv_pb2,
     kv_pb2_grpc,
+    quarantine_pb2_grpc,
     replication_pb2_grpc,
     types_pb2,
 )
@@ -75,6 +77,12 @@ class Api:
         self.admin: Any = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
         self.gc: Any = gc_pb2_grpc.CollectionStub(self.channel)  # type: ignore[no-untyped-call]
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)
+        self.journal: Any = journal_pb2_grpc.JournalStub(  # type: ignore[no-untyped-call]
+            self.channel
+        )
+        self.quarantine: Any = quarantine_pb2_grpc.QuarantineStub(  # type: ignore[no-untyped-call]
+            self.channel
+        )
         self.replication: Any = replication_pb2_grpc.ReplicationStub(  # type: ignore[no-untyped-call]
             self.channel
         )

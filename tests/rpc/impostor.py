@@ -62,16 +62,18 @@ class Impostor:
         """Push them in one message, saying that it ``has`` these; returns the node's report."""
         self.acquaint(api)
         request = replication_pb2.PushRequest(
-            hello=self.hello, report=report(has or {}), blocks=blocks
+            hello=self.hello, report=report(has or {}, self.hello.roster), blocks=blocks
         )
         (reply,) = api.replication.Push(iter([request]), timeout=CALL_S)
         return reply.report
 
 
-def report(vector: Mapping[int, int]) -> replication_pb2.Report:
+def report(vector: Mapping[int, int], roster: bytes = b"") -> replication_pb2.Report:
     """A peer's report."""
     entries = [types_pb2.Dot(origin=origin, seq=seq) for origin, seq in sorted(vector.items())]
-    return replication_pb2.Report(vector=types_pb2.VersionVector(entries=entries), wall_ms=now_ms())
+    return replication_pb2.Report(
+        vector=types_pb2.VersionVector(entries=entries), wall_ms=now_ms(), roster=roster
+    )
 
 
 def now_ms() -> int:

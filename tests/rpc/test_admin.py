@@ -23,6 +23,9 @@ SERVICES = (
     "kvnode.v1.Admin",
     "kvnode.v1.Replication",
     "kvnode.v1.Collection",
+    "kvnode.v1.Journal",
+    "kvnode.v1.Quarantine",
+    "kvnode.v1.Verification",
 )
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -35,7 +35,13 @@ def test_what_a_member_has_reported_is_stable(start: Start) -> None:
     api.delete(b"r")
     own = api.status().origin
     region = Impostor(7)
-    region.push(api, has={own: 1})
+
+    def reported() -> bool:
+        """Reports count as soon as the roster they were made among is on the node's disk."""
+        region.push(api, has={own: 1})
+        return bool(api.collection().members[0].reported)
+
+    until(reported, "the member's report is taken")
     (member,) = api.collection().members
     assert (member.node, member.origin, member.reported) == ("impostor", 7, True)
     assert (member.usable, member.covered_ops, member.own_ops) == (True, 1, 2)

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from kvnode.core.block import CHAIN_BYTES
+from kvnode.core.block import CHAIN_BYTES, CHECKSUM_BYTES, sealed
 from kvnode.core.errors import Reason
 from kvnode.core.hlc import HLC_MAX
 from kvnode.core.roster import encode_roster
@@ -25,7 +25,7 @@ from .refused import nothing_changes
 
 Start = Callable[..., tuple[NodeProcess, Api]]
 
-COMPLAINTS = r"block refused: |sent bytes that are no block: |bad peer"
+COMPLAINTS = r"block refused: |quarantined block |bad peer"
 """What a node may log at ERROR here."""
 
 
@@ -164,9 +164,10 @@ BYTES: dict[str, Callable[[], bytes]] = {
     "half": lambda: valid()[: len(valid()) // 2],
     "a byte too few": lambda: valid()[:-1],
     "a byte too many": lambda: valid() + b"\x00",
-    "another chain": lambda: valid()[:-CHAIN_BYTES] + bytes(CHAIN_BYTES),
-    "deep nesting": lambda: b"\x01" + b"\x91" * 100_000 + bytes(16),
-    "a long list that is not there": lambda: b"\x01\xdd\xff\xff\xff\xff" + bytes(16),
+    "another chain": lambda: sealed(valid()[: -CHAIN_BYTES - CHECKSUM_BYTES] + bytes(CHAIN_BYTES)),
+    "another checksum": lambda: valid()[:-CHECKSUM_BYTES] + bytes(CHECKSUM_BYTES),
+    "deep nesting": lambda: sealed(b"\x01" + b"\x91" * 100_000 + bytes(16)),
+    "a long list that is not there": lambda: sealed(b"\x01\xdd\xff\xff\xff\xff" + bytes(16)),
 }
 
 

@@ -16,7 +16,8 @@ from kvnode.core.operations import Operation
 from kvnode.core.replica import Request
 from kvnode.core.types import PN_COUNTER
 from kvnode.core.types.slots import value as counter_value
-from kvnode.node.engine import Engine, Outcome
+from kvnode.node.engine import Engine
+from kvnode.node.queues import Outcome
 from kvnode.storage.interfaces import Log, StateStore
 from kvnode.storage.memory import MemoryState
 from tests.storage.faulty import GatedLog, until
