@@ -60,7 +60,7 @@ async def measure(folder: Path, keys: int) -> dict[str, float]:
         await checkpoint(engine)
     found["collected_s"] = time.perf_counter() - started
     usage = state.usage()
-    found |= {"end_live_bytes": usage.used_bytes, "file_bytes": usage.used_bytes}
+    found |= {"end_live_bytes": usage.used_bytes, "file_bytes": usage.file_bytes}
     await engine.close()
     log.close()
     state.close()

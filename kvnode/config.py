@@ -117,6 +117,20 @@ class Config:
     # vector, at most so often and once per checkpoint; under load never.
     compare_interval_ms: int = 5_000
 
+    # A snapshot is sent at most this fast, to all receivers together: half of what a disk or a
+    # 1 Gbit/s link moves, so that serving goes on beside it.
+    snapshot_bytes_per_s: int = 64 << 20
+    # A copy made for a snapshot is removed, and the log behind it let go, when nobody has asked
+    # for it for so long: time for a receiver to restart, or to merge what it got.
+    snapshot_idle_s: int = 300
+    # A node that has nothing yet takes a snapshot rather than the log when a peer has more
+    # operations than this. A log tells of every write that ever was, and each is applied; a
+    # snapshot only of what is left, and is stored as it comes. Below, the copy and the merge
+    # take longer than the log.
+    snapshot_instead_of_log_ops: int = 100_000
+    # After a snapshot that failed, before the next attempt.
+    snapshot_retry_s: int = 5
+
     # Own wall clock against the median of all members; beyond, LWW writes are refused. Several
     # times what a working time service leaves.
     clock_offset_ms_max: int = 10_000

@@ -9,7 +9,7 @@
      |    +-- FailedPrecondition   the state or the node does not allow it now
      |    +-- ResourceExhausted    too much; retry after ``.retry_after_s``
      |    +-- DataDamaged          what is stored under the key fails its checksum
-     |    +-- NodeUnavailable      joining, stopping, or (client side) nobody can be reached
+     |    +-- NodeUnavailable      joining, resyncing, stopping, or (client side) nobody is reached
      +-- OutcomeUnknown            a write was sent and no reply came; it may have happened
      +-- DeadlineExceeded          a read was not answered in time
      +-- NodeFailure               the node broke a rule of the protocol (a bug, or not a kvnode)
@@ -46,7 +46,6 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.NODE_FENCED: StatusCode.FAILED_PRECONDITION,
     Reason.WRONG_CLUSTER: StatusCode.FAILED_PRECONDITION,
     Reason.STATE_DAMAGED: StatusCode.DATA_LOSS,
-    Reason.BELOW_FLOOR: StatusCode.FAILED_PRECONDITION,
     Reason.TOO_MANY_SIBLINGS: StatusCode.RESOURCE_EXHAUSTED,
     Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
     Reason.DISK_FULL: StatusCode.RESOURCE_EXHAUSTED,
@@ -57,6 +56,8 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.ALREADY_RUNNING: StatusCode.FAILED_PRECONDITION,
     Reason.NO_NEWCOMER: StatusCode.FAILED_PRECONDITION,
     Reason.PEERS_BEHIND: StatusCode.FAILED_PRECONDITION,
+    Reason.RESYNCING: StatusCode.UNAVAILABLE,
+    Reason.SNAPSHOT_GONE: StatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -107,7 +108,7 @@ class DataDamaged(RequestRefused):
 
 
 class NodeUnavailable(RequestRefused):
-    """No endpoint took the request, or the node is stopping."""
+    """No endpoint took the request, or the node is stopping or merging a snapshot."""
 
 
 class OutcomeUnknown(KvnodeError):

@@ -171,6 +171,7 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
             f"{checkpoint.stored_keys} keys, {size(checkpoint.used_bytes)} (grows by itself);"
             f" in memory {checkpoint.memtable_keys} keys, {size(checkpoint.memtable_bytes)}",
         ),
+        *([("snapshot", snapshot_text(found.sync))] if found.HasField("sync") else []),
         ("clock", f"{found.clock_offset_ms:+d} ms against the median of all members"),
     ]
 
@@ -182,6 +183,17 @@ def quarantine_rows(found: admin_pb2.QuarantineStatus) -> list[tuple[str, str]]:
     gone = f", {found.pushed_out} more had to go" if found.pushed_out else ""
     text = f"{found.records} bad blocks, {size(found.bytes)}{gone}: see 'kvnode quarantine ls'"
     return [("quarantine", text)]
+
+
+def snapshot_text(sync: admin_pb2.Sync) -> str:
+    """How far the node is with catching up by a snapshot."""
+    source = f"{sync.state}, from {getattr(sync, 'from')}"  # a word of Python's
+    if not sync.total_keys:
+        return source
+    return (
+        f"{source}: {sync.received_keys} of about {sync.total_keys} keys,"
+        f" {size(sync.received_bytes)} of about {size(sync.total_bytes)}"
+    )
 
 
 @click.command()

@@ -30,7 +30,6 @@ class Reason(StrEnum):
     NODE_FENCED = "NODE_FENCED"
     WRONG_CLUSTER = "WRONG_CLUSTER"
     STATE_DAMAGED = "STATE_DAMAGED"
-    BELOW_FLOOR = "BELOW_FLOOR"
     # too much
     TOO_MANY_SIBLINGS = "TOO_MANY_SIBLINGS"
     QUEUE_FULL = "QUEUE_FULL"
@@ -45,6 +44,8 @@ class Reason(StrEnum):
     # changes of the membership
     NO_NEWCOMER = "NO_NEWCOMER"
     PEERS_BEHIND = "PEERS_BEHIND"
+    RESYNCING = "RESYNCING"
+    SNAPSHOT_GONE = "SNAPSHOT_GONE"
 
 
 def quoted(key: bytes) -> str:

@@ -191,6 +191,13 @@ class Replica:
             return self.durable.chains[dot[0]]
         return self._chain_at(dot)
 
+    def reload(self, durable: Durable) -> None:
+        """Go on from a state that a snapshot was joined into. What was held is repaired again."""
+        own = self.origin
+        assert durable.vector.get(own, 0) == self.durable.vector.get(own, 0), "own writes changed"
+        self.durable = durable
+        self.held = HoldBuffer(self.held.bytes_max)
+
     def check_invariants(self) -> None:
         """Assert the invariants of the module's opening comment."""
         durable = self.durable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 PROTOCOL = 2
@@ -52,3 +52,15 @@ class Meeting:
     chain: bytes = b""
     chain_at: bytes = b""
     """The chain value at the seq asked about; empty if no block known here ends there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A part of the answer to a node that asked for what it lacks."""
+
+    blocks: Sequence[bytes] = ()
+    complete: bool = False
+    """Nothing more was there to send."""
+    floor: Mapping[int, int] | None = None
+    """Set if some of it is no longer in the log, which begins above: nothing more is sent, for a
+    log with holes would be taken for the whole (trap 12)."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.replica import Durable, Round
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5.0
 OVERDUE_FACTOR = 4
+T = TypeVar("T")
 
 
 class Checkpoints:
@@ -56,6 +57,7 @@ class Checkpoints:
         self._last = time.monotonic()
         self._not_before = 0.0
         self._wanted = False
+        self._held = False
         self._recount: set[bytes] = set()
         self._cuts = self._written = 0
         """Checkpoints begun since the start, and the last one of them that was written."""
@@ -100,7 +102,7 @@ class Checkpoints:
 
     def start(self) -> None:
         """Cut a checkpoint now, or as soon as the running one is done."""
-        if self._running is not None:
+        if self._running is not None or self._held:
             self._wanted = True
             return
         self._wanted = False
@@ -162,7 +164,7 @@ class Checkpoints:
 
         self._worker.run(lambda: self.state.save(checkpoint), done)
 
-    def run(self, job: Job, done: Done) -> None:
+    def enqueue(self, job: Job, done: Done) -> None:
         """Run a job in the thread that writes the state, after what it has to do before."""
         self._worker.run(job, done)
 
@@ -173,8 +175,10 @@ class Checkpoints:
             recount: keys whose segments' digests are to be counted anew with it.
 
         Raises:
-            Refused: DISK_FULL, or the node is stopping.
+            Refused: DISK_FULL, RESYNCING, or the node is stopping.
         """
+        if self._held:
+            raise Refused(Reason.RESYNCING, "this node is merging a snapshot: ask again later")
         self._recount.update(recount)
         while self._running is not None and (self._recount or len(self._engine.memtable)):
             await asyncio.shield(self._running)  # it was cut before
@@ -187,6 +191,48 @@ class Checkpoints:
         await asyncio.shield(running)
         if self._written < cut:
             raise Refused(Reason.DISK_FULL, "a checkpoint failed: make room, or try again")
+
+    async def flush(self) -> None:
+        """Write what is in memory now, unless the disk is full. Not for ever: once."""
+        while self._running is not None:
+            await self._running
+        if self._something or len(self._engine.memtable):
+            self.start()
+        while self._running is not None:
+            await self._running
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """The result of ``job``, run in the thread that writes the state, between checkpoints."""
+        ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        results: list[T] = []
+
+        def done(error: BaseException | None) -> None:
+            if error is None:
+                ended.set_result(results[0])
+            else:
+                ended.set_exception(error)
+
+        self._worker.run(lambda: results.append(job()), done)
+        return await ended
+
+    def hold(self) -> None:
+        """Cut none until ``release``: the state on disk is being rewritten under them."""
+        assert self._running is None, "hold over a checkpoint"
+        self._held = True
+
+    def release(self) -> None:
+        """Go on, with the one that was wanted meanwhile."""
+        self._held = False
+        if self._wanted:
+            self.start()
+
+    def reload(self, arrival: int) -> None:
+        """The state on disk was rewritten and covers the log up to ``arrival``."""
+        self.covered = arrival
+        self.behind_operations = 0
+        self.made += 1
+        self._next_request = self._engine.replica.durable.requests.next_number
+        self._last = time.monotonic()
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""

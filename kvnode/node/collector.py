@@ -57,6 +57,8 @@ class Collector:
     async def look(self) -> None:
         """Collect what can be, and see to it that a checkpoint comes of it."""
         engine = self._engine
+        if engine.pausing is not None:
+            return  # the state is being rewritten
         for origin, seq in engine.stability.stable(engine.vector, self.counted()).items():
             self.stable[origin] = max(seq, self.stable.get(origin, 0))
         now = (dict(self.stable), engine.checkpoints.made)
@@ -88,7 +90,9 @@ class Collector:
     async def _pass(self, stable: Vector, made: int) -> None:
         engine = self._engine
         state = engine.checkpoints.state
-        while engine.memtable.active_keys < engine.config.checkpoint_keys:
+        while (
+            engine.memtable.active_keys < engine.config.checkpoint_keys and engine.pausing is None
+        ):
             rows = state.garbage(stable, BATCH_ROWS, self._after)
             self.collect(rows, stable)
             if len(rows) < BATCH_ROWS:

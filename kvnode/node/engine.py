@@ -19,7 +19,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TypeVar
 
@@ -36,7 +35,7 @@ from kvnode.node.adjustments import Adjustments, Change
 from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.journal import Journal
 from kvnode.node.quarantine import NodeQuarantine
-from kvnode.node.queues import Arrival, Outcome, Pending, Queue
+from kvnode.node.queues import Arrival, Counts, Outcome, Pending, Queue
 from kvnode.node.worker import Worker
 from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
@@ -44,17 +43,6 @@ from kvnode.storage.memtable import Memtable
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Counts:
-    """Since start."""
-
-    accepted: int = 0
-    refused: int = 0
-    received: int = 0
-    commits: int = 0
-    logged_bytes: int = 0
 
 
 class Engine:
@@ -105,7 +93,7 @@ class Engine:
         self.checkpoints = Checkpoints(
             self, state, covered=covered, behind=self.replayed, next_request=next_request
         )
-        self.quarantine = NodeQuarantine(config, state, self.checkpoints.run, self._fail)
+        self.quarantine = NodeQuarantine(config, state, self.checkpoints.enqueue, self._fail)
         self.push_buffer = PushBuffer(
             config.push_buffer_bytes, self.replica.durable.vector.get(origin, 0) + 1
         )
@@ -116,6 +104,8 @@ class Engine:
         self._passers: list[asyncio.Future[None]] = []
         self._scheduled = False
         self._closing = False
+        self.pausing: Refused | None = None
+        """What everybody is told while nothing is taken; None: all is taken."""
         self._failure: BaseException | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -133,8 +123,7 @@ class Engine:
         """
         config, queue = self.config, self.queue
         count = len(request.operations)
-        if self._closing or self._failure:
-            raise Refused(Reason.STOPPING, "the node is stopping: use another one")
+        self._check_open()
         if (
             queue.operations + count > config.queue_operations_max
             or queue.bytes + size > config.queue_bytes_max
@@ -157,8 +146,7 @@ class Engine:
 
     async def receive(self, blocks: Sequence[Block], sender: str = "") -> list[Verdict]:
         """Commit blocks a peer sent; returns their verdicts when those applied are synced."""
-        if self._closing or self._failure:
-            raise Refused(Reason.STOPPING, "the node is stopping")
+        self._check_open()
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Verdict]] = []
         for block in blocks:
@@ -193,8 +181,7 @@ class Engine:
 
     async def adjust(self, change: Change) -> None:
         """Install entries between rounds (``adjustments.py``); Refused if the node is stopping."""
-        if self._closing or self._failure:
-            raise Refused(Reason.STOPPING, "the node is stopping")
+        self._check_open()
         done = self._adjustments.add(change)
         self._schedule()
         await done
@@ -207,14 +194,30 @@ class Engine:
             durable.fence = reason
             self.checkpoints.start()
 
-    async def close(self) -> None:
-        """Finish what runs, write a last checkpoint, stop the threads."""
-        self._closing = True
+    async def pause(self, refusal: Refused) -> None:
+        """Refuse what comes from now on; return when all that came before is committed."""
+        assert self.pausing is None, "paused already"
+        self.pausing = refusal
+        await self._drain()
+
+    def _check_open(self) -> None:
+        if self._closing or self._failure:
+            raise Refused(Reason.STOPPING, "the node is stopping: use another one")
+        if self.pausing is not None:
+            raise Refused(self.pausing.reason, self.pausing.message)
+
+    async def _drain(self) -> None:
+        """Return when nothing waits and no round runs."""
         await self._idle.wait()
-        while self.queue.waiting or self._incoming:
+        while self.queue.waiting or self._incoming or self._adjustments:
             self._schedule()
             await asyncio.sleep(0)
             await self._idle.wait()
+
+    async def close(self) -> None:
+        """Finish what runs, write a last checkpoint, stop the threads."""
+        self._closing = True
+        await self._drain()
         if not self._failure:
             await self.checkpoints.finish()
         self.checkpoints.close()

@@ -2,7 +2,7 @@
 
 A row is in memory until a checkpoint carries it to the state store; replaying the log behind the
 last checkpoint finds the same losers again, in the same order and thus under the same numbers.
-What a snapshot's merge finds (``add``) is in no log: write it with the snapshot's own checkpoint.
+What a snapshot's merge finds is in no log: it is written with the merge itself (``adopt``).
 
 Bounded in rows and bytes, the oldest go. Of rows in the store only number, key and size are in
 memory. A row that fails its checksum is left out, and said: nothing else depends on it.
@@ -63,6 +63,16 @@ class Journal:
             self.bytes_held += loser.size
             self._next += 1
         self._make_room()
+
+    @property
+    def next_number(self) -> int:
+        """Of the row that is added next."""
+        return self._next
+
+    def adopt(self, losers: Iterable[Loser]) -> None:
+        """Keep what a merge has just written to the store, numbered from ``next_number`` on."""
+        self.add(losers)
+        self._fresh.clear()
 
     def page(
         self, prefix: bytes, before: int, rows_max: int, bytes_max: int

@@ -24,7 +24,9 @@ from kvnode.node.journal import Journal
 from kvnode.node.membership import Membership, founding_roster
 from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.replicator import Replicator
+from kvnode.node.resync import Resync
 from kvnode.node.returning import Returning
+from kvnode.node.snapshots import Snapshots
 from kvnode.node.status import node_status
 from kvnode.node.verification import Verification
 from kvnode.rpc.admin_service import AdminService
@@ -37,8 +39,10 @@ from kvnode.rpc.quarantine_service import QuarantineService
 from kvnode.rpc.replication_service import SERVICE as REPLICATION
 from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
+from kvnode.rpc.snapshot_service import SnapshotService
 from kvnode.rpc.verification_service import VerificationService
-from kvnode.storage.directory import DataDirectory
+from kvnode.storage.directory import FORMAT, DataDirectory
+from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import StorageError
 from kvnode.v1 import admin_pb2, gc_pb2
 
@@ -87,6 +91,20 @@ class Node:
         self.replicator.on_identity_lost = self._lose_identity
         self._begins_anew = False
         self._background: list[asyncio.Task[None]] = []
+        folder = self.directory.path / FORMAT
+        store = int(self.directory.identity.store, 16)
+        self.snapshots = Snapshots(
+            self.engine,
+            self.replicator,
+            self.directory.state,
+            folder / "snapshots",
+            store=store,
+            pins=self.replicator.retention.pins,
+        )
+        self.resync = Resync(
+            self.engine, self.replicator, self.directory.state, Incoming(folder / "incoming", store)
+        )
+        self.replicator.instead_of_pulling = self._look_at_snapshots
         self._server: Server | None = None
         self._health: set[asyncio.Task[None]] = set()
 
@@ -112,6 +130,7 @@ class Node:
                 AdminService(self, codec, limits).handler(),
                 MembershipService(self.membership, Admission(self.replicator)).handler(),
                 ReplicationService(self.replicator).handler(),
+                SnapshotService(self.snapshots).handler(),
                 GcService(self).handler(),
                 JournalService(self.journal, codec).handler(),
                 QuarantineService(self, self._name).handler(),
@@ -145,12 +164,14 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.replicator.close()
+        await self.resync.close()
         if self._server:
             await self._server.retire()
         self.verification.close()
         await self.engine.close()  # answers all that waits, refuses what comes
         if self._server:
             await self._server.stop(self.config.stop_grace_ms / 1000)
+        await self.snapshots.close()
         if self._begins_anew:
             aside = self.directory.set_aside()
             logger.warning("the old data directory is %s now", aside)
@@ -185,6 +206,10 @@ class Node:
     def status(self) -> admin_pb2.StatusResponse:
         """The node as it is now."""
         return node_status(self)
+
+    def _look_at_snapshots(self) -> bool:
+        self.snapshots.tidy()
+        return self.resync.look()
 
     def collection_status(self) -> gc_pb2.CollectionStatusResponse:
         """What waits for being collected, and for whom."""

@@ -31,6 +31,8 @@ class Peer:
     pushed: float = float("-inf")
     """When its push stream to this node last delivered all it had, monotonic seconds."""
     clock_offset_ms: int | None = None
+    floor: Vector = field(default_factory=dict)
+    """Where its log began when it last had to say so."""
     wanted: Vector = field(default_factory=dict)
     """Its vector as of the anti-entropy round before."""
     stuck: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class Peer:
         self.origin = origin
         self.vector = {}
         self.wanted = {}
+        self.floor = {}
         self.pushed = float("-inf")
         self.stuck = {}
         self.streams = {}
@@ -56,6 +59,10 @@ class Peer:
         """What it reported (by the round before, unless ``now``) and ``have`` does not cover."""
         reported = self.vector if now else self.wanted
         return {origin: seq for origin, seq in reported.items() if seq > have.get(origin, 0)}
+
+    def is_below_floor(self, have: Vector) -> bool:
+        """Whether its log no longer holds all that ``have`` lacks. A floor never falls."""
+        return any(have.get(origin, 0) < seq for origin, seq in self.floor.items())
 
     def learn(self, report: Report) -> None:
         """Take a report. Vectors only grow; reports of two streams may cross."""

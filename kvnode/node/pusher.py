@@ -50,8 +50,8 @@ class Pusher:
         self._wake.set()
 
     async def run(self) -> None:
-        """Push until cancelled."""
-        while True:
+        """Push until cancelled; a cancellation may get lost in a stream that is just ending."""
+        while not self._replicator.closing:
             stream = self._link.push()
             try:
                 await self._serve(stream)

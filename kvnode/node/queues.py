@@ -26,6 +26,17 @@ class Arrival(NamedTuple):
 
 
 @dataclass(slots=True)
+class Counts:
+    """What the engine has done since start."""
+
+    accepted: int = 0
+    refused: int = 0
+    received: int = 0
+    commits: int = 0
+    logged_bytes: int = 0
+
+
+@dataclass(slots=True)
 class Queue:
     """Requests, with their sizes and who waits for them."""
 

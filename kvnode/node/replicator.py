@@ -27,7 +27,7 @@ from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.hlc import median_offset_ms
 from kvnode.core.receive import Verdict
 from kvnode.core.replica import Round
-from kvnode.core.report import Hello, Meeting, Report
+from kvnode.core.report import Hello, Lacking, Meeting, Report
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
 from kvnode.node.membership import Membership
@@ -88,6 +88,8 @@ class Replicator:
         """Peer -> the pull that runs; more than one only while peers hang."""
         self.rounds = 0
         """Anti-entropy rounds that ended with no pull still running."""
+        self.instead_of_pulling: Callable[[], bool] = lambda: False
+        """Asked each round: whether a snapshot is on its way that brings what pulls would."""
         self.retention = Retention(
             engine,
             acknowledged=self.acknowledged,
@@ -377,30 +379,24 @@ class Replicator:
             relayed,
         )
 
-    async def lacking(
-        self, have: Vector, bytes_max: int
-    ) -> AsyncIterator[tuple[list[bytes], bool]]:
+    async def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[Lacking]:
         """Blocks that ``have`` lacks, in arrival order, a message's worth at a time."""
         config = self.engine.config
         left = min(bytes_max or config.pull_bytes, config.pull_bytes)
         have = dict(have)
         while True:
-            size = min(left, config.push_message_bytes)
+            log = self.engine.log
             try:
-                blocks, complete = self.engine.log.lacking(have, size)
-            except BelowFloor as error:
-                raise Refused(
-                    Reason.BELOW_FLOOR,
-                    f"{error}: a snapshot is needed",
-                    origin=f"{error.origin:016x}",
-                    floor=str(error.floor),
-                ) from error
+                blocks, complete = log.lacking(have, min(left, config.push_message_bytes))
+            except BelowFloor:
+                yield Lacking(floor=log.floor)
+                return
             except DamagedBlock as damage:  # the others' blocks go on
                 self.engine.quarantine.own_log(damage)
                 have[damage.end[0]] = ALL
                 continue
             left -= sum(map(len, blocks))
-            yield blocks, complete
+            yield Lacking(blocks, complete)
             if complete or left <= 0:
                 return
             for raw in blocks:
@@ -416,6 +412,9 @@ class Replicator:
                 async with asyncio.timeout(config.anti_entropy_interval_ms / 1000):
                     await self._look.wait()
             self._look.clear()
+            if self.instead_of_pulling():
+                self.membership.look_again()
+                continue
             for peer in list(self.peers.values()):
                 if peer.name not in self._pulls:
                     await self._turn(peer)
@@ -429,6 +428,8 @@ class Replicator:
         peer.wanted = dict(peer.vector)
         self._urgent.discard(peer.name)
         if not missing or peer.state != "connected" or peer.name not in self._connections:
+            return
+        if peer.is_below_floor(have):
             return
         over = asyncio.Event()
         pull = asyncio.create_task(self._pull(peer, have, missing, over), name=f"pull {peer.name}")
@@ -460,6 +461,10 @@ class Replicator:
                 if bad:
                     self._pause(peer, blocks, verdicts)
                 self.learn(peer, pulled.report)
+                if pulled.floor is not None:
+                    peer.floor = dict(pulled.floor)
+                    self._look.set()
+                    return
                 if pulled.complete:
                     peer.pulled(missing, self.engine.vector, pause_s)
                     return

@@ -27,10 +27,15 @@ def node_status(node: Node) -> pb.StatusResponse:
         replicator.lww_refusal(),
         degraded,
     ]
-    place: str = node.membership.place
-    if place == "serving" and degraded:
-        place = "degraded"
-    state = "stopping" if node.stopping else "fenced" if durable.fence else place
+    state: str = node.membership.place
+    if node.stopping:
+        state = "stopping"
+    elif durable.fence:
+        state = "fenced"
+    elif engine.pausing:
+        state = "resyncing"
+    elif state == "serving" and degraded:
+        state = "degraded"
     return pb.StatusResponse(
         cluster=node.config.cluster,
         name=node.config.name,
@@ -64,6 +69,7 @@ def node_status(node: Node) -> pb.StatusResponse:
             pb.Divergence(peer=peer, since_ms=since_ms)
             for peer, since_ms in sorted(node.verification.diverged.items())
         ],
+        sync=node.resync.status(),
     )
 
 

@@ -197,7 +197,7 @@ class Verifier:
                 raws, complete = self.engine.log.lacking(have, LACKING_BYTES)
             except (BelowFloor, DamagedBlock) as error:
                 raise Refused(
-                    Reason.BELOW_FLOOR, f"{error}: let the two nodes catch up first"
+                    Reason.QUEUE_FULL, f"{error}: let the two nodes catch up first"
                 ) from error
             for raw in raws:
                 block = decode_block(raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -13,21 +13,28 @@ from google.rpc.status_pb2 import Status
 
 from kvnode.core.dots import Dot
 from kvnode.core.report import Hello, Meeting, Report
+from kvnode.core.snapshot import Position
 from kvnode.errors import cause_of
 from kvnode.rpc.replication_codec import (
     hello_from_wire,
     hello_to_wire,
     report_from_wire,
     report_to_wire,
+    vector_from_wire,
     vector_to_wire,
 )
+from kvnode.rpc.snapshot_codec import Assembler, Fetched
 from kvnode.v1 import replication_pb2 as pb
-from kvnode.v1 import types_pb2
+from kvnode.v1 import snapshot_pb2, types_pb2
 from kvnode.v1.replication_pb2_grpc import ReplicationStub
+from kvnode.v1.snapshot_pb2_grpc import SnapshotsStub
 
 DETAILS_KEY = "grpc-status-details-bin"
 MESSAGE_BYTES_MAX = 128 << 20
 """A key with 100 siblings of 1 MiB has to fit; blocks are bounded far below."""
+
+CHUNK_BYTES_MAX = 1 << 30
+"""Of a snapshot: the largest entry a store can hold has to fit, and into memory."""
 
 REFUSALS = frozenset(
     {
@@ -58,6 +65,8 @@ class Pulled:
     hello: Hello | None
     blocks: Sequence[bytes]
     complete: bool
+    floor: Mapping[int, int] | None = None
+    """Set if what is lacking is no longer in the peer's log: where that begins."""
 
 
 class PushStream:
@@ -126,6 +135,7 @@ class Link:
             ],
         )
         self._stub = ReplicationStub(self.channel)  # type: ignore[no-untyped-call]
+        self._snapshots = SnapshotsStub(self.channel)  # type: ignore[no-untyped-call]
 
     def push(self) -> PushStream:
         """Open a push stream; whether it works shows with the first receive."""
@@ -158,6 +168,7 @@ class Link:
                     hello_from_wire(reply.hello) if reply.HasField("hello") else None,
                     reply.blocks,
                     reply.complete,
+                    vector_from_wire(reply.floor) if reply.below_floor else None,
                 )
         except TimeoutError as error:
             raise LinkError(f"{self.address} sent nothing for {idle_s:g} s") from error
@@ -179,6 +190,41 @@ class Link:
         return Meeting(
             hello_from_wire(reply.hello), reply.running, reply.seq, reply.chain, reply.chain_at
         )
+
+    async def fetch(
+        self, hello: Hello, snapshot: bytes, position: Position, bytes_max: int, idle_s: float
+    ) -> AsyncGenerator[Fetched]:
+        """The chunks of a snapshot behind ``position``; a new snapshot if its id is empty.
+
+        Raises:
+            LinkError: the link is down, nothing came for ``idle_s`` seconds, or what came makes
+                no chunk. ``refused`` if the peer no longer has that snapshot.
+        """
+        call = self._snapshots.Fetch(
+            snapshot_pb2.SnapshotRequest(
+                hello=hello_to_wire(hello),
+                snapshot=snapshot,
+                section=int(position.section),  # type: ignore[arg-type]
+                after=position.after,
+                bytes_max=bytes_max,
+            )
+        )
+        assembler = Assembler(CHUNK_BYTES_MAX)
+        try:
+            while True:
+                async with asyncio.timeout(idle_s):
+                    message = await call.read()
+                if not isinstance(message, snapshot_pb2.SnapshotChunk):
+                    return
+                yield assembler.add(message)
+        except TimeoutError as error:
+            raise LinkError(f"{self.address} sent nothing for {idle_s:g} s") from error
+        except ValueError as error:
+            raise LinkError(f"{self.address} sent what is no snapshot: {error}") from error
+        except grpc.RpcError as error:
+            raise link_error(error) from error
+        finally:
+            call.cancel()
 
     async def close(self) -> None:
         """Close the channel and what runs over it."""

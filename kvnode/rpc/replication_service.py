@@ -9,7 +9,7 @@ import grpc
 
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import Reason, Refused
-from kvnode.core.report import Hello, Meeting, Report
+from kvnode.core.report import Hello, Lacking, Meeting, Report
 from kvnode.rpc.handlers import stream_both, stream_reply, unary
 from kvnode.rpc.replication_codec import (
     hello_from_wire,
@@ -17,6 +17,7 @@ from kvnode.rpc.replication_codec import (
     report_from_wire,
     report_to_wire,
     vector_from_wire,
+    vector_to_wire,
 )
 from kvnode.v1 import replication_pb2 as pb
 
@@ -37,7 +38,7 @@ class Replication(Protocol[P]):
     def learn(self, peer: P, report: Report) -> None: ...
     async def pushed(self, peer: P, report: Report, raws: Sequence[bytes]) -> None: ...
     def report(self, peer: P) -> Report: ...
-    def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[tuple[list[bytes], bool]]: ...
+    def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[Lacking]: ...
 
 
 class ReplicationService:
@@ -89,15 +90,18 @@ class ReplicationService:
         peer = node.introduce(hello_from_wire(request.hello))
         node.learn(peer, report_from_wire(request.report))
         hello: pb.Hello | None = hello_to_wire(node.hello())
-        async for blocks, complete in node.lacking(
-            vector_from_wire(request.have), request.bytes_max
-        ):
-            yield pb.PullReply(
+        have = vector_from_wire(request.have)
+        async for lacking in node.lacking(have, request.bytes_max):
+            reply = pb.PullReply(
                 hello=hello,
                 report=report_to_wire(node.report(peer)),
-                blocks=blocks,
-                complete=complete,
+                blocks=lacking.blocks,
+                complete=lacking.complete,
             )
+            if lacking.floor is not None:
+                reply.below_floor = True
+                reply.floor.CopyFrom(vector_to_wire(lacking.floor))
+            yield reply
             hello = None
 
     async def meet(self, request: pb.MeetRequest) -> pb.MeetReply:

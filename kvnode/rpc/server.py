@@ -20,6 +20,7 @@ from kvnode.rpc import (
     membership_service,
     quarantine_service,
     replication_service,
+    snapshot_service,
     verification_service,
 )
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
@@ -34,6 +35,7 @@ SERVICES = (
     admin_service.SERVICE,
     membership_service.SERVICE,
     replication_service.SERVICE,
+    snapshot_service.SERVICE,
     gc_service.SERVICE,
     journal_service.SERVICE,
     quarantine_service.SERVICE,

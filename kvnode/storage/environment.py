@@ -10,6 +10,10 @@ after it the new one, and what a crash leaves beside them is removed at the next
 closes the environment, which makes table handles void: ``bind`` is called with the new ones while
 the gate is held, so handles have to be read inside a transaction's ``with``, never before.
 
+A reader may *pin* the view all readers get: then a large rewrite appears to them when they choose,
+not when it is committed. Meanwhile there is no compaction; growing renews the pin, which shows the
+same as before, for only the one writer grows the map and its transaction is not committed.
+
 Locks, in the order they are taken: ``_writing`` (one writer; compaction is one), ``_map`` (the map
 stays where it is: growing, copying and swapping exclude each other), ``_gate`` (readers).
 """
@@ -35,6 +39,8 @@ FORMAT = "kvnode 2"
 """In the owner mark. 2: the log has a floor, its index counts bytes."""
 MAP_BYTES_START = 64 << 20
 """The file is sparse: what is not used takes no space."""
+MAP_BYTES_SPARE = 1 << 20
+"""Beyond a file that is there: opening may add a table."""
 COMPACT_BYTES_MIN = 64 << 20
 """Smaller files are not worth compacting."""
 EIO_TEXT = os.strerror(errno.EIO)
@@ -72,18 +78,21 @@ class Environment:
         self._bind = bind
         self._mark = b"%s %s %016x" % (FORMAT.encode(), part.encode(), origin)
         self._writing, self._map, self._gate = Lock(), Lock(), Lock()
+        self._pinned: Any = None
         self.tables: dict[str, Any] = {}
         shutil.rmtree(self._beside, ignore_errors=True)
         self._open()
 
     def _open(self) -> None:
         file = self.path / "data.mdb"
+        held = 0
         if file.exists():
             _check_header(file)
+            held = file.stat().st_size
         try:
             self._env = lmdb.open(
                 str(self.path),
-                map_size=max(MAP_BYTES_START, file.stat().st_size if file.exists() else 0),
+                map_size=max(MAP_BYTES_START, held and held + MAP_BYTES_SPARE),
                 max_dbs=len(self._names) + 1,
                 max_readers=64,
                 metasync=True,
@@ -126,10 +135,30 @@ class Environment:
             )
 
     @contextmanager
-    def read(self, *, buffers: bool = False) -> Iterator[Any]:
-        """A read transaction, to be left soon. With ``buffers`` keys and values are views."""
-        with self._gate, self._begin(buffers=buffers) as txn:
-            yield txn
+    def read(self, *, buffers: bool = False, latest: bool = False) -> Iterator[Any]:
+        """A read transaction, to be left soon; of the pinned view, unless ``latest``.
+
+        With ``buffers`` keys and values are views.
+        """
+        with self._gate:
+            if self._pinned is not None and not latest:
+                assert not buffers, "views of a pinned state"
+                yield self._pinned
+            else:
+                with self._begin(buffers=buffers) as txn:
+                    yield txn
+
+    def pin(self) -> None:
+        """Let all readers see what is here now, until ``unpin``."""
+        with self._gate:
+            assert self._pinned is None, "pinned already"
+            self._pinned = self._begin()
+
+    def unpin(self) -> None:
+        """Let readers see what was written since ``pin``."""
+        with self._gate:
+            self._pinned.abort()
+            self._pinned = None
 
     def write(self, change: Callable[[Any], T], *, buffers: bool = False) -> T:
         """Run ``change`` in one synced write transaction; the map grows until it fits.
@@ -138,18 +167,41 @@ class Environment:
             DiskFullError: nothing was written.
             lmdb.Error: anything else; what is on disk is then unknown, so stop.
         """
+
+        def attempt() -> T:
+            with self._begin(write=True, buffers=buffers) as txn:
+                return change(txn)
+
         with self._writing:
-            before = self._env.info()["last_txnid"]
-            while True:
-                try:
-                    with self._begin(write=True, buffers=buffers) as txn:
-                        return change(txn)
-                except lmdb.MapFullError:
-                    self._grow()
-                except lmdb.Error as error:
-                    if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
-                        raise DiskFullError(f"no room to write {self.path}: {error}") from error
-                    raise
+            return self._until_it_fits(attempt)
+
+    def rewrite(self, change: Callable[[Any, Any], T], room: int) -> T:
+        """Like ``write`` for a change of many pages; it also gets a view of what was before.
+
+        Args:
+            room: bytes it will take, about: the map grows before it, not half way.
+        """
+
+        def attempt() -> T:
+            with self._begin() as before, self._begin(write=True) as txn:
+                return change(before, txn)
+
+        with self._writing:
+            while self._env.info()["map_size"] < self._used_bytes() + room:
+                self._grow()
+            return self._until_it_fits(attempt)
+
+    def _until_it_fits(self, attempt: Callable[[], T]) -> T:
+        before = self._env.info()["last_txnid"]
+        while True:
+            try:
+                return attempt()
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.Error as error:
+                if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
+                    raise DiskFullError(f"no room to write {self.path}: {error}") from error
+                raise
 
     def usage(self, table: str) -> Usage:
         """Bytes used and mapped, and what one table has of them."""
@@ -185,6 +237,7 @@ class Environment:
         Raises:
             DiskFullError: no room for the copy; nothing has changed.
         """
+        assert self._pinned is None, "compaction of a pinned state"
         with self._writing:
             shutil.rmtree(self._beside, ignore_errors=True)
             try:
@@ -240,7 +293,11 @@ class Environment:
 
     def _grow(self) -> None:
         with self._map, self._gate:
+            pinned = self._pinned is not None
+            if pinned:
+                self._pinned.abort()
             self._env.set_mapsize(self._env.info()["map_size"] * 2)
+            self._pinned = self._begin() if pinned else None
 
     def _used_bytes(self) -> int:
         """Bytes of the file that pages were ever used in."""

@@ -16,7 +16,8 @@ Tables:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -29,7 +30,8 @@ from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, i
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
-from kvnode.storage.digests import Segments, pack, unpack
+from kvnode.core.snapshot import Row
+from kvnode.storage.digests import ROW, Segments, pack, unpack
 from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.interfaces import (
     Checkpoint,
@@ -60,6 +62,7 @@ class LmdbState:
 
     def _bind(self, tables: Tables) -> None:
         """Take the table handles: compaction makes new ones, so use them inside transactions."""
+        self._tables = tables
         self._entries = tables["entries"]
         self._conflicts = tables["conflicts"]
         self._digests = tables["digests"]
@@ -70,7 +73,7 @@ class LmdbState:
 
     def load(self, window: int) -> Checkpoint | None:
         """The last checkpoint without its entries, None if none was saved yet."""
-        with self._env.read() as txn:
+        with self._env.read(latest=True) as txn:
             raw = txn.get(b"checkpoint", db=self._meta)
             if raw is None:
                 return None
@@ -80,10 +83,7 @@ class LmdbState:
         except StateError as error:
             raise StorageError(f"{self._env.path} is damaged: {error}") from error
         for key, value in rows:
-            request_id, origin, first, size = REQUEST.unpack(value)
-            remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
-            checkpoint.requests.append((request_id, remembered))
-            checkpoint.durable.requests.restore(request_id, remembered)
+            restore_request(checkpoint, key, value)
         return checkpoint
 
     def get(self, key: bytes) -> Entry | None:
@@ -190,6 +190,83 @@ class LmdbState:
         self._env.write(change)
         self._env.compact_if_wasteful()
 
+    def replace(
+        self,
+        changes: Callable[[Iterator[Row]], Iterator[tuple[bytes, Entry]]],
+        checkpoint: Checkpoint,
+        room: int,
+    ) -> None:
+        """Change many entries together with the checkpoint, in one synced transaction.
+
+        Args:
+            changes: gets all rows as they are, in key order, and tells what changes, ascending.
+            checkpoint: its ``requests`` are all that are remembered.
+            room: bytes it will take, about.
+        """
+
+        def change(before: Any, txn: Any) -> None:
+            garbage: list[tuple[Dot, bytes]] = []
+            segments = Segments(SegmentRows(txn, self._digests, self._entries))
+            with before.cursor(self._entries) as cursor:
+                for key, entry in changes(iter(cursor)):
+                    old = txn.get(key, db=self._entries)
+                    self._put(txn, key, entry)
+                    segments.change(key, old, entry)
+                    garbage += [(dot, key) for dot in garbage_dots(entry)]
+            segments.finish()
+            self._change_garbage(txn, [], garbage)
+            self._put_rest(txn, checkpoint, self._total(txn).plus(segments.change_of_total))
+
+        self._env.rewrite(change, room)
+
+    def adopt(
+        self,
+        tables: Mapping[str, Callable[[], Iterable[list[bytes]]]],
+        checkpoint: Checkpoint,
+        room: int,
+    ) -> None:
+        """Take the rows of another replica as they are instead of what is here, in one transaction.
+
+        Args:
+            tables: its tables, as ``[key, value, key, value, ...]``, ascending, except ``requests``
+                and those that tell of one node alone; called again if the map was too small.
+            checkpoint: its ``requests`` are all that are remembered.
+            room: bytes it will take, about.
+        """
+
+        def change(_: Any, txn: Any) -> None:
+            for name, chunks in tables.items():
+                table = self._tables[name]
+                txn.drop(table, delete=False)
+                with txn.cursor(table) as cursor:
+                    for flat in chunks():
+                        rows = iter(flat)
+                        cursor.putmulti(zip(rows, rows, strict=True), append=True)
+            with txn.cursor(self._garbage) as cursor:
+                waiting = Counter(DOT.unpack(key)[0] for key in cursor.iternext(values=False))
+            txn.put(b"garbage", msgpack.packb(dict(waiting)), db=self._meta)
+            total = ABSENT
+            with txn.cursor(self._digests) as cursor:
+                for raw in cursor.iternext(keys=False):
+                    if len(raw) != ROW.size:
+                        raise StateError("a digest of the snapshot is of unknown form")
+                    total = total.plus(unpack(raw))
+            self._put_rest(txn, checkpoint, total)
+
+        self._env.rewrite(change, room)
+
+    def copy(self, target: Path) -> None:
+        """Write a compacted copy to the empty folder ``target``; DiskFullError."""
+        self._env.copy(target)
+
+    def pin(self) -> None:
+        """Let readers see what is here now, until ``unpin``."""
+        self._env.pin()
+
+    def unpin(self) -> None:
+        """Let readers see what was written since ``pin``."""
+        self._env.unpin()
+
     def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:
         """See ``interfaces.StateStore``."""
         found: list[tuple[Dot, bytes]] = []
@@ -284,6 +361,35 @@ class LmdbState:
     def close(self) -> None:
         """Close the store."""
         self._env.close()
+
+    def _put(self, txn: Any, key: bytes, entry: Entry) -> None:
+        if entry:
+            txn.put(key, encode_entry(entry), db=self._entries)
+        else:
+            txn.delete(key, db=self._entries)
+        if in_conflict(entry):
+            txn.put(key, b"", db=self._conflicts)
+        else:
+            txn.delete(key, db=self._conflicts)
+
+    def _put_rest(self, txn: Any, checkpoint: Checkpoint, total: Digest) -> None:
+        for number, loser in checkpoint.journal:
+            txn.put(_key(number), encode_loser(loser), db=self._journal)
+        txn.put(b"digest", pack(total), db=self._meta)
+        txn.put(b"saved", _key(self._saved(txn) + 1), db=self._meta)
+        txn.drop(self._requests, delete=False)
+        for request_id, known in checkpoint.requests:
+            value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
+            txn.put(known.number.to_bytes(8, "big"), value, db=self._requests, append=True)
+        txn.put(b"checkpoint", encode_meta(checkpoint), db=self._meta)
+
+
+def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
+    """Put a row of ``requests`` into a loaded checkpoint."""
+    request_id, origin, first, size = REQUEST.unpack(value)
+    remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
+    checkpoint.requests.append((request_id, remembered))
+    checkpoint.durable.requests.restore(request_id, remembered)
 
 
 def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:

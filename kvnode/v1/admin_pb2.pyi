@@ -133,8 +133,25 @@ class Divergence(_message.Message):
     since_ms: int
     def __init__(self, peer: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
 
+class Sync(_message.Message):
+    __slots__ = ("state", "received_keys", "received_bytes", "total_keys", "total_bytes", "started_ms")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_KEYS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_KEYS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STARTED_MS_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    received_keys: int
+    received_bytes: int
+    total_keys: int
+    total_bytes: int
+    started_ms: int
+    def __init__(self, state: _Optional[str] = ..., received_keys: _Optional[int] = ..., received_bytes: _Optional[int] = ..., total_keys: _Optional[int] = ..., total_bytes: _Optional[int] = ..., started_ms: _Optional[int] = ..., **kwargs) -> None: ...
+
 class StatusResponse(_message.Message):
-    __slots__ = ("cluster", "name", "origin", "state", "problem", "version", "data_directory", "uptime_ms", "vector", "peers", "log", "checkpoint", "queued_requests", "queued_bytes", "operations_accepted", "operations_refused", "operations_received", "commits", "forks", "clock_offset_ms", "push_buffer_bytes", "anti_entropy_rounds", "quarantine", "diverged")
+    __slots__ = ("cluster", "name", "origin", "state", "problem", "version", "data_directory", "uptime_ms", "vector", "peers", "log", "checkpoint", "queued_requests", "queued_bytes", "operations_accepted", "operations_refused", "operations_received", "commits", "forks", "clock_offset_ms", "push_buffer_bytes", "anti_entropy_rounds", "quarantine", "diverged", "sync")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +176,7 @@ class StatusResponse(_message.Message):
     ANTI_ENTROPY_ROUNDS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINE_FIELD_NUMBER: _ClassVar[int]
     DIVERGED_FIELD_NUMBER: _ClassVar[int]
+    SYNC_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     name: str
     origin: int
@@ -183,7 +201,8 @@ class StatusResponse(_message.Message):
     anti_entropy_rounds: int
     quarantine: QuarantineStatus
     diverged: _containers.RepeatedCompositeFieldContainer[Divergence]
-    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., data_directory: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointStatus, _Mapping]] = ..., queued_requests: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., operations_accepted: _Optional[int] = ..., operations_refused: _Optional[int] = ..., operations_received: _Optional[int] = ..., commits: _Optional[int] = ..., forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., push_buffer_bytes: _Optional[int] = ..., anti_entropy_rounds: _Optional[int] = ..., quarantine: _Optional[_Union[QuarantineStatus, _Mapping]] = ..., diverged: _Optional[_Iterable[_Union[Divergence, _Mapping]]] = ...) -> None: ...
+    sync: Sync
+    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., data_directory: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointStatus, _Mapping]] = ..., queued_requests: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., operations_accepted: _Optional[int] = ..., operations_refused: _Optional[int] = ..., operations_received: _Optional[int] = ..., commits: _Optional[int] = ..., forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., push_buffer_bytes: _Optional[int] = ..., anti_entropy_rounds: _Optional[int] = ..., quarantine: _Optional[_Union[QuarantineStatus, _Mapping]] = ..., diverged: _Optional[_Iterable[_Union[Divergence, _Mapping]]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
     __slots__ = ("key",)

@@ -118,13 +118,17 @@ class PullRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., bytes_max: _Optional[int] = ..., have: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ...) -> None: ...
 
 class PullReply(_message.Message):
-    __slots__ = ("hello", "report", "blocks", "complete")
+    __slots__ = ("hello", "report", "blocks", "complete", "below_floor", "floor")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    BELOW_FLOOR_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     report: Report
     blocks: _containers.RepeatedScalarFieldContainer[bytes]
     complete: bool
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., blocks: _Optional[_Iterable[bytes]] = ..., complete: _Optional[bool] = ...) -> None: ...
+    below_floor: bool
+    floor: _types_pb2.VersionVector
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., report: _Optional[_Union[Report, _Mapping]] = ..., blocks: _Optional[_Iterable[bytes]] = ..., complete: _Optional[bool] = ..., below_floor: _Optional[bool] = ..., floor: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ...) -> None: ...

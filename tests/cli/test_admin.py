@@ -58,6 +58,14 @@ STATUS = admin_pb2.StatusResponse(
     ),
     checkpoint=admin_pb2.CheckpointStatus(running=True),
     forks=[admin_pb2.Fork(origin=2, node="LGA", reason="two blocks 7")],
+    sync=admin_pb2.Sync(
+        state="receiving",
+        **{"from": "JFK"},  # type: ignore[arg-type]
+        received_keys=10,
+        received_bytes=2 << 20,
+        total_keys=40,
+        total_bytes=8 << 20,
+    ),
 )
 
 
@@ -76,6 +84,7 @@ def test_status_shows_everything(capfd: pytest.CaptureFixture[str]) -> None:
         "2.0 KiB/s come",
         "what a peer lacks, up to 8.0 GiB; what all have for 24 h 0 min, up to 1.0 GiB",
         "Fork: LGA 0000000000000002: two blocks 7",
+        "receiving, from JFK: 10 of about 40 keys, 2.0 MiB of about 8.0 MiB",
     ):
         assert part in text
 

@@ -117,9 +117,9 @@ def test_a_damaged_block_of_the_own_log_stops_no_other_origin() -> None:
         assert isinstance(node.engine.log, MemoryLog)
         node.engine.log.rotten.add((2, 2))
         for _ in range(2):
-            sent = [raw async for raws, _ in node.lacking({}, 1 << 20) for raw in raws]
+            sent = [raw async for part in node.lacking({}, 1 << 20) for raw in part.blocks]
             assert sent == second
-        sent = [raw async for raws, _ in node.lacking({2: 2}, 1 << 20) for raw in raws]
+        sent = [raw async for part in node.lacking({2: 2}, 1 << 20) for raw in part.blocks]
         assert sent == [first[2], *second], "who has the damaged block gets what is behind it"
         (record,) = node.engine.quarantine.records()
         assert (record.source, record.origin, record.last_seq, record.times) == ("own log", 2, 2, 2)

@@ -13,10 +13,9 @@ import pytest
 
 from kvnode.config import Config, ConfigError
 from kvnode.core.dots import Vector, covers
-from kvnode.core.errors import Reason, Refused
 from kvnode.core.operations import Increment, Put
 from kvnode.core.replica import Request
-from kvnode.core.report import Report
+from kvnode.core.report import Lacking, Report
 from kvnode.node import retention as retention_module
 from kvnode.node.engine import Engine
 from kvnode.node.replicator import Replicator
@@ -368,7 +367,7 @@ def test_a_node_alone_waits_for_nobody() -> None:
     with_replicator(check, Config(name="a"))
 
 
-def test_trap_12_a_pull_from_below_the_floor_is_refused_by_name() -> None:
+def test_trap_12_a_pull_from_below_the_floor_is_told_so() -> None:
     """Trap 12: the peer must learn that it needs a snapshot, not get what comes after."""
 
     async def check(replicator: Replicator) -> None:
@@ -376,12 +375,9 @@ def test_trap_12_a_pull_from_below_the_floor_is_refused_by_name() -> None:
         for number in range(4):
             await engine.submit(Request([Put(b"k", b"%d" % number)]), 10)
         await engine.in_log(lambda log: log.cut(3))
-        with pytest.raises(Refused) as told:
-            _ = [found async for found in replicator.lacking({ORIGIN: 2}, 1 << 20)]
-        assert told.value.reason is Reason.BELOW_FLOOR
-        assert told.value.facts == {"origin": f"{ORIGIN:016x}", "floor": "3"}
+        (told,) = [found async for found in replicator.lacking({ORIGIN: 2}, 1 << 20)]
+        assert told == Lacking(floor={ORIGIN: 3})
         (served,) = [found async for found in replicator.lacking({ORIGIN: 3}, 1 << 20)]
-        assert len(served[0]) == 1
-        assert served[1]
+        assert (len(served.blocks), served.complete, served.floor) == (1, True, None)
 
     with_replicator(check, TWO_PEERS)

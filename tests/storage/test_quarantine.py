@@ -27,7 +27,7 @@ def malformed(origin: int) -> bytes:
 async def written(node: Rig) -> None:
     """Until the state's thread has done what it was told."""
     done: list[bool] = []
-    node.engine.checkpoints.run(lambda: None, lambda _: done.append(True))
+    node.engine.checkpoints.enqueue(lambda: None, lambda _: done.append(True))
     await until(lambda: bool(done))
 
 

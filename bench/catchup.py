@@ -1,0 +1,134 @@
+"""What does catching up cost, by the log after a cut and by a snapshot for a new node?
+
+``python -m bench.catchup [--quick]``: three nodes over fault-free links.
+
+(a) n3 is cut off, n1 takes writes, the links are healed: seconds until n3 has them all, and bytes
+    received by it for each byte of data it had missed. Targets: 100,000 writes in 5 s, 1.5 x.
+(b) n1 takes the keys, n3 starts with an empty directory: seconds from its start until it has them
+    all, and bytes received for each byte of data. Targets: 1,000,000 keys in 60 s, 1.5 x.
+
+A byte of data is one of a key or value. The links' relay runs on the same cores.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from bench.report import heading
+from cluster.processes import LocalCluster
+from kvnode import Client, Operation, Put
+
+KEY_BYTES, VALUE_BYTES = 16, 100
+BATCH = 1000
+LOOK_S = 0.02
+DEADLINE_S = 240.0
+
+
+def batches(count: int) -> Iterator[list[Operation]]:
+    """Puts of new keys, random and in random order."""
+    for start in range(0, count, BATCH):
+        yield [
+            Put(os.urandom(KEY_BYTES // 2).hex(), os.urandom(VALUE_BYTES), lww=True)
+            for _ in range(min(BATCH, count - start))
+        ]
+
+
+def load(client: Client, count: int) -> float:
+    """Write them; seconds."""
+    started = time.perf_counter()
+    for batch in batches(count):
+        client.write(batch)
+    return time.perf_counter() - started
+
+
+def received(cluster: LocalCluster, name: str) -> int:
+    """Bytes that came to the node over its links."""
+    return sum(
+        cluster.link(other, name).counters.bytes_delivered
+        for other in cluster.names
+        if other != name
+    )
+
+
+def wait_same(reference: Client, newcomer: Client) -> None:
+    """Wait until the second node has what the first has."""
+    wanted = {entry.origin: entry.seq for entry in reference.status().vector}
+    deadline = time.perf_counter() + DEADLINE_S
+    while True:
+        found = {entry.origin: entry.seq for entry in newcomer.status().vector}
+        if all(found.get(origin, 0) >= seq for origin, seq in wanted.items()):
+            return
+        assert time.perf_counter() < deadline, f"not caught up within {DEADLINE_S} s"
+        time.sleep(LOOK_S)
+
+
+def tell(what: str, count: int, seconds: float, size: int) -> None:
+    """One line."""
+    data = count * (KEY_BYTES + VALUE_BYTES)
+    click.echo(
+        f"  {what:44} {count:9,} in {seconds:6.1f} s  "
+        f"{size / 1e6:7.1f} MB for {data / 1e6:.1f} MB of data, {size / data:.2f} x"
+    )
+
+
+def measure_cut(cluster: LocalCluster, count: int) -> None:
+    """(a)."""
+    with Client(cluster.endpoint("n1")) as writer, Client(cluster.endpoint("n3")) as cut_off:
+        cluster.isolate("n3")
+        load(writer, count)
+        before = received(cluster, "n3")
+        started = time.perf_counter()
+        cluster.heal()
+        wait_same(writer, cut_off)
+        seconds = time.perf_counter() - started
+        tell("(a) after a cut, by the log", count, seconds, received(cluster, "n3") - before)
+
+
+def measure_newcomer(cluster: LocalCluster, count: int) -> None:
+    """(b)."""
+    with Client(cluster.endpoint("n1")) as writer:
+        cluster.stop("n3")
+        seconds = load(writer, count)
+        click.echo(f"  {count:,} keys written at n1 in {seconds:.1f} s")
+        with Client(cluster.endpoint("n2")) as other:
+            wait_same(writer, other)
+        shutil.rmtree(cluster.directory / "n3" / "data")
+        before = received(cluster, "n3")
+        started = time.perf_counter()
+        cluster.start("n3")
+        with Client(cluster.endpoint("n3")) as newcomer:
+            wait_same(writer, newcomer)
+            seconds = time.perf_counter() - started
+            keys = newcomer.status().checkpoint.stored_keys
+        tell("(b) a new node, by a snapshot", count, seconds, received(cluster, "n3") - before)
+        click.echo(f"  {keys:,} keys are in its state on disk")
+
+
+@click.command()
+@click.option("--writes", default=100_000, show_default=True, help="Missed by the node cut off.")
+@click.option("--keys", default=1_000_000, show_default=True, help="To be got by the new node.")
+@click.option("--quick", is_flag=True, help="A fifth of both, for a first look.")
+def main(*, writes: int, keys: int, quick: bool) -> None:
+    """Print the cost of catching up in a three-node cluster."""
+    if quick:
+        writes, keys = writes // 5, keys // 5
+    click.echo(heading("Catching up"))
+    for count, measure in ((writes, measure_cut), (keys, measure_newcomer)):
+        if count:
+            with (
+                TemporaryDirectory() as directory,
+                LocalCluster(3, directory=Path(directory)) as cluster,
+            ):
+                cluster.wait_connected()
+                measure(cluster, count)
+
+
+if __name__ == "__main__":
+    main()
