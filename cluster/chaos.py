@@ -31,10 +31,12 @@ SKEWED: Final = "d"
 """Whose clock can be set."""
 
 SETTINGS: Final = """\
-# Logs of seconds instead of a day, so that a cut of seconds outlasts them.
-log_retention_bytes = 500_000
-log_bytes_max = 1_000_000
+# Logs of seconds instead of a day, so that a cut of seconds outlasts them,
+log_retention_bytes = 300_000
+log_bytes_max = 600_000
 retention_interval_ms = 500
+# and no more than that in memory.
+push_buffer_bytes = 50_000
 # Only what a checkpoint covers leaves the log.
 checkpoint_interval_ms = 1_000
 """

@@ -21,6 +21,7 @@ CLOCK_STEP_MS: Final = 600_000
 UNREPLICATED_BATCHES: Final = 5
 """That a node has to write on its own, before its disk is wiped."""
 
+SNAPSHOT_MERGED: Final = re.compile(r"the snapshot of (\S+) is merged: (\d+) operations")
 CLONE_REFUSED: Final = re.compile(r"is a copy of the directory of node '.*?', which is running")
 
 
@@ -59,7 +60,6 @@ def kill(stage: Stage, name: str) -> Observed:
     stage.go_on()
     stage.cluster.kill(name)
     elsewhere = max(stage.vector(one).get(origin, 0) for one in stage.others(name))
-    stage.load.spare(name)
     acknowledged = stage.ledger.last_seq(origin)
     stage.cluster.start(name)
     here = stage.vector(name).get(origin, 0)
@@ -70,7 +70,6 @@ def kill(stage: Stage, name: str) -> Observed:
             f"{name} had acknowledged {acknowledged} writes; it has {here}, the others {elsewhere}"
         )
     stage.cluster.heal()
-    stage.load.begin(name)
     stage.wait_taken_over(name)
     return Observed(
         f"kill -9 {name}",
@@ -236,20 +235,28 @@ def long_cut(stage: Stage, name: str) -> Observed:
     target = stage.vector(others[0])
     missed = lacking(stage.vector(name), target)
     stage.say(f"  It lacks {missed:,} operations; the links are back.")
+    log = stage.cluster.node(name).log
+    log_start = log.stat().st_size
     stage.cluster.heal()
-    seen: set[str] = set()
+    shown: set[str] = set()
 
     def caught_up() -> bool:
-        sync = stage.status(name).sync
-        if sync.state:
-            seen.add(f"{getattr(sync, 'from')}: {sync.state}")
+        if sync := stage.status(name).sync.state:
+            shown.add(sync)
         return not lacking(stage.vector(name), target)
 
     took_s = stage.wait_for(caught_up, f"{name} has what it missed")
+
+    def merged() -> list[tuple[str, str]]:
+        return SNAPSHOT_MERGED.findall(log.read_bytes()[log_start:].decode())
+
+    stage.wait_for(merged, f"{name} tells of a snapshot, as it has caught up")
+    came = ", ".join(f"{int(operations):,} of {peer}" for peer, operations in merged())
     return Observed(
         f"{name} cut off for {away_s:.0f} s",
-        f"others cut their logs at {log_bytes / 1e6:.1f} MB, so that it could not be served from "
-        f"them; {missed:,} operations came by a snapshot, {took_s:.1f} s after the heal",
+        f"the others cut their logs at {log_bytes / 1e6:.1f} MB: needs_snapshot; {missed:,} "
+        f"operations are back {took_s:.1f} s after the heal, by snapshot ({came})"
+        + (f"; status showed {' and '.join(sorted(shown))}" if shown else ""),
     )
 
 
