@@ -28,6 +28,7 @@ from kvnode.core.hlc import median_offset_ms
 from kvnode.core.receive import Verdict
 from kvnode.core.replica import Round
 from kvnode.core.report import Hello, Lacking, Meeting, Report
+from kvnode.core.roster import decode_roster
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
 from kvnode.node.membership import Membership
@@ -233,7 +234,7 @@ class Replicator:
                 f"{peer.name} has {theirs} writes of this node's origin {self.origin:016x}, which "
                 f"itself has {own}: an old copy of the data directory was put back"
             )
-        elif not covers(self.engine.vector, report.yours):
+        elif not covers(self.engine.vector, report.yours) and self._is_known_to(report):
             self.on_identity_lost(
                 f"{peer.name} holds a report of this node {self.origin:016x} that tells of more "
                 "than it has now: an old copy of the data directory was put back"
@@ -244,6 +245,12 @@ class Replicator:
                 f"({report.forks[self.origin]}): a copy of the data directory was in use",
                 forked=True,
             )
+
+    def _is_known_to(self, report: Report) -> bool:
+        """Whether who sent it knows this identity: else ``yours``, which goes out before the first
+        hello comes in, is about an earlier one of this node's name.
+        """
+        return bool(report.roster) and self.origin in decode_roster(report.roster).members
 
     def members_heard(self) -> dict[str, Vector | None]:
         """Name -> last report of every member the log is kept for; None if there is none."""

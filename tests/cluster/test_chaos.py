@@ -56,7 +56,7 @@ def test_everything_holds_after_everything() -> None:
     for row, phase in zip(rows, PHASES, strict=True):
         assert row.startswith(phase[: len(row)]), said
     assert re.search(r"(?m)^lost +[1-9][\d,]* acknowledged operations", said), said
-    assert re.search(r"(?m)^counters +24 with exact sums on 5 nodes", said), said
+    assert re.search(r"(?m)^counters +\d+ with exact sums on 5 nodes", said), said
     assert re.search(r"(?m)^verify +All members are equal", said), said
     assert re.search(r"(?m)^problems +0 *$", said), said
     assert not list(ROOT.glob(f"{PREFIX}*"))

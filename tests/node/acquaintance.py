@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from kvnode.core.report import PROTOCOL, Hello
 from kvnode.core.roster import Member, decode_roster, encode_roster
@@ -58,3 +59,10 @@ def with_member(raw: bytes, name: str, origin: int) -> bytes:
     """A roster with one more serving member."""
     row = Member(1, name, "", joining=False)
     return encode_roster(decode_roster(raw).with_member(origin, row))
+
+
+def without_member(raw: bytes, origin: int) -> bytes:
+    """A roster that has not heard of the member."""
+    roster = decode_roster(raw)
+    members = {one: row for one, row in roster.members.items() if one != origin}
+    return encode_roster(replace(roster, members=members))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from kvnode.node.replicator import ALL, Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
 
-from .acquaintance import hello_of, replicator_of
+from .acquaintance import acquaint, hello_of, replicator_of, without_member
 
 OWN, OTHER, THIRD = 0xA, 0xB, 0xC
 CONFIG = Config(name="a", peers={"b": "127.0.0.1:1", "c": "127.0.0.1:2"})
@@ -176,5 +177,24 @@ def test_nodes_that_are_no_members_are_turned_away_with_what_to_do() -> None:
             replicator.introduce(hello_of("d", OTHER))
         assert refused.value.reason is Reason.WRONG_CLUSTER
         assert set(replicator.peers) == {"b", "c"}
+
+    with_replicator(check)
+
+
+def test_a_report_of_an_earlier_identity_is_not_taken_for_one_of_this() -> None:
+    """Trap 1: who comes back under a new identity would lose it again to the first message of a
+    member that has not heard of it yet, and tells what it had of the old one.
+    """
+
+    def check(replicator: Replicator) -> None:
+        lost: list[str] = []
+        replicator.on_identity_lost = lambda reason, **_: lost.append(reason)
+        peer = acquaint(replicator, "b", OTHER)
+        raw = replicator.membership.raw
+        told = Report({}, 0, {}, {}, without_member(raw, OWN), {OTHER: 7})
+        replicator.learn(peer, told)
+        assert not lost
+        replicator.learn(peer, replace(told, roster=raw))
+        assert lost, "an old copy that has lost what it had received is not found out"
 
     with_replicator(check)
