@@ -176,6 +176,10 @@ def _reckon(stage: Stage) -> tuple[Verdict, str]:
         for name, client in stage.clients.items()
     }
     verdict = stage.ledger.compare(held, vector)
+    try:
+        stage.wait_for(lambda: not stage.unfinished(), "nothing waits for anybody any more")
+    except Wrong as error:
+        verdict.problems += [str(error), *stage.unfinished()]
     proved = stage.kvnode("verify", "--endpoint", stage.cluster.endpoints[FOUNDERS[0]])
     if proved.exit_code:
         verdict.problems.append(f"kvnode verify: exit code {proved.exit_code}: {proved.output}")
@@ -212,7 +216,9 @@ def _report(verdict: Verdict, proof: str, narration: Narration) -> None:
     table.add_row(
         "counters", f"{verdict.counters} with exact sums on {len(FOUNDERS + NEWCOMERS)} nodes"
     )
-    table.add_row("deleted", f"{verdict.deleted:,} keys, all of them still deleted")
+    table.add_row(
+        "deleted", f"{verdict.deleted:,} keys, all still deleted, and nothing is left of them"
+    )
     table.add_row("values", f"{verdict.values:,} keys, the same on every node")
     table.add_row("verify", proof.splitlines()[0] if proof else "")
     table.add_row("problems", f"{len(verdict.problems):,}")

@@ -19,12 +19,14 @@ from cluster.skewed_clock import SkewedClock
 from cluster.vectors import Vector
 from cluster.verdict import vector_at
 from kvnode import Client, KvnodeError
+from kvnode.client.operator import Operator
 from kvnode.v1.admin_pb2 import StatusResponse
 
 POLL_S: Final = 0.05
 DEADLINE_S: Final = 40.0
 """For whatever a phase waits for; on a busy machine most takes a few seconds."""
 COMMAND_DEADLINE_S: Final = 30.0
+CALL_TIMEOUT_S: Final = 5.0
 KVNODE: Final = (sys.executable, "-m", "kvnode")
 
 
@@ -76,6 +78,23 @@ class Stage:
     def origin(self, name: str) -> int:
         """Which identity the node writes under now."""
         return self.status(name).origin
+
+    def unfinished(self) -> list[str]:
+        """What the members still wait for: forgotten identities that not all have acknowledged,
+        and remains of deletes.
+        """
+        found = []
+        for name, client in self.clients.items():
+            with Operator(client.endpoints, timeout_s=CALL_TIMEOUT_S) as operator:
+                members = operator.members().members
+            found += [
+                f"{name}: {each.name} {each.origin:016x} is not forgotten by all"
+                for each in members
+                if each.place == "forgotten" and not each.complete
+            ]
+            if rows := client.collection_status().rows_waiting:
+                found.append(f"{name}: the remains of {rows} deletes are not collected")
+        return found
 
     def others(self, name: str) -> list[str]:
         """All members that serve but this one."""
