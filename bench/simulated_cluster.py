@@ -28,7 +28,7 @@ from kvnode.core.progress import PushBuffer
 from kvnode.core.report import Hello, Report
 from kvnode.core.types import LWW_REGISTER
 from kvnode.node.peers import Peer
-from kvnode.node.replicator import ALL, PUSH_FRESH_HEARTBEATS
+from kvnode.node.repair import ALL, PUSH_FRESH_HEARTBEATS
 from kvnode.rpc.replication_codec import hello_to_wire, report_to_wire, vector_to_wire
 from kvnode.v1 import replication_pb2 as pb
 from tests.core.memory_node import WALL_MS, MemoryNode

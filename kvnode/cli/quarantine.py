@@ -27,6 +27,7 @@ number_argument = click.argument("number", type=Count(), metavar="ID")
 
 
 @click.group()
+@connection_options()
 def quarantine() -> None:
     """Show and settle blocks that a node cannot take.
 

@@ -148,15 +148,17 @@ class Replica:
         seen = Covered(vector)
         for block, deltas in round_.received:
             origin, seq = block.origin, block.first_seq
-            writer_seen = Covered({**block.deps, origin: block.last_seq})
+            writer_has = {**block.deps, origin: block.last_seq}
             for delta in deltas:
                 if delta is not None:
                     key, kind, state = delta
                     entry = overlay[key]
                     if kind == LWW_REGISTER and kind in entry:
-                        loser = loser_of(key, entry[kind], state, seen, writer_seen)
-                        if loser is not None:
-                            round_.losers.append(loser)
+                        held = entry[kind]
+                        if writer_has.get(held[1], 0) < held[2]:  # else it overwrites, as usual
+                            loser = loser_of(key, held, state, seen, Covered(writer_has))
+                            if loser is not None:
+                                round_.losers.append(loser)
                     overlay[key] = merge_delta(entry, kind, state, seen, (origin, seq))
                 vector[origin] = seq
                 seq += 1

@@ -203,17 +203,7 @@ class Checkpoints:
 
     async def run(self, job: Callable[[], T]) -> T:
         """The result of ``job``, run in the thread that writes the state, between checkpoints."""
-        ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        results: list[T] = []
-
-        def done(error: BaseException | None) -> None:
-            if error is None:
-                ended.set_result(results[0])
-            else:
-                ended.set_exception(error)
-
-        self._worker.run(lambda: results.append(job()), done)
-        return await ended
+        return await self._worker.result(job)
 
     def hold(self) -> None:
         """Cut none until ``release``: the state on disk is being rewritten under them."""

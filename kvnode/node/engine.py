@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import TypeVar
@@ -35,7 +34,7 @@ from kvnode.node.adjustments import Adjustments, Change
 from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.journal import Journal
 from kvnode.node.quarantine import NodeQuarantine
-from kvnode.node.queues import Arrival, Counts, Outcome, Pending, Queue
+from kvnode.node.queues import Arrival, Arrivals, Counts, Outcome, Pending, Queue
 from kvnode.node.worker import Worker
 from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
@@ -97,7 +96,7 @@ class Engine:
         self.push_buffer = PushBuffer(
             config.push_buffer_bytes, self.replica.durable.vector.get(origin, 0) + 1
         )
-        self._incoming: deque[Arrival] = deque()
+        self._incoming = Arrivals()
         self._adjustments = Adjustments()
         self._worker = Worker("kvnode-log")
         self._running: Round | None = None
@@ -151,7 +150,7 @@ class Engine:
         futures: list[asyncio.Future[Verdict]] = []
         for block in blocks:
             future: asyncio.Future[Verdict] = loop.create_future()
-            self._incoming.append(Arrival(block, sender, future))
+            self._incoming.waiting.append(Arrival(block, sender, future))
             futures.append(future)
         self._schedule()
         return await asyncio.gather(*futures)
@@ -165,19 +164,7 @@ class Engine:
 
     async def in_log(self, job: Callable[[Log], T]) -> T:
         """Run ``job`` in the log's thread, between two appends; commits wait for it meanwhile."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        results: list[T] = []
-
-        def done(error: BaseException | None) -> None:
-            if future.done():
-                return  # cancelled
-            if error is None:
-                future.set_result(results[0])
-            else:
-                future.set_exception(error)
-
-        self._worker.run(lambda: results.append(job(self.log)), done)
-        return await future
+        return await self._worker.result(lambda: job(self.log))
 
     async def adjust(self, change: Change) -> None:
         """Install entries between rounds (``adjustments.py``); Refused if the node is stopping."""
@@ -209,7 +196,7 @@ class Engine:
     async def _drain(self) -> None:
         """Return when nothing waits and no round runs."""
         await self._idle.wait()
-        while self.queue.waiting or self._incoming or self._adjustments:
+        while self.queue.waiting or self._incoming.waiting or self._adjustments:
             self._schedule()
             await asyncio.sleep(0)
             await self._idle.wait()
@@ -252,8 +239,8 @@ class Engine:
             self._abandon(self._failure)
             return
         self._adjustments.make(self.memtable, self.replica.durable)
-        requests, request_futures = self._take_requests()
-        arrivals = self._take_blocks()
+        requests, request_futures = self.queue.take(self.config)
+        arrivals = self._incoming.take(self.config)
         wall_ms = time.time_ns() // 1_000_000
         try:
             blocks = [arrival.block for arrival in arrivals]
@@ -303,7 +290,7 @@ class Engine:
             except Exception as bug:
                 self._lose(bug, everybody)
                 return
-        if self.queue.waiting or self._incoming or self._adjustments:
+        if self.queue.waiting or self._incoming.waiting or self._adjustments:
             self._schedule()
         else:
             self._idle.set()
@@ -375,40 +362,6 @@ class Engine:
                 counts.received += block.count
         counts.refused += sum(isinstance(outcome, Refused) for outcome in round_.outcomes)
 
-    def _take_requests(self) -> tuple[list[Request], list[asyncio.Future[Outcome]]]:
-        queue, config = self.queue, self.config
-        requests: list[Request] = []
-        futures: list[asyncio.Future[Outcome]] = []
-        operations = size = 0
-        while (
-            queue.waiting
-            and operations < config.round_operations_max
-            and size < config.round_bytes_max
-        ):
-            request, bytes_, future = queue.waiting.popleft()
-            queue.operations -= len(request.operations)
-            queue.bytes -= bytes_
-            if future.done():  # the caller has gone, and nothing has happened yet
-                continue
-            operations += len(request.operations)
-            size += bytes_
-            requests.append(request)
-            futures.append(future)
-        return requests, futures
-
-    def _take_blocks(self) -> list[Arrival]:
-        arrivals: list[Arrival] = []
-        operations = size = 0
-        while (
-            self._incoming
-            and operations < self.config.round_operations_max
-            and size < self.config.round_bytes_max
-        ):
-            arrivals.append(self._incoming.popleft())
-            operations += arrivals[-1].block.count
-            size += len(arrivals[-1].block.raw)
-        return arrivals
-
     def _fail(self, error: BaseException) -> None:
         logger.critical("the node stops: %s", error, exc_info=error)
         self._failure = error
@@ -418,10 +371,10 @@ class Engine:
     def _abandon(self, error: BaseException) -> None:
         refusal = _stopping(error)
         self._reject(refusal, [future for _, _, future in self.queue.waiting])
-        self._reject(refusal, [arrival.future for arrival in self._incoming])
+        self._reject(refusal, [arrival.future for arrival in self._incoming.waiting])
         self._adjustments.refuse(refusal)
         self.queue = Queue()
-        self._incoming.clear()
+        self._incoming = Arrivals()
         self._idle.set()
 
     @staticmethod

@@ -104,7 +104,7 @@ class Node:
         self.resync = Resync(
             self.engine, self.replicator, self.directory.state, Incoming(folder / "incoming", store)
         )
-        self.replicator.instead_of_pulling = self._look_at_snapshots
+        self.replicator.repair.instead_of_pulling = self._look_at_snapshots
         self._server: Server | None = None
         self._health: set[asyncio.Task[None]] = set()
 

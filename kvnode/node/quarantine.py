@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kvnode.config import Config
-from kvnode.core.block import SEQ_MAX, decode_block
+from kvnode.core.block import SEQ_MAX, Block, decode_block
 from kvnode.core.dots import Vector
 from kvnode.core.errors import BlockError, StateError
 from kvnode.core.quarantine import OWN_LOG, Quarantine, Record
 from kvnode.core.receive import Verdict
+from kvnode.core.report import Report
+from kvnode.node.peers import Peer
 from kvnode.node.worker import Done, Job
 from kvnode.storage.interfaces import DamagedBlock, DiskFullError, StateStore
 from kvnode.storage.rows import decode_record, encode_record
@@ -191,6 +193,21 @@ def name_of(record: Record) -> str:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def decode_sent(engine: Engine, peer: Peer, report: Report, raws: Sequence[bytes]) -> list[Block]:
+    """The blocks in a peer's message; bytes that are none are quarantined, and the rest goes on."""
+    blocks: list[Block] = []
+    for raw in raws:
+        try:
+            blocks.append(decode_block(raw))
+        except BlockError as error:
+            have = engine.vector
+            missing = {o: seq for o, seq in report.vector.items() if seq > have.get(o, 0)}
+            engine.quarantine.received(raw, str(error), peer=peer.name, awaits=missing)
+    if len(blocks) < len(raws):
+        engine.quarantine.settle(engine.vector)  # a bad copy of what is here already
+    return blocks
 
 
 async def retry(engine: Engine, record: Record) -> str:

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kvnode.config import Config
 from kvnode.core.block import Block
 from kvnode.core.dots import Vector
 from kvnode.core.receive import Verdict
@@ -43,3 +44,45 @@ class Queue:
     waiting: deque[tuple[Request, int, asyncio.Future[Outcome]]] = field(default_factory=deque)
     operations: int = 0
     bytes: int = 0
+
+    def take(self, config: Config) -> tuple[list[Request], list[asyncio.Future[Outcome]]]:
+        """A round's worth, oldest first."""
+        requests: list[Request] = []
+        futures: list[asyncio.Future[Outcome]] = []
+        operations = size = 0
+        while (
+            self.waiting
+            and operations < config.round_operations_max
+            and size < config.round_bytes_max
+        ):
+            request, bytes_, future = self.waiting.popleft()
+            self.operations -= len(request.operations)
+            self.bytes -= bytes_
+            if future.done():  # the caller has gone, and nothing has happened yet
+                continue
+            operations += len(request.operations)
+            size += bytes_
+            requests.append(request)
+            futures.append(future)
+        return requests, futures
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """Blocks from elsewhere, with who brought them and who waits for them."""
+
+    waiting: deque[Arrival] = field(default_factory=deque)
+
+    def take(self, config: Config) -> list[Arrival]:
+        """A round's worth, oldest first."""
+        arrivals: list[Arrival] = []
+        operations = size = 0
+        while (
+            self.waiting
+            and operations < config.round_operations_max
+            and size < config.round_bytes_max
+        ):
+            arrivals.append(self.waiting.popleft())
+            operations += arrivals[-1].block.count
+            size += len(arrivals[-1].block.raw)
+        return arrivals

@@ -1,47 +1,37 @@
-"""Replication of one node: a pusher per peer, pulls where something stays missing.
+"""Replication of one node: what its peers tell it and are told.
 
-Whether to pull is decided by vectors alone. Each anti-entropy round compares what this node has
-with what each peer had reported by the *round before*: what is still missing by then is not just
-on its way. Origins whose own push stream is delivering are left to it. A push that shows a gap
-pulls at once. One pull runs at a time, so that two peers do not send the same blocks; but a peer
-that sends nothing for the time of a round loses its turn: its pull goes on by itself, and the
-others are asked without waiting for it. So a stopped peer costs the others one round, once.
-
-Peers are the members of the roster, dialled where the configuration or else the roster says; they
-come and go with it.
+Pushing is in ``pusher.py``, one per peer (``connections.py``); pulling what stays missing in
+``repair.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from kvnode.core.block import Block, decode_block
+from kvnode.core.block import decode_block
 from kvnode.core.dots import Dot, Vector, covers
-from kvnode.core.errors import BlockError, Reason, Refused
+from kvnode.core.errors import Reason, Refused
 from kvnode.core.hlc import median_offset_ms
-from kvnode.core.receive import Verdict
 from kvnode.core.replica import Round
 from kvnode.core.report import Hello, Lacking, Meeting, Report
 from kvnode.core.roster import decode_roster
+from kvnode.node.connections import Connections
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
 from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
+from kvnode.node.quarantine import decode_sent
+from kvnode.node.repair import ALL, Repair
 from kvnode.node.retention import Retention
-from kvnode.rpc.link import Link, LinkError, Pulled
+from kvnode.rpc.link import Link, LinkError
 from kvnode.storage.interfaces import BelowFloor, DamagedBlock
 
 logger = logging.getLogger(__name__)
-ALL = 2**63 - 1
-"""In a vector of what not to send: nothing of that origin."""
-PUSH_FRESH_HEARTBEATS = 3
 NAMES_MAX = 4096
 """Origins with a name: each new data directory of a node makes one more."""
 
@@ -52,17 +42,8 @@ class IdentityLost(Protocol):
     def __call__(self, reason: str, *, forked: bool = False) -> None: ...
 
 
-@dataclass(slots=True)
-class Connection:
-    """What dials one peer."""
-
-    link: Link
-    pusher: Pusher
-    task: asyncio.Task[None]
-
-
 class Replicator:
-    """Links, peers and loops; also what the replication service answers."""
+    """What the replication service calls, and what is learned from peers on either side."""
 
     def __init__(
         self,
@@ -75,29 +56,24 @@ class Replicator:
         self.engine = engine
         self.membership = membership
         self.origin = membership.origin
-        self.peers: dict[str, Peer] = {}
         self.closing = False
         self.on_identity_lost: IdentityLost = membership.lose
         self._handshake = handshake
-        self._open_link = open_link or self._open_channel
-        self._connections: dict[str, Connection] = {}
-        self._closing_links: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._look = asyncio.Event()
-        self._urgent: set[str] = set()
-        self._pulls: dict[str, asyncio.Task[None]] = {}
-        """Peer -> the pull that runs; more than one only while peers hang."""
-        self.rounds = 0
-        """Anti-entropy rounds that ended with no pull still running."""
-        self.instead_of_pulling: Callable[[], bool] = lambda: False
-        """Asked each round: whether a snapshot is on its way that brings what pulls would."""
+        self.connections = Connections(
+            engine.config,
+            membership,
+            open_link=open_link,
+            push=lambda peer, link: Pusher(self, peer, link),
+            on_end=self.ended,
+        )
+        self.repair = Repair(self)
         self.retention = Retention(
             engine,
             acknowledged=self.acknowledged,
             stable=self.stable,
             members=self.members_heard,
         )
-        self._started = False
         engine.names[self.origin] = membership.name
         engine.lww_refusal = self.lww_refusal
         membership.on_change = self.reconcile
@@ -105,53 +81,30 @@ class Replicator:
 
     def start(self) -> None:
         """Open the links and start the loops."""
-        self._started = True
         self._tasks = [
-            asyncio.create_task(self._repair(), name="anti-entropy"),
+            asyncio.create_task(self.repair.run(), name="anti-entropy"),
             asyncio.create_task(self.membership.run(), name="membership"),
             asyncio.create_task(self.retention.run(), name="retention"),
         ]
         for task in self._tasks:
-            task.add_done_callback(self._ended)
-        self.reconcile()
+            task.add_done_callback(self.ended)
+        self.connections.start()
+        self.look_again()
         self.membership.look_again()
 
-    def _open_channel(self, peer: Peer) -> Link:
-        config = self.engine.config
-        return Link(
-            peer.address,
-            reconnect_ms=config.reconnect_interval_ms,
-            keepalive_ms=config.peer_timeout_ms,
-        )
+    @property
+    def peers(self) -> dict[str, Peer]:
+        """By name; they come and go with the roster."""
+        return self.connections.peers
 
     async def close(self) -> None:
         """Stop the loops and close the links."""
         self.closing = True
-        tasks = [*self._tasks, *self._pulls.values()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for name in list(self._connections):
-            self._disconnect(name)
-        await asyncio.gather(*self._closing_links)
-
-    def reconcile(self) -> None:
-        """Let the peers be what the roster says."""
-        wanted = self._addresses()
-        for name in self.peers.keys() - wanted.keys():
-            del self.peers[name]
-            self._disconnect(name)
-        for name, address in wanted.items():
-            peer = self.peers.setdefault(name, Peer(name, address))
-            if peer.address != address:
-                peer.address = address
-                self._disconnect(name)
-            origin = self.membership.roster.named(name)
-            if origin and peer.origin != origin:
-                peer.start_over(origin)
-            if self._started and address and name not in self._connections:
-                self._connect(peer)
-        self.look_again()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.repair.close()
+        await self.connections.close()
 
     def hello(self) -> Hello:
         """Who this node is."""
@@ -162,22 +115,16 @@ class Replicator:
         told at once by everybody to everybody, a write would cost n * n messages.
         """
         if round_.own:
-            for connection in self._connections.values():
-                connection.pusher.notify()
+            self.connections.notify()
 
-    def unanswered(self, peer: Peer) -> int:
-        """Messages pushed to the peer that it has not answered."""
-        connection = self._connections.get(peer.name)
-        return connection.pusher.unanswered if connection else 0
-
-    def link(self, peer: Peer) -> Link | None:
-        """The link to a peer; None if there is none, as its address is not known."""
-        connection = self._connections.get(peer.name)
-        return connection.link if connection else None
+    def reconcile(self) -> None:
+        """Let the peers be what the roster says."""
+        self.connections.reconcile()
+        self.look_again()
 
     def look_again(self) -> None:
         """Something changed: compare vectors now."""
-        self._look.set()
+        self.repair.look_again()
 
     def meet(self, peer: Peer, hello: Hello) -> None:
         """A peer introduced itself.
@@ -354,7 +301,7 @@ class Replicator:
             return
         gap = False
         if raws:
-            blocks = self._decode(peer, report, raws)
+            blocks = decode_sent(self.engine, peer, report, raws)
             have = self.engine.vector.get(peer.origin, 0)
             gap = bool(blocks) and blocks[0].first_seq > have + 1
             await self.engine.receive(blocks, peer.name)
@@ -363,8 +310,7 @@ class Replicator:
             peer.pushed = time.monotonic()
         elif gap or not raws:
             peer.pushed = float("-inf")
-            self._urgent.add(peer.name)
-            self._look.set()
+            self.repair.hurry(peer)
 
     def report(self, peer: Peer) -> Report:
         """What this node has now, for ``peer``."""
@@ -410,184 +356,13 @@ class Replicator:
                 block = decode_block(raw)
                 have[block.origin] = block.last_seq
 
-    # ---- loops
-
-    async def _repair(self) -> None:
-        config = self.engine.config
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(config.anti_entropy_interval_ms / 1000):
-                    await self._look.wait()
-            self._look.clear()
-            if self.instead_of_pulling():
-                self.membership.look_again()
-                continue
-            for peer in list(self.peers.values()):
-                if peer.name not in self._pulls:
-                    await self._turn(peer)
-            self.rounds += not self._pulls
-            self.membership.look_again()
-
-    async def _turn(self, peer: Peer) -> None:
-        """Get what the peer has and this node lacks; returns early if the peer hangs."""
-        have = self.vector_to_ask_with(peer)
-        missing = peer.missing(have, now=peer.name in self._urgent)
-        peer.wanted = dict(peer.vector)
-        self._urgent.discard(peer.name)
-        if not missing or peer.state != "connected" or peer.name not in self._connections:
-            return
-        if peer.is_below_floor(have):
-            return
-        over = asyncio.Event()
-        pull = asyncio.create_task(self._pull(peer, have, missing, over), name=f"pull {peer.name}")
-        self._pulls[peer.name] = pull
-
-        def ended(task: asyncio.Task[None]) -> None:
-            del self._pulls[peer.name]
-            over.set()
-            if task.cancelled() or task.exception():
-                self._ended(task)
-
-        pull.add_done_callback(ended)
-        await over.wait()
-
-    async def _pull(self, peer: Peer, have: Vector, missing: Vector, over: asyncio.Event) -> None:
-        """Get what ``have`` lacks. ``over`` is set when the peer lets this node wait."""
-        pause_s = self.engine.config.anti_entropy_interval_ms / 1000
-        patience = asyncio.get_running_loop().call_later(pause_s, over.set)
-        bad = False
-        try:
-            async for pulled in self._messages(peer, have):
-                patience.cancel()  # what takes time now is this node itself
-                if pulled.hello:
-                    self.meet(peer, pulled.hello)
-                blocks = self._decode(peer, pulled.report, pulled.blocks)
-                bad = bad or len(blocks) < len(pulled.blocks)
-                verdicts = await self.engine.receive(blocks, peer.name) if blocks else []
-                bad = bad or Verdict.MALFORMED in verdicts
-                if bad:
-                    self._pause(peer, blocks, verdicts)
-                self.learn(peer, pulled.report)
-                if pulled.floor is not None:
-                    peer.floor = dict(pulled.floor)
-                    self._look.set()
-                    return
-                if pulled.complete:
-                    peer.pulled(missing, self.engine.vector, pause_s)
-                    return
-                patience = asyncio.get_running_loop().call_later(pause_s, over.set)
-        except LinkError as error:
-            logger.warning("pull from %s: %s", peer.name, error)
-            return
-        except Refused as error:
-            logger.warning("pull from %s put off: %s", peer.name, error.message)
-            return
-        finally:
-            patience.cancel()
-        self._urgent.add(peer.name)  # there is more
-        self._look.set()
-
-    def _pause(self, peer: Peer, blocks: Sequence[Block], verdicts: Sequence[Verdict]) -> None:
-        """Stop asking the peer for what is stuck behind a bad block, so that the rest can come.
-
-        A peer sends in causal order: what has to wait waits for the bad one, whose own bytes may
-        not say whose it was.
-        """
-        for block, verdict in zip(blocks, verdicts, strict=True):
-            if verdict in (Verdict.MALFORMED, Verdict.HELD, Verdict.DROPPED):
-                peer.pause(block.origin, self.engine.config.anti_entropy_interval_ms / 1000)
-
-    def _messages(self, peer: Peer, have: Vector) -> AsyncIterator[Pulled]:
-        config = self.engine.config
-        return self._connections[peer.name].link.pull(
-            self.hello(),
-            self.report(peer),
-            have,
-            config.pull_bytes,
-            config.peer_timeout_ms / 1000,
-        )
-
-    def vector_to_ask_with(self, peer: Peer) -> Vector:
-        """What not to ask ``peer`` for: what is here, what push streams are bringing, what is
-        refused, and what this peer sent in vain before.
-        """
-        have = dict(self.engine.vector)
-        fresh = time.monotonic() - PUSH_FRESH_HEARTBEATS * (
-            self.engine.config.heartbeat_interval_ms / 1000
-        )
-        for other in self.peers.values():
-            if other.origin and other.pushed > fresh:
-                have[other.origin] = ALL
-        replica = self.engine.replica
-        have.update(dict.fromkeys(replica.durable.forks, ALL))
-        for origin, limit in replica.limits.items():  # forgotten: no more than may be taken
-            have[origin] = (
-                ALL if have.get(origin, 0) >= limit else self.engine.vector.get(origin, 0)
-            )
-        have.update(dict.fromkeys(peer.paused(), ALL))
-        return have
-
-    # ---- peers
-
-    def members(self) -> dict[str, Peer]:
-        """The peers that are, or are to be, members."""
-        return {name: self.peers[name] for name in self._addresses() if name in self.peers}
-
-    def _addresses(self) -> dict[str, str]:
-        """Where to dial whom; empty if that is not known. A returning node is nobody yet."""
-        if self.membership.place == "returning":
-            return {}
-        roster, dialled = self.membership.roster, self.engine.config.peers
-        addresses = {
-            roster.members[origin].name: roster.members[origin].address
-            for origin in roster.remaining()
-            if origin != self.origin
-        }
-        addresses.update(dict.fromkeys(roster.unmet(), ""))
-        return {name: dialled.get(name, address) for name, address in addresses.items()}
-
-    def _connect(self, peer: Peer) -> None:
-        link = self._open_link(peer)
-        pusher = Pusher(self, peer, link)
-        task = asyncio.create_task(pusher.run(), name=f"push {peer.name}")
-        task.add_done_callback(self._ended)
-        self._connections[peer.name] = Connection(link, pusher, task)
-
-    def _disconnect(self, name: str) -> None:
-        connection = self._connections.pop(name, None)
-        if connection is None:
-            return
-
-        async def close() -> None:
-            connection.task.remove_done_callback(self._ended)
-            connection.task.cancel()
-            await asyncio.gather(connection.task, return_exceptions=True)
-            await connection.link.close()
-
-        task = asyncio.create_task(close(), name=f"close {name}")
-        self._closing_links.add(task)
-        task.add_done_callback(self._closing_links.discard)
-
     def _identify(self, peer: Peer, hello: Hello) -> None:
         if peer.origin != hello.origin:
             peer.start_over(hello.origin)
         self.engine.names[hello.origin] = hello.name
 
-    def _decode(self, peer: Peer, report: Report, raws: Sequence[bytes]) -> list[Block]:
-        """The blocks in a message; bytes that are none are quarantined, and the rest goes on."""
-        blocks: list[Block] = []
-        for raw in raws:
-            try:
-                blocks.append(decode_block(raw))
-            except BlockError as error:
-                have = self.engine.vector
-                missing = {o: seq for o, seq in report.vector.items() if seq > have.get(o, 0)}
-                self.engine.quarantine.received(raw, str(error), peer=peer.name, awaits=missing)
-        if len(blocks) < len(raws):
-            self.engine.quarantine.settle(self.engine.vector)  # a bad copy of what is here already
-        return blocks
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """A loop is over: the node stops, unless it is stopping."""
         if self.closing:
             return
         # A bug: a node that no longer replicates must not go on as if it did.

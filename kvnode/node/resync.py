@@ -148,7 +148,7 @@ class Resync:
         ahead: list[Peer] = []
         served = False
         for peer in self._replicator.peers.values():
-            have = self._replicator.vector_to_ask_with(peer)
+            have = self._replicator.repair.vector_to_ask_with(peer)
             if peer.state == "connected" and peer.missing(have, now=True):
                 ahead.append(peer)
                 served = served or not peer.is_below_floor(have)
@@ -213,7 +213,7 @@ class Resync:
         incoming, config = self.incoming, self._engine.config
         if incoming.source is not None and incoming.source.peer != peer.origin:
             await self._staging(incoming.discard)
-        link = self._replicator.link(peer)
+        link = self._replicator.connections.link(peer)
         if link is None:
             raise LinkError(f"the address of {peer.name} is not known any more")
         self.progress = Progress("requested", peer.name)

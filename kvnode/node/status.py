@@ -61,7 +61,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         ],
         clock_offset_ms=replicator.clock_offset_ms(),
         push_buffer_bytes=engine.push_buffer.bytes_held,
-        anti_entropy_rounds=replicator.rounds,
+        anti_entropy_rounds=replicator.repair.rounds,
         quarantine=pb.QuarantineStatus(
             records=len(quarantine), bytes=quarantine.bytes_held, pushed_out=quarantine.pushed_out
         ),
@@ -98,7 +98,7 @@ def _peer(node: Node, peer: Peer) -> pb.PeerStatus:
         ahead_ops=missing_ops(engine.vector, peer.vector),
         clock_offset_ms=peer.clock_offset_ms or 0,
         vector=_origins(node, peer.vector),
-        unanswered_messages=node.replicator.unanswered(peer),
+        unanswered_messages=node.replicator.connections.unanswered(peer),
         behind_bytes=engine.log.behind(peer.vector).bytes if peer.heard else 0,
         falls_off_ms=retention.falls_off_ms(peer.vector) if peer.heard else 0,
         needs_snapshot=bool(peer.heard) and retention.needs_snapshot(peer.vector),

@@ -106,11 +106,12 @@ class Verification:
     def _members(self) -> list[Member]:
         """All that the roster has left, also those that cannot be reached."""
         return [
-            Member(peer, self._link(peer)) for _, peer in sorted(self._replicator.members().items())
+            Member(peer, self._link(peer))
+            for _, peer in sorted(self._replicator.connections.members().items())
         ]
 
     def _link(self, peer: Peer) -> VerificationLink:
-        return VerificationLink(self._replicator.link(peer), self._replicator.hello())
+        return VerificationLink(self._replicator.connections.link(peer), self._replicator.hello())
 
     def _verdict(self, comparison: Comparison, bounds: Range) -> pb.VerifyReply:
         digest = range_message(*bounds, comparison.digest)
@@ -147,7 +148,7 @@ class Verification:
             await asyncio.sleep(self._engine.config.compare_interval_ms / 1000)
             vector = self._engine.vector
             if vector == before:
-                for peer in self._replicator.members().values():
+                for peer in self._replicator.connections.members().values():
                     if peer.state == "connected" and peer.vector == vector:
                         await self._compare(peer)
             before = dict(vector)

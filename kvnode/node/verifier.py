@@ -7,7 +7,6 @@ moment: no ``await`` lies between the two.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -85,19 +84,7 @@ class Verifier:
 
     async def run(self, job: Callable[[], T]) -> T:
         """Run a short job in the reading thread."""
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        results: list[T] = []
-
-        def finish(error: BaseException | None) -> None:
-            if done.done():
-                return
-            if error is None:
-                done.set_result(results[0])
-            else:
-                done.set_exception(error)
-
-        self._worker.run(lambda: results.append(job()), finish)
-        return await done
+        return await self._worker.result(job)
 
     # ---- ranges, as of a checkpoint
 

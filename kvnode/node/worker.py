@@ -10,9 +10,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import TypeVar
 
 Job = Callable[[], None]
 Done = Callable[[BaseException | None], None]
+T = TypeVar("T")
 
 
 class Worker:
@@ -26,6 +28,22 @@ class Worker:
     def run(self, job: Job, done: Done) -> None:
         """Run ``job`` in the thread, then ``done(its exception or None)`` on the event loop."""
         self._jobs.put((job, done, asyncio.get_running_loop()))
+
+    async def result(self, job: Callable[[], T]) -> T:
+        """What ``job`` returns or raises, run in the thread."""
+        ended: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        results: list[T] = []
+
+        def done(error: BaseException | None) -> None:
+            if ended.done():
+                return  # cancelled
+            if error is None:
+                ended.set_result(results[0])
+            else:
+                ended.set_exception(error)
+
+        self.run(lambda: results.append(job()), done)
+        return await ended
 
     def close(self) -> None:
         """Let the jobs that wait finish and end the thread."""

@@ -25,9 +25,9 @@ import msgpack
 from kvnode.core.dots import Dot
 from kvnode.core.errors import StateError
 from kvnode.core.snapshot import START, Chunk, Position, Row, Section, unpack_rows
+from kvnode.storage.checkpoint import decode_meta, restore_request
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import Checkpoint, StorageError
-from kvnode.storage.state import decode_meta, restore_request
 
 
 @dataclass(frozen=True, slots=True)

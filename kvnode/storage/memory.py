@@ -17,6 +17,7 @@ from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.requests import Remembered
 from kvnode.storage.bounds import adopted_pruned, adopted_rows
+from kvnode.storage.checkpoint import decode_meta, encode_meta, garbage_rows
 from kvnode.storage.digests import Segments
 from kvnode.storage.interfaces import (
     Behind,
@@ -33,7 +34,6 @@ from kvnode.storage.interfaces import (
     Usage,
 )
 from kvnode.storage.rows import encode_loser
-from kvnode.storage.state import decode_meta, encode_meta, garbage_rows
 
 
 class End(NamedTuple):

@@ -22,9 +22,10 @@ from typing import Any
 
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.snapshot import CHUNK_BYTES, Chunk, Position, Section, make_chunk
+from kvnode.storage.checkpoint import decode_meta
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import StorageError
-from kvnode.storage.state import TABLES, LmdbState, decode_meta
+from kvnode.storage.state import TABLES, LmdbState
 
 CHECKPOINT = b"checkpoint"
 ID_BYTES = 16

@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import msgpack
 
@@ -28,9 +27,14 @@ from kvnode.core.digest import ABSENT, Digest
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, in_conflict
 from kvnode.core.errors import StateError, quoted
-from kvnode.core.replica import Durable
-from kvnode.core.requests import Remembered, RequestWindow
 from kvnode.core.snapshot import Row
+from kvnode.storage.checkpoint import (
+    REQUEST,
+    decode_meta,
+    encode_meta,
+    garbage_rows,
+    restore_request,
+)
 from kvnode.storage.digests import ROW, Segments, pack, unpack
 from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.interfaces import (
@@ -46,9 +50,7 @@ from kvnode.storage.rows import encode_loser
 from kvnode.storage.segment_rows import SegmentRows
 
 TABLES = ("entries", "conflicts", "digests", "requests", "garbage", "journal", "quarantine")
-REQUEST = struct.Struct(">16sQQI")
 DOT = struct.Struct(">QQ")
-VERSION = b"\x01"
 ROWS_BATCH = 64
 """Rows read per transaction."""
 
@@ -384,20 +386,6 @@ class LmdbState:
         txn.put(b"checkpoint", encode_meta(checkpoint), db=self._meta)
 
 
-def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
-    """Put a row of ``requests`` into a loaded checkpoint."""
-    request_id, origin, first, size = REQUEST.unpack(value)
-    remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
-    checkpoint.requests.append((request_id, remembered))
-    checkpoint.durable.requests.restore(request_id, remembered)
-
-
-def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
-    """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
-    entries = checkpoint.entries.items()
-    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
-
-
 def _key(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
@@ -407,39 +395,3 @@ def _drop_below(txn: Any, table: Any, floor: bytes) -> None:
         more = cursor.first()
         while more and cursor.key() < floor:
             more = cursor.delete()
-
-
-def encode_meta(checkpoint: Checkpoint) -> bytes:
-    """The checkpoint without entries and requests."""
-    durable = checkpoint.durable
-    packed: bytes = msgpack.packb(
-        [
-            checkpoint.arrival,
-            sorted(durable.vector.items()),
-            sorted(durable.chains.items()),
-            durable.hlc,
-            sorted(durable.forks.items()),
-            durable.fence,
-            [(origin, sorted(seen.items())) for origin, seen in sorted(durable.reports.items())],
-            sorted(checkpoint.names.items()),
-        ]
-    )
-    return VERSION + crc32(packed).to_bytes(4, "big") + packed
-
-
-def decode_meta(raw: bytes, window: int) -> Checkpoint:
-    """The inverse of ``encode_meta``; raises ``StateError``."""
-    packed = raw[5:]
-    if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
-        raise StateError("the checkpoint is of an unknown version or fails its checksum")
-    arrival, vector, chains, hlc, forks, fence, reports, names = msgpack.unpackb(packed)
-    durable = Durable(
-        RequestWindow(window),
-        dict(vector),
-        dict(chains),
-        hlc,
-        dict(forks),
-        fence,
-        {origin: dict(seen) for origin, seen in reports},
-    )
-    return Checkpoint(arrival, durable, dict(names), {}, [])

@@ -112,6 +112,11 @@ def test_ids_are_those_of_one_node(cli: Cli) -> None:
     assert (done.code, "one node only" in done.err) == (6, True)
 
 
+def test_options_may_stand_before_the_subcommand(cli: Cli, bad: tuple[Impostor, bytes]) -> None:
+    assert bad
+    assert json_of(cli("quarantine", "--json", "ls"))["id"] == 1
+
+
 @pytest.mark.parametrize("command", ["ls", "show", "retry", "drop"])
 def test_every_command_has_help_with_examples(cli: Cli, command: str) -> None:
     text = ok(cli("quarantine", command, "--help")).decode()

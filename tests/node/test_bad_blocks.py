@@ -14,43 +14,45 @@ from kvnode.core.dots import Vector
 from kvnode.core.operations import Put
 from kvnode.core.report import Report
 from kvnode.node.engine import Engine
-from kvnode.node.handshake import Handshake
-from kvnode.node.membership import Membership, founding_roster
 from kvnode.node.peers import Peer
-from kvnode.node.replicator import ALL, Replicator
-from kvnode.rpc.link import Pulled
+from kvnode.node.repair import ALL, Repair
+from kvnode.node.replicator import Replicator
+from kvnode.rpc.link import Link, Pulled
 from kvnode.storage.memory import MemoryLog, MemoryState
 from tests.core.memory_node import MemoryNode
+
+from .acquaintance import replicator_of
 
 OWN = 0xA
 CONFIG = Config(name="a", peers={"b": "127.0.0.1:1", "c": "127.0.0.1:2"})
 
 
-class Fed(Replicator):
-    """A replicator whose pulls are answered by the test: a list of messages per pull."""
+class Fed(Repair):
+    """A replicator's pulls, answered by the test: a list of messages per pull."""
 
-    def __init__(self, engine: Engine) -> None:
-        roster = founding_roster(OWN, "a", "default", list(CONFIG.peers), join=False)
-        membership = Membership(engine, "a", roster, found=True)
-        super().__init__(engine, membership, Handshake("default", membership))
+    def __init__(self, replicator: Replicator) -> None:
+        super().__init__(replicator)
+        self.replicator = replicator
         self.answers: list[Sequence[tuple[Sequence[bytes], bool]]] = []
         self.reported: Vector = {}
 
-    async def _messages(self, peer: Peer, have: Vector) -> AsyncIterator[Pulled]:  # noqa: ARG002
+    async def _messages(self, peer: Peer, link: Link, have: Vector) -> AsyncIterator[Pulled]:  # noqa: ARG002
         for blocks, complete in self.answers.pop(0):
             yield Pulled(Report(self.reported, 0), None, blocks, complete)
 
     async def pull(self, peer: Peer) -> bool:
         """Whether all of it came."""
+        link = Link(peer.address, reconnect_ms=1_000, keepalive_ms=1_000)
         self._urgent.discard(peer.name)
-        await self._pull(peer, self.vector_to_ask_with(peer), {}, asyncio.Event())
+        await self._pull(peer, link, self.vector_to_ask_with(peer), {}, asyncio.Event())
+        await link.close()
         return peer.name not in self._urgent
 
 
 def run(test: Callable[[Fed], Awaitable[None]], log: MemoryLog | None = None) -> None:
     async def bounded() -> None:
         engine = Engine(CONFIG, OWN, log or MemoryLog(), MemoryState())
-        await test(Fed(engine))
+        await test(Fed(replicator_of(engine, "a")))
         await engine.close()
 
     asyncio.run(asyncio.wait_for(bounded(), 20))
@@ -79,7 +81,7 @@ def test_the_rest_of_a_message_and_of_a_pull_is_taken(at: int) -> None:
         stuck, fine = blocks_of(2, 3), blocks_of(3, 3)
         node.reported = {2: 3, 3: 3}
         node.answers = [[([flipped(stuck[0], at), fine[0], stuck[1]], False), (fine[1:], False)]]
-        peer = node.peers["b"]
+        peer = node.replicator.peers["b"]
         assert not await node.pull(peer)
         assert node.engine.vector == {3: 3}
         (record,) = node.engine.quarantine.records()
@@ -87,9 +89,11 @@ def test_the_rest_of_a_message_and_of_a_pull_is_taken(at: int) -> None:
         assert record.awaits == {2: 3, 3: 3}
         assert node.vector_to_ask_with(peer) == {3: 3, 2: ALL}
         assert peer.stuck[2][1] > time.monotonic()
-        assert node.vector_to_ask_with(node.peers["c"]) == {3: 3}, "another peer is asked at once"
+        assert node.vector_to_ask_with(node.replicator.peers["c"]) == {3: 3}, (
+            "another peer is asked at once"
+        )
         node.answers = [[(stuck, True)]]
-        assert await node.pull(node.peers["c"])
+        assert await node.pull(node.replicator.peers["c"])
         assert node.engine.vector == {2: 3, 3: 3}
         assert node.engine.quarantine.records() == []
 
@@ -102,7 +106,7 @@ def test_a_bad_copy_of_what_is_here_already_is_no_record() -> None:
         node.reported = {2: 1}
         node.answers = [[([good], True)], [([flipped(good)], True)]]
         for _ in range(2):
-            await node.pull(node.peers["b"])
+            await node.pull(node.replicator.peers["b"])
         assert len(node.engine.quarantine) == 0
 
     run(test)
@@ -117,9 +121,13 @@ def test_a_damaged_block_of_the_own_log_stops_no_other_origin() -> None:
         assert isinstance(node.engine.log, MemoryLog)
         node.engine.log.rotten.add((2, 2))
         for _ in range(2):
-            sent = [raw async for part in node.lacking({}, 1 << 20) for raw in part.blocks]
+            sent = [
+                raw async for part in node.replicator.lacking({}, 1 << 20) for raw in part.blocks
+            ]
             assert sent == second
-        sent = [raw async for part in node.lacking({2: 2}, 1 << 20) for raw in part.blocks]
+        sent = [
+            raw async for part in node.replicator.lacking({2: 2}, 1 << 20) for raw in part.blocks
+        ]
         assert sent == [first[2], *second], "who has the damaged block gets what is behind it"
         (record,) = node.engine.quarantine.records()
         assert (record.source, record.origin, record.last_seq, record.times) == ("own log", 2, 2, 2)

@@ -110,12 +110,12 @@ def test_a_peer_that_hangs_is_asked_once_however_long_it_hangs() -> None:
 
     async def check(replicator: Replicator) -> None:
         await until(lambda: peers["b"].pulls == 1)
-        before = replicator.rounds
+        before = replicator.repair.rounds
         peers["c"].source.write(Increment(b"c", 1))
         replicator.learn(replicator.peers["c"], Report(peers["c"].source.vector, 0))
         await until(lambda: replicator.engine.vector == {0xC: 1})
         assert peers["b"].pulls == 1
-        assert replicator.rounds == before
+        assert replicator.repair.rounds == before
 
     assert not play(peers, check)
 

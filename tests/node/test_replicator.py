@@ -13,7 +13,8 @@ from kvnode.config import Config
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.report import Hello, Report
 from kvnode.node.engine import Engine
-from kvnode.node.replicator import ALL, Replicator
+from kvnode.node.repair import ALL
+from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError
 from kvnode.storage.memory import MemoryLog, MemoryState
 
@@ -127,10 +128,10 @@ def test_what_came_in_vain_is_asked_for_later_and_later_and_nothing_else_waits()
         pulls, until = peer.stuck[OTHER]
         assert pulls == 3
         assert until - before >= 1.6
-        have = replicator.vector_to_ask_with(peer)
+        have = replicator.repair.vector_to_ask_with(peer)
         assert have == {OTHER: ALL}
         assert peer.missing(have, now=True) == {THIRD: 9}
-        assert replicator.vector_to_ask_with(replicator.peers["c"]) == {}
+        assert replicator.repair.vector_to_ask_with(replicator.peers["c"]) == {}
         peer.pulled({OTHER: 5}, {OTHER: 5}, 0.2)
         assert not peer.stuck
 
@@ -154,7 +155,7 @@ def test_what_a_replaced_peer_had_is_not_asked_of_it() -> None:
 def test_nothing_of_a_forked_origin_is_asked_for() -> None:
     def check(replicator: Replicator) -> None:
         replicator.engine.replica.durable.forks[OTHER] = "two histories"
-        assert replicator.vector_to_ask_with(replicator.peers["b"])[OTHER] == ALL
+        assert replicator.repair.vector_to_ask_with(replicator.peers["b"])[OTHER] == ALL
 
     with_replicator(check)
 

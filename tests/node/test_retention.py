@@ -335,6 +335,9 @@ def hear(replicator: Replicator, name: str, origin: int, vector: Vector) -> None
 
 def test_nobody_is_cut_off_while_a_peer_was_never_met() -> None:
     async def check(replicator: Replicator) -> None:
+        engine = replicator.engine
+        engine.replica.durable.vector = {ORIGIN: 5}
+        engine.replica.durable.chains = {ORIGIN: bytes(16)}
         hear(replicator, "b", 2, {ORIGIN: 5})
         assert replicator.acknowledged() is None
         assert replicator.stable() == {}

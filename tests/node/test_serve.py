@@ -252,7 +252,7 @@ def test_trap_12_the_log_waits_for_a_dead_peer_up_to_the_cap(
 ) -> None:
     """Trap 12 "log cut past a lagging peer without telling it": it is said, and not before."""
     config = settings(tmp_path, log_bytes_max=100_000)
-    process = start("data", "--config", config, "--peer", "dead=127.0.0.1:1").ready()
+    process = start("data", "--found", "--config", config, "--peer", "dead=127.0.0.1:1").ready()
     api = connect(process)
 
     def written(size: int) -> Callable[[], bool]:

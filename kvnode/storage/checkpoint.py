@@ -1,0 +1,69 @@
+"""The stored form of a checkpoint's parts beside the entries: its record, requests, garbage."""
+
+from __future__ import annotations
+
+import struct
+from zlib import crc32
+
+import msgpack
+
+from kvnode.core.dots import Dot
+from kvnode.core.entry import garbage_dots
+from kvnode.core.errors import StateError
+from kvnode.core.replica import Durable
+from kvnode.core.requests import Remembered, RequestWindow
+from kvnode.storage.interfaces import Checkpoint
+
+REQUEST = struct.Struct(">16sQQI")
+"""Request id, origin, first seq, count."""
+VERSION = b"\x01"
+
+
+def encode_meta(checkpoint: Checkpoint) -> bytes:
+    """The checkpoint without entries and requests."""
+    durable = checkpoint.durable
+    packed: bytes = msgpack.packb(
+        [
+            checkpoint.arrival,
+            sorted(durable.vector.items()),
+            sorted(durable.chains.items()),
+            durable.hlc,
+            sorted(durable.forks.items()),
+            durable.fence,
+            [(origin, sorted(seen.items())) for origin, seen in sorted(durable.reports.items())],
+            sorted(checkpoint.names.items()),
+        ]
+    )
+    return VERSION + crc32(packed).to_bytes(4, "big") + packed
+
+
+def decode_meta(raw: bytes, window: int) -> Checkpoint:
+    """The inverse of ``encode_meta``; raises ``StateError``."""
+    packed = raw[5:]
+    if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
+        raise StateError("the checkpoint is of an unknown version or fails its checksum")
+    arrival, vector, chains, hlc, forks, fence, reports, names = msgpack.unpackb(packed)
+    durable = Durable(
+        RequestWindow(window),
+        dict(vector),
+        dict(chains),
+        hlc,
+        dict(forks),
+        fence,
+        {origin: dict(seen) for origin, seen in reports},
+    )
+    return Checkpoint(arrival, durable, dict(names), {}, [])
+
+
+def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
+    """Put a row of ``requests`` into a loaded checkpoint."""
+    request_id, origin, first, size = REQUEST.unpack(value)
+    remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
+    checkpoint.requests.append((request_id, remembered))
+    checkpoint.durable.requests.restore(request_id, remembered)
+
+
+def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
+    """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
+    entries = checkpoint.entries.items()
+    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
