@@ -1,4 +1,4 @@
-"""``python -m cluster demo|local [ARGUMENT]...``: what the scripts of these names run.
+"""``python -m cluster chaos|demo|local [ARGUMENT]...``: what the scripts of these names run.
 
 The programs take a third of a second to import, in which Ctrl-C would print where in the imports it
 hit; so it is seen to before.
@@ -16,6 +16,10 @@ def main() -> None:
     end_when_interrupted()
     program, *arguments = sys.argv[1:] or [""]
     match program:
+        case "chaos":
+            from cluster import chaos
+
+            chaos.main(arguments, prog_name="./cluster/chaos")
         case "demo":
             from cluster import demo
 
@@ -25,7 +29,7 @@ def main() -> None:
 
             local.main(arguments, prog_name="./cluster/local")
         case _:
-            sys.stderr.write("Usage: python -m cluster demo|local [ARGUMENT]...\n")
+            sys.stderr.write("Usage: python -m cluster chaos|demo|local [ARGUMENT]...\n")
             sys.exit(2)
 
 

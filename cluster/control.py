@@ -66,6 +66,8 @@ class NodeView:
     """Of the last run; negative for a signal; None while running or before the first."""
     data: Path
     log: Path
+    command: tuple[str, ...]
+    """What it is started with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +125,17 @@ class ClusterControl:
 
     # Nodes
 
-    def start(self, *names: str) -> None:
-        """Start these nodes (none named: all that are not running) and wait until they serve."""
+    def start(self, *names: str, serving: bool = True) -> None:
+        """Start these nodes (none named: all that are not running) and wait until they serve.
+
+        ``serving`` False does not wait: for nodes that somebody has to take in first.
+        """
         self._ask(
-            "start", self._start_deadline_s + 5, names=names, deadline_s=self._start_deadline_s
+            "start",
+            self._start_deadline_s + 5,
+            names=names,
+            deadline_s=self._start_deadline_s,
+            serving=serving,
         )
 
     def stop(self, name: str) -> None:
@@ -195,6 +204,7 @@ class ClusterControl:
                         "life": Life(node["life"]),
                         "data": Path(node["data"]),
                         "log": Path(node["log"]),
+                        "command": tuple(node["command"]),
                     }
                 )
                 for node in answer["nodes"]

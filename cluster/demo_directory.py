@@ -30,8 +30,12 @@ class DemoDirectory:
     Removed on exit unless it is to be kept, or the nodes ran and something failed.
     """
 
-    def __init__(self, narration: Narration, *, keep: bool) -> None:
-        self.path = Path(mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=ROOT))
+    def __init__(
+        self, narration: Narration, *, keep: bool, prefix: str = PREFIX, example: str = "EWR"
+    ) -> None:
+        """Made at once. ``example`` is the node that the user is told how to look into."""
+        self.path = Path(mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=ROOT))
+        self._example = example
         self._mark = _mark(self.path)
         self.keep_after_failure = False
         self._keep = keep
@@ -51,16 +55,17 @@ class DemoDirectory:
             say = self._narration.say if error is None else self._narration.complain
             say(
                 f"The nodes' logs and data are in {self.path}. To look into one:\n"
-                f"  .venv/bin/kvnode serve --name EWR --cluster local --data {self.path}/EWR/data"
+                f"  .venv/bin/kvnode serve --name {self._example} --cluster local "
+                f"--data {self.path}/{self._example}/data"
             )
         else:
             _remove(self.path)
         os.close(self._mark)
 
 
-def remove_abandoned(root: Path = ROOT) -> Iterator[Path]:
+def remove_abandoned(root: Path = ROOT, prefix: str = PREFIX) -> Iterator[Path]:
     """Remove the directories of demos that were killed, and tell which."""
-    for path in sorted(root.glob(f"{PREFIX}*")):
+    for path in sorted(root.glob(f"{prefix}*")):
         try:
             mark = os.open(path / MARK, os.O_RDWR)
         except OSError:

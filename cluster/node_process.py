@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -82,14 +82,32 @@ class NodeProcess:
     Its address, data directory and log stay the same. One call at a time per node.
     """
 
-    def __init__(self, name: str, port: int, command: Sequence[str], log: Path, data: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        command: Sequence[str],
+        log: Path,
+        data: Path,
+        *,
+        first_command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            first_command: for the very first start, if that is another one.
+            environment: variables besides those of this process.
+        """
         self.name = name
         self.port = port
         self.log = log
         self.data = data
         self.life = Life.STOPPED
         self.exit_code: int | None = None
-        self._command = tuple(command)
+        self.command = tuple(command)
+        self._first_command = tuple(first_command or command)
+        self._environment = {**os.environ, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
@@ -101,8 +119,11 @@ class NodeProcess:
         """Of the running process, else None."""
         return self._process.pid if self._process is not None else None
 
-    async def start(self, deadline_s: float) -> None:
-        """Start it and wait until it serves. Raises ``NodeFailed``; it is then not running."""
+    async def start(self, deadline_s: float, *, serving: bool = True) -> None:
+        """Start it and wait until it serves. Raises ``NodeFailed``; it is then not running.
+
+        ``serving`` False does not wait: a node that has to be taken in serves later, or never.
+        """
         if self.life is Life.PAUSED:
             raise NodeFailed(f"{self.name} is paused: resume {self.name} lets it run on")
         if self._process is not None or self.life is Life.STARTING:
@@ -117,6 +138,8 @@ class NodeProcess:
             self.life = Life.DIED
             raise NodeFailed(f"{self.name} cannot be started: {error}") from error
         self._watch = asyncio.create_task(self._watch_over(self._process))
+        if not serving:
+            return
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait(
             (ready, self._watch), timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED
@@ -129,11 +152,13 @@ class NodeProcess:
             raise NodeFailed(self._complaint(f"ended at start with exit code {self.exit_code}"))
 
     async def _spawn(self) -> asyncio.subprocess.Process:
+        command, self._first_command = self._first_command, self.command
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             return await asyncio.create_subprocess_exec(
-                *self._command,
+                *command,
+                env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

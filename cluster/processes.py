@@ -17,7 +17,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -43,6 +43,10 @@ class LocalCluster(ClusterControl):
     NAME/log and NAME/data; it is not removed. ``node_config`` is a TOML file for all nodes.
     ``node_command`` replaces ``python -m kvnode serve``. ``start_deadline_s`` bounds each start.
     ``first_port``: client ports are looked for from there upwards; by default anywhere.
+    ``newcomers`` are those of ``names`` that do not found the cluster: they are started with
+    ``start``, wait for ``kvnode join`` then, and have links to all others. What founders are told
+    of each other at their very first start makes the cluster, so they are told of the newcomers'
+    links when they are started again. ``environments``: variables for single nodes, by name.
 
     Leaving the block stops everything and raises ``NodeDied`` if a node had ended by itself, unless
     another exception is already on its way.
@@ -58,6 +62,8 @@ class LocalCluster(ClusterControl):
         node_command: Sequence[str] = SERVE,
         start_deadline_s: float = 30.0,
         first_port: int | None = None,
+        newcomers: Sequence[str] = (),
+        environments: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.names = tuple(names or (f"n{number}" for number in range(1, nodes + 1)))
         self.directory = directory.resolve()
@@ -70,6 +76,8 @@ class LocalCluster(ClusterControl):
             owner=os.getpid(),
             config=str(node_config.resolve()) if node_config else None,
             first_port=first_port,
+            newcomers=tuple(newcomers),
+            environments={name: dict(each) for name, each in (environments or {}).items()},
         )
         self._deadline_s = start_deadline_s
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -98,13 +106,13 @@ class LocalCluster(ClusterControl):
             raise NodeDied(f"ended without being told to: {', '.join(died)}; see {self.directory}")
 
     def open(self) -> None:
-        """Start the supervisor and all nodes, and wait until they serve."""
+        """Start the supervisor and all nodes but newcomers, and wait until they serve."""
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
             self._start_supervisor()
             super().__init__(Contact.read(self.directory), self._deadline_s)
             self.endpoints = {node.name: node.address for node in self.status().nodes}
-            self.start()
+            self.start(*(name for name in self.names if name not in self._plan.newcomers))
         except BaseException:
             self.close()
             raise

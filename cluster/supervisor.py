@@ -21,8 +21,8 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -43,7 +43,8 @@ class Plan:
 
     ``command`` is extended by the arguments of ``kvnode serve``. ``owner`` is the pid of the
     process that starts the supervisor. ``first_port``: look for client ports from there upwards;
-    None: anywhere.
+    None: anywhere. ``newcomers`` are nodes of the cluster that wait to be taken in; the others
+    found it. ``environments``: variables for single nodes, by name.
     """
 
     directory: str
@@ -52,6 +53,8 @@ class Plan:
     owner: int
     config: str | None = None
     first_port: int | None = None
+    newcomers: tuple[str, ...] = ()
+    environments: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 class Refused(Exception):
@@ -123,25 +126,34 @@ class Supervisor:
             self._over.set()
 
     async def _prepare(self) -> None:
-        names = self._plan.names
-        ports = dict(zip(names, self._ports.choose(len(names), self._plan.first_port), strict=True))
-        peers: dict[str, list[str]] = {name: [] for name in names}
+        plan, names = self._plan, self._plan.names
+        ports = dict(zip(names, self._ports.choose(len(names), plan.first_port), strict=True))
+        peers: dict[str, dict[str, str]] = {name: {} for name in names}
         for source, target in self._links.directions:
             port = await self._links.listen(source, target, ports[target])
-            peers[source] += ["--peer", f"{target}={HOST}:{port}"]
-        config = ["--config", self._plan.config] if self._plan.config else []
+            peers[source][target] = f"{HOST}:{port}"
         for name in names:
             home = self._directory / name
             command = [
-                *self._plan.command,
+                *plan.command,
                 *("--name", name),
                 *("--listen", f"{HOST}:{ports[name]}"),
                 *("--data", str(home / "data")),
                 *("--cluster", "local"),
-                *peers[name],
-                *config,
+                *(["--config", plan.config] if plan.config else []),
             ]
-            self._nodes[name] = NodeProcess(name, ports[name], command, home / "log", home / "data")
+            everyone = [*command, *_peer_options(peers[name], names)]
+            founders = [one for one in names if one not in plan.newcomers]
+            first = [*command, *_peer_options(peers[name], founders)]
+            self._nodes[name] = NodeProcess(
+                name,
+                ports[name],
+                [*everyone, "--join"] if name in plan.newcomers else everyone,
+                home / "log",
+                home / "data",
+                first_command=None if name in plan.newcomers else first,
+                environment=plan.environments.get(name, {}),
+            )
 
     async def _end_nodes(self) -> None:
         async def end(node: NodeProcess) -> None:
@@ -196,13 +208,13 @@ class Supervisor:
             raise Refused(f"{name} is not running: it {node.life.clause}")
         return node
 
-    async def _start(self, names: list[str], deadline_s: float) -> None:
+    async def _start(self, names: list[str], deadline_s: float, serving: bool) -> None:  # noqa: FBT001
         if names:
             nodes = [self._node(name) for name in names]
         else:
             nodes = [node for node in self._nodes.values() if node.pid is None]
         outcomes = await asyncio.gather(
-            *(node.start(deadline_s) for node in nodes), return_exceptions=True
+            *(node.start(deadline_s, serving=serving) for node in nodes), return_exceptions=True
         )
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
@@ -249,6 +261,7 @@ class Supervisor:
                     "exit_code": node.exit_code,
                     "data": str(node.data),
                     "log": str(node.log),
+                    "command": node.command,
                 }
                 for node in self._nodes.values()
             ],
@@ -271,10 +284,16 @@ class Supervisor:
         self._over.set()
 
 
+def _peer_options(addresses: Mapping[str, str], names: Collection[str]) -> list[str]:
+    options = [("--peer", f"{name}={addresses[name]}") for name in names if name in addresses]
+    return [word for option in options for word in option]
+
+
 def main() -> None:
     """Run the supervisor for the plan on stdin; exit code 1 if it could not begin."""
     plan = json.loads(sys.stdin.read())
-    plan["names"], plan["command"] = tuple(plan["names"]), tuple(plan["command"])
+    for name in ("names", "command", "newcomers"):
+        plan[name] = tuple(plan[name])
 
     def say(line: str) -> None:
         sys.stdout.write(f"{line}\n")

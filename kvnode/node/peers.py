@@ -99,6 +99,15 @@ class Peer:
         pause = min(pause_s * 2.0 ** min(pulls, 16), PULL_PAUSE_MAX_S)
         self.stuck[origin] = (pulls, time.monotonic() + pause)
 
-    def measure_clock(self, report: Report, sent_ms: float, now_ms: float) -> None:
-        """Compare clocks by a question and its answer; wrong by half the time between at most."""
-        self.clock_offset_ms = round(report.wall_ms - (sent_ms + now_ms) / 2)
+    def measure_clock(
+        self, report: Report, sent_ms: float, now_ms: float, *, at_once: bool = True
+    ) -> None:
+        """Compare clocks by a question and its answer; wrong by half the time between at most.
+
+        ``at_once`` False: the answer waited for the peer's disk. Of the offsets that are possible
+        the least counts then, so that no slow disk makes a clock look wrong. Such answers have to
+        count: a node that writes all the time gets no others.
+        """
+        least, most = report.wall_ms - now_ms, report.wall_ms - sent_ms
+        offset_ms = (least + most) / 2 if at_once else min(max(least, 0.0), most)
+        self.clock_offset_ms = round(offset_ms)

@@ -130,8 +130,7 @@ class Pusher:
         if not self._unanswered:
             raise LinkError(f"{self.peer.address} answered what it was not asked", refused=True)
         sent_ms, empty = self._unanswered.popleft()
-        if empty:
-            self.peer.measure_clock(report, sent_ms, _now_ms())
+        self.peer.measure_clock(report, sent_ms, _now_ms(), at_once=empty)
         self._replicator.learn(self.peer, self._origin, report)
         acknowledged = report.vector.get(self._replicator.origin, 0)
         if acknowledged >= self._cursor:

@@ -117,6 +117,25 @@ def test_what_was_received_is_reported_with_the_next_heartbeat_and_not_block_by_
     play(PlayedStream(), check)
 
 
+def test_a_node_that_writes_all_the_time_hears_of_its_wrong_clock_too() -> None:
+    """Its messages always carry blocks: the answers to these have to tell the peer's time."""
+
+    async def check(engine: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        peer, sent = replicator.peers["b"], link.stream.sent
+        await until(lambda: peer.state == "connected")
+        heartbeats = 1
+        while heartbeats:  # one may slip in: then it says nothing about the others
+            peer.clock_offset_ms, before = None, len(sent)
+            seq = (await engine.submit(Request([Increment(b"c", 1)]), 10))[0].first_seq
+            await until(lambda seq=seq: peer.vector.get(OWN) == seq)  # type: ignore[misc]
+            heartbeats = sum(not blocks for _, _, blocks in sent[before:])
+            offset_ms = peer.clock_offset_ms
+        assert offset_ms is not None
+        assert offset_ms < -1_000_000, "the played peer's clock says 1970"
+
+    play(PlayedStream(), check)
+
+
 def test_pushing_goes_on_when_the_peer_has_caught_up_by_pulling() -> None:
     async def check(engine: Engine, replicator: Replicator, link: PlayedLink) -> None:
         await until(lambda: len(link.stream.sent) >= 3)

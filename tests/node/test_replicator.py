@@ -197,10 +197,10 @@ def test_what_another_identity_reported_says_nothing_about_this_one() -> None:
     """A push that was made for the old identity meets the node that has just begun anew."""
 
     def check(replicator: Replicator) -> None:
-        peer = replicator.peers["b"]
-        replicator.learn(peer, Report({}, 0, yours={OTHER: 5}, your_origin=OTHER))
+        peer = acquaint(replicator, "b", OTHER)
+        replicator.learn(peer, OTHER, Report({}, 0, yours={OTHER: 5}, your_origin=OTHER))
         assert not replicator.membership.lost
-        replicator.learn(peer, Report({}, 0, yours={OTHER: 5}, your_origin=OWN))
+        replicator.learn(peer, OTHER, Report({}, 0, yours={OTHER: 5}, your_origin=OWN))
         assert "tells of more than it has now" in replicator.membership.lost
 
     with_replicator(check)

@@ -362,7 +362,7 @@ def set_aside(path: Path) -> str:
 def assert_begun_anew(path: Path, retired: str) -> None:
     """Empty, under a third origin, knowing the cluster and what is to be issued again."""
     directory = opened(path)
-    assert directory.identity.aside == "aside-1"
+    assert directory.identity.aside == ("aside-1",)
     assert directory.identity.retired == (retired,)
     assert not directory.identity.forked
     assert directory.log.last_arrival == 0
@@ -376,7 +376,7 @@ def assert_begun_anew(path: Path, retired: str) -> None:
     directory.reissued()
     directory.close()
     again = opened(path)
-    assert again.identity.aside == ""
+    assert again.identity.aside == ()
     again.close()
 
 
@@ -414,5 +414,5 @@ def test_what_was_set_aside_before_stays_when_it_happens_again(tmp_path: Path) -
     os.close(directory._lock)  # noqa: SLF001 - as above
     assert (path / "aside-1" / "identity.json").is_file()
     again = opened(path)
-    assert again.identity.aside == "aside-2"
+    assert again.identity.aside == ("aside-1", "aside-2")
     again.close()
