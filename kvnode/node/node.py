@@ -269,7 +269,8 @@ class Node:
         if self.membership.roster.remaining() == [self.membership.returning_from]:
             await self._return_alone()
             return
-        returning = Returning(self.replicator, forked=directory.identity.forked)
+        identity = directory.identity
+        returning = Returning(self.replicator, forked=identity.forked, pristine=identity.pristine)
         match await returning.ask():
             case "welcome":
                 directory.settled()

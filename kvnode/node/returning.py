@@ -35,12 +35,19 @@ Verdict = Literal["welcome", "running", "forked", "forgotten"]
 class Returning:
     """Asks the members until all have answered."""
 
-    def __init__(self, replicator: Replicator, *, forked: bool) -> None:
-        """``forked``: a member has already said that it has another history."""
+    def __init__(self, replicator: Replicator, *, forked: bool, pristine: bool) -> None:
+        """What is known of the directory.
+
+        Args:
+            forked: a member has already said that it has another history.
+            pristine: nothing was written since it was copied, so it cannot have forked. That
+                decides where a member has forgotten the chain value (``Log.prune``).
+        """
         self._replicator = replicator
         self._membership = replicator.membership
         self._config = replicator.engine.config
         self._forked = forked
+        self._pristine = pristine
 
     async def ask(self) -> Verdict:
         """What the members say; waits for all that were not forgotten."""
@@ -81,6 +88,8 @@ class Returning:
         have = replica.durable.vector.get(old, 0)
         if meeting.seq <= have:
             return not meeting.seq or replica.chain_at((old, meeting.seq)) == meeting.chain
+        if not meeting.chain_at and self._pristine:
+            return True
         return not have or replica.durable.chains[old] == meeting.chain_at
 
     def _members(self, forgotten: set[int]) -> dict[int, str]:

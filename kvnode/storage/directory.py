@@ -56,6 +56,8 @@ class Identity:
     """Earlier origins of this directory, oldest first."""
     forked: bool = False
     """The cluster knows another history of the last retired origin."""
+    pristine: bool = False
+    """The copy was found out when it was opened: nothing was written since it was made."""
     copy: bool = False
     """It is a copy of a directory whose node was running: never to be used."""
     aside: tuple[str, ...] = ()
@@ -104,7 +106,7 @@ class DataDirectory:
             try:
                 self.state = LmdbState(self.path / FORMAT / "state", store)
                 if self.identity.here != _place(self.path / FORMAT / "here"):
-                    self.mint_anew(forked=self.identity.forked)
+                    self.mint_anew(forked=self.identity.forked, pristine=True)
             except BaseException:
                 self.log.close()
                 raise
@@ -112,16 +114,18 @@ class DataDirectory:
             os.close(self._lock)
             raise
 
-    def mint_anew(self, *, forked: bool) -> None:
+    def mint_anew(self, *, forked: bool, pristine: bool = False) -> None:
         """Retire the origin; the next opening has a new one."""
         old = self.identity
         retired = (*old.retired, old.origin)
-        self._write_identity(replace(old, origin=_mint(), retired=retired, forked=forked))
+        self._write_identity(
+            replace(old, origin=_mint(), retired=retired, forked=forked, pristine=pristine)
+        )
 
     def settled(self) -> None:
         """The cluster knows the new origin in the place of the retired one."""
-        if self.identity.forked:
-            self._write_identity(replace(self.identity, forked=False))
+        if self.identity.forked or self.identity.pristine:
+            self._write_identity(replace(self.identity, forked=False, pristine=False))
 
     def mark_copy(self) -> None:
         """Never use it again: the node it was copied from is running."""
@@ -143,7 +147,12 @@ class DataDirectory:
         taken = {entry.name for entry in self.path.iterdir()}
         number = next(n for n in range(1, len(taken) + 2) if f"aside-{n}" not in taken)
         identity = replace(
-            old, store=_mint(), origin=_mint(), forked=False, aside=(*old.aside, f"aside-{number}")
+            old,
+            store=_mint(),
+            origin=_mint(),
+            forked=False,
+            pristine=False,
+            aside=(*old.aside, f"aside-{number}"),
         )
         _build(self.path, identity, roster)
         (self.path / FORMAT).rename(self.path / f"aside-{number}")
