@@ -177,9 +177,9 @@ class Members:
         )
 
     def met(self, name: str) -> bool:
-        """Whether it has met every founder."""
-        found = self.members(name)
-        return not found.unmet and len(found.members) >= len(self.founders)
+        """Whether it has met every founder, and is connected to all."""
+        peers = self.client[name].status().peers
+        return not self.members(name).unmet and all(peer.state == "connected" for peer in peers)
 
     def wait_same_members(self, names: Iterable[str]) -> None:
         """Return when all these know the same, and nothing is on its way any more."""
