@@ -87,10 +87,14 @@ class Returning:
         replica = self._replicator.engine.replica
         have = replica.durable.vector.get(old, 0)
         if meeting.seq <= have:
-            return not meeting.seq or replica.chain_at((old, meeting.seq)) == meeting.chain
-        if not meeting.chain_at and self._pristine:
-            return True
-        return not have or replica.durable.chains[old] == meeting.chain_at
+            if not meeting.seq:
+                return True
+            mine, theirs = replica.chain_at((old, meeting.seq)) or b"", meeting.chain
+        else:
+            if not have:
+                return True
+            mine, theirs = replica.durable.chains[old], meeting.chain_at
+        return mine == theirs or (self._pristine and not (mine and theirs))
 
     def _members(self, forgotten: set[int]) -> dict[int, str]:
         """Origin -> name of the members that have to answer."""

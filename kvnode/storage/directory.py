@@ -274,6 +274,8 @@ def _mint() -> str:
 def _read_identity(file: Path) -> Identity:
     try:
         fields = json.loads(file.read_text())
+        if type(fields) is not dict:
+            raise ValueError("no object")
         lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside")}
         identity = Identity(**{**fields, **lists})
         if not (len(identity.origin) == 16 and identity.origin_id > 0):
