@@ -38,7 +38,11 @@ class PlayedStream:
         if blocks and self.takes:
             self.has = position
         for _ in range(self.answers):
-            self._questions.put_nowait(int(hello is not None))
+            self.answer(first=hello is not None)
+
+    def answer(self, *, first: bool = False) -> None:
+        """Answer one message."""
+        self._questions.put_nowait(int(first))
 
     async def receive(self) -> tuple[Report, Hello | None]:
         first = await self._questions.get()

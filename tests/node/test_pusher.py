@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -44,16 +45,17 @@ def play(
     check: Callable[[Engine, Replicator, PlayedLink], Awaitable[None]],
     *,
     writes_before_restart: int = 0,
+    config: Config = CONFIG,
 ) -> None:
     """Run a pusher over the stream beside the check."""
 
     async def run() -> None:
         log, state = MemoryLog(), MemoryState()
-        engine = Engine(CONFIG, OWN, log, state)
+        engine = Engine(config, OWN, log, state)
         for _ in range(writes_before_restart):
             await engine.submit(Request([Increment(b"c", 1)]), 10)
         await engine.close()
-        engine = Engine(CONFIG, OWN, log, state)
+        engine = Engine(config, OWN, log, state)
         replicator = replicator_of(engine, "a")
         link = PlayedLink(stream)
         pusher = Pusher(replicator, replicator.peers["b"], link)  # type: ignore[arg-type]
@@ -171,3 +173,28 @@ def test_a_broken_stream_is_opened_again() -> None:
         assert replicator.peers["b"].problem == "connection refused"
 
     play(Broken(), check)
+
+
+def test_a_report_tells_of_all_this_node_has_issued_also_what_is_not_pushed_yet() -> None:
+    """Else a reader takes what everybody has for stable, while older writes are still to come
+    that were made without it (trap 9); the place in the stream is told beside it.
+    """
+
+    async def check(engine: Engine, _replicator: Replicator, link: PlayedLink) -> None:
+        sent = link.stream.sent
+        await until(lambda: len(sent) >= 2)
+        link.stream.answers = 0
+        for _ in range(8):
+            await engine.submit(Request([Increment(b"c", 1)]), 10)
+        link.stream.answers = 1
+        for _ in range(config.push_messages_max):
+            link.stream.answer()
+        await until(lambda: sent[-1][1] == 8)
+        behind = [(report, position) for report, position, blocks in sent if blocks]
+        assert any(position < report.vector[OWN] for report, position in behind)
+        for report, position in behind:
+            assert position <= report.vector[OWN]
+        assert {report.vector[OWN] for report, position in behind if position > 4} == {8}
+
+    config = replace(CONFIG, push_buffer_bytes=1 << 20, push_message_bytes=1)
+    play(PlayedStream(), check, config=config)
