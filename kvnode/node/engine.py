@@ -203,7 +203,7 @@ class Engine:
     async def _drain(self) -> None:
         """Return when nothing waits and no round runs."""
         await self._idle.wait()
-        while self.queue.waiting or self._incoming.waiting or self._adjustments:
+        while self.queue.waiting or self._incoming or self._adjustments:
             self._schedule()
             await asyncio.sleep(0)
             await self._idle.wait()
@@ -297,7 +297,7 @@ class Engine:
             except Exception as bug:
                 self._lose(bug, everybody)
                 return
-        if self.queue.waiting or self._incoming.waiting or self._adjustments:
+        if self.queue.waiting or self._incoming or self._adjustments:
             self._schedule()
         else:
             self._idle.set()

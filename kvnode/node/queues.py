@@ -73,6 +73,9 @@ class Arrivals:
 
     waiting: deque[Arrival] = field(default_factory=deque)
 
+    def __bool__(self) -> bool:
+        return bool(self.waiting)
+
     def take(self, config: Config) -> list[Arrival]:
         """A round's worth, oldest first."""
         arrivals: list[Arrival] = []

@@ -36,7 +36,8 @@ def test_both_clocks_and_the_winner_are_named_also_after_a_kill(start: Start) ->
     api.put(b"other", b"alone", type=LWW_REGISTER)
     region = Impostor(50)
     region.push(api, region.block([3, b"k", b"theirs"], hlc=(now_ms() + 5_000) << 16))
-    region.push(api, region.block([3, b"old", b"first"], [3, b"k", b"late news"], hlc=7 << 16))
+    slow = Impostor(51)
+    slow.push(api, slow.block([3, b"old", b"first"], [3, b"k", b"late news"], hlc=7 << 16))
     rows = lost(api).rows
     assert [(row.key, row.lost.value) for row in rows] == [(b"k", b"late news"), (b"k", b"mine")]
     assert (rows[1].lost.dot, rows[1].lost.node) == (mine, "node1")
