@@ -158,7 +158,7 @@ class Admission:
     async def _hand_over(self) -> str:
         """Wait until every reachable member has all this node has; at least one must."""
         replicator = self._replicator
-        await replicator.engine.drained()
+        await replicator.engine.all_answered()
         deadline = time.monotonic() + self._config.leave_timeout_ms / 1000
         while True:
             vector = replicator.engine.vector

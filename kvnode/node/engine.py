@@ -162,10 +162,10 @@ class Engine:
             self._passers.append(passed)
             await passed
 
-    async def drained(self) -> None:
-        """Return when nothing waits and no round is on its way to disk."""
+    async def all_answered(self) -> None:
+        """Return when no client's request waits or is on its way to disk."""
         await self.between_rounds()
-        while self.queue.waiting or self._incoming:
+        while self.queue.waiting:
             await asyncio.sleep(0)
             await self.between_rounds()
 
