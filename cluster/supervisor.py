@@ -213,10 +213,13 @@ class Supervisor:
             nodes = [self._node(name) for name in names]
         else:
             nodes = [node for node in self._nodes.values() if node.pid is None]
-        outcomes = await asyncio.gather(
-            *(node.start(deadline_s, serving=serving) for node in nodes), return_exceptions=True
-        )
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        starts = [asyncio.create_task(node.start(deadline_s, serving=serving)) for node in nodes]
+        # The first that cannot start ends it: founders wait for one another.
+        done, waiting = await asyncio.wait(starts, return_when=asyncio.FIRST_EXCEPTION)
+        for start in waiting:
+            start.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        failures = [error for start in done if (error := start.exception())]
         if failures:
             raise Refused("\n".join(map(str, failures)))
 

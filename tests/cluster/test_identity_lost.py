@@ -224,7 +224,7 @@ def test_trap_1_two_histories_are_never_merged_and_no_acknowledged_write_is_lost
         "other",
     ]
     nodes.stop("c", trouble="does not fit|two histories")
-    assert nodes.identity(nodes.data("c"))["aside"] == ""
+    assert nodes.identity(nodes.data("c"))["aside"] == []
     nodes.start("c")
     nodes.wait_place("c", "serving")
     assert nodes.client["c"].increment("other", 1).counter == 4
