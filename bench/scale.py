@@ -17,7 +17,7 @@ import click
 
 from bench.report import heading
 from bench.simulated_cluster import CONFIG, KEY_BYTES, VALUE_BYTES, SimulatedCluster
-from kvnode.v1 import replication_pb2, types_pb2
+from kvnode.v1 import types_pb2
 
 SIZES: Final = (3, 10, 30, 100)
 QUICK: Final = (3, 10)
@@ -29,7 +29,7 @@ MANY: Final = 100
 """Replicas with enough links for one run to be an average."""
 ROUNDS_MAX: Final = 50
 """After the last write. More would mean that it does not converge."""
-RELAY_INTERVAL_S: Final = 1.0
+RELAY_INTERVAL_S: Final = CONFIG.relay_interval_ms / 1000
 
 BEYOND: Final = """\
 What would have to change beyond some 30 replicas:
@@ -69,10 +69,8 @@ class Row:
     idle_messages_s: float
     idle_bytes_s: float
     """Heartbeats and answers, when nothing is written or lost."""
-    idle_bytes_s_with_roster: float
-    """Computed."""
     idle_bytes_s_with_relayed: float
-    """Computed, roster included."""
+    """Computed: now and then a report also carries those of the others."""
 
 
 def measure(replicas: int, loss: float, writers: str, batch: int) -> Row:
@@ -88,7 +86,6 @@ def measure(replicas: int, loss: float, writers: str, batch: int) -> Row:
     report = clusters[0].report_bytes()
     idle = 2 * replicas * (replicas - 1) * 1000 / CONFIG.heartbeat_interval_ms
     idle_bytes = idle * (report + _framing(round(report)))
-    with_roster = idle_bytes + idle * roster_bytes(replicas)
     relayed = replicas * (replicas - 1) / RELAY_INTERVAL_S * relayed_bytes(clusters[0])
     return Row(
         replicas=replicas,
@@ -105,8 +102,7 @@ def measure(replicas: int, loss: float, writers: str, batch: int) -> Row:
         report_bytes=report,
         idle_messages_s=idle,
         idle_bytes_s=idle_bytes,
-        idle_bytes_s_with_roster=with_roster,
-        idle_bytes_s_with_relayed=with_roster + relayed,
+        idle_bytes_s_with_relayed=idle_bytes + relayed,
     )
 
 
@@ -122,21 +118,10 @@ def _run(cluster: SimulatedCluster, writers: str, batch: int) -> tuple[Simulated
     return cluster, rounds
 
 
-def roster_bytes(replicas: int) -> int:
-    """Computed: a roster of members (name, origin, address, version, joining) in one report.
-
-    The first two fields are today's ``Member``; the others are added up by hand.
-    """
-    member = replication_pb2.Member(name="node-000", origin=2**64 - 1).ByteSize()
-    address, version, joining = 2 + len("10.0.0.100:7080"), 2, 2
-    size = member + address + version + joining
-    return replicas * (size + _framing(size))
-
-
 def relayed_bytes(cluster: SimulatedCluster) -> int:
-    """Computed: the reports of all members but the two that talk, handed on in one message."""
+    """Computed: the last reports of all members but the sender, handed on in one message."""
     total = 0
-    members = list(cluster.members.values())[2:]
+    members = list(cluster.members.values())[1:]
     for member in members:
         vector = types_pb2.VersionVector(
             entries=[types_pb2.Dot(origin=o, seq=s) for o, s in member.node.vector.items()]
@@ -175,17 +160,16 @@ def idle(rows: list[Row]) -> str:
         "",
         "  Idle, the whole cluster, when every origin has written:",
         f"  {'replicas':>10}{'report':>10}{'messages/s':>13}{'KB/s':>12}"
-        f"{'with roster*':>15}{'with relayed reports*':>24}",
+        f"{'with relayed reports*':>24}",
     ]
     lines += [
         f"  {row.replicas:10}{row.report_bytes:8,.0f} B{row.idle_messages_s:13,.0f}"
-        f"{row.idle_bytes_s / 1000:12,.0f}{row.idle_bytes_s_with_roster / 1000:15,.0f}"
+        f"{row.idle_bytes_s / 1000:12,.0f}"
         f"{row.idle_bytes_s_with_relayed / 1000:24,.0f}"
         for row in {row.replicas: row for row in rows if row.writers == "all"}.values()
     ]
     lines += [
-        "  * computed, not simulated: a roster in every report; once a second to each peer the",
-        "    reports of all others, roster included",
+        "  * computed, not simulated: once a second to each peer the last reports of all others",
     ]
     return "\n".join(lines)
 

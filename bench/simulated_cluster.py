@@ -91,7 +91,7 @@ class Member:
     @property
     def report(self) -> Report:
         """What it has."""
-        return Report(self.node.vector, WALL_MS)
+        return Report(self.node.vector, WALL_MS, roster_hash=bytes(8))
 
     def wire_report(self) -> pb.Report:
         """The same, as it travels."""

@@ -94,8 +94,9 @@ class Config:
     heartbeat_interval_ms: int = 200
     # How often a node compares what it has with what each peer reported, to pull what it lacks.
     anti_entropy_interval_ms: int = 200
-    # How often a node passes on what other members reported: members that cannot reach each other
-    # hear of each other through those that can. Larger: collection and the log's end lag more.
+    # How often a node passes on what other members reported, and tells a peer what that reported
+    # itself: members that cannot reach each other hear of each other, and an old copy is found out.
+    # Larger: collection, the log's end and finding out lag more.
     relay_interval_ms: int = 1_000
     # A node that leaves gives the others so long to take over what it has.
     leave_timeout_ms: int = 60_000

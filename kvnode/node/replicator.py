@@ -324,11 +324,13 @@ class Replicator:
         engine = self.engine
         now = time.monotonic()
         relayed: Mapping[int, Vector] = {}
+        yours: Vector = {}
         if now >= peer.relay_due:
             peer.relay_due = now + engine.config.relay_interval_ms / 1000
             members = self.membership.roster.remaining()
             reports = {one: self.engine.stability.last(one) for one in members}
             relayed = {o: report for o, report in reports.items() if report and o != peer.origin}
+            yours = self._told_by(peer)
         return Report(
             engine.vector,
             time.time_ns() // 1_000_000,
@@ -336,7 +338,7 @@ class Replicator:
             self._contradictions(),
             b"" if peer.shown_hash == self.membership.raw_hash else self.membership.raw,
             self.membership.raw_hash,
-            self._told_by(peer),
+            yours,
             relayed,
             peer.origin,
         )
