@@ -44,6 +44,10 @@ class PushBuffer:
         """Whether the block that begins at ``seq`` can be pushed."""
         return seq in self._blocks
 
+    def bytes_from(self, seq: int) -> int:
+        """How much there is to push from ``seq`` on."""
+        return sum(len(recent.raw) for first, recent in self._blocks.items() if first >= seq)
+
     def since(self, seq: int, bytes_max: int) -> tuple[list[bytes], int]:
         """Blocks from ``seq`` on, about ``bytes_max`` of them, and where to go on.
 

@@ -75,7 +75,7 @@ class Pusher:
         self._unanswered.append((_now_ms(), True))
         await stream.send(self._report(), 0, [], self._replicator.hello())
         await self._answer(stream)
-        self._cursor = self.peer.vector.get(self._replicator.origin, 0) + 1
+        self._cursor = self._start()
         if self.peer.state != "connected":
             logger.info("peer %s connected at %s", self.peer.name, self.peer.address)
         self.peer.state, self.peer.problem = "connected", ""
@@ -135,6 +135,16 @@ class Pusher:
         acknowledged = report.vector.get(self._replicator.origin, 0)
         if acknowledged >= self._cursor:
             self._cursor = acknowledged + 1  # it got the rest by pulling
+
+    def _start(self) -> int:
+        """Where to begin: with what the peer lacks, or with what comes, if that is too much.
+
+        It is pulling then, from whoever it reached first; both ways at once would double the bytes.
+        """
+        config, buffer = self._config, self._engine.push_buffer
+        first = self.peer.vector.get(self._replicator.origin, 0) + 1
+        much = config.push_message_bytes * config.push_messages_max
+        return first if buffer.bytes_from(first) <= much else buffer.next_seq
 
     def _position(self) -> int:
         """The last own write the peer has after this message, as far as this stream brings it."""

@@ -303,7 +303,8 @@ class Replicator:
                 Reason.NAME_TAKEN, f"another node {hello.name!r} has taken the place of this one"
             )
         if peer.origin in self.membership.roster.forgets:
-            self.membership.merge(report.roster)
+            if report.roster:
+                self.membership.merge(report.roster)
             return
         gap = False
         if raws:

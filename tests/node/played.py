@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from kvnode.core.dots import Vector
 from kvnode.core.report import Hello, Report
+from kvnode.rpc.link import LinkError
 
 from .acquaintance import hello_of
 
@@ -44,8 +45,16 @@ class PlayedStream:
         """Answer one message."""
         self._questions.put_nowait(int(first))
 
+    def fail(self) -> None:
+        """End the stream; opened again, it goes on."""
+        while not self._questions.empty():
+            self._questions.get_nowait()
+        self._questions.put_nowait(-1)
+
     async def receive(self) -> tuple[Report, Hello | None]:
         first = await self._questions.get()
+        if first < 0:
+            raise LinkError("cut")
         own = {OWN: self.has} if self.has else {}
         return Report(self.others | own, 0), self.peer if first else None
 

@@ -198,3 +198,21 @@ def test_a_report_tells_of_all_this_node_has_issued_also_what_is_not_pushed_yet(
 
     config = replace(CONFIG, push_buffer_bytes=1 << 20, push_message_bytes=1)
     play(PlayedStream(), check, config=config)
+
+
+def test_a_peer_that_lacks_much_when_it_comes_back_pulls_it() -> None:
+    """It has begun to, from whom it reached first: pushing it too would double the bytes."""
+
+    async def check(engine: Engine, _replicator: Replicator, link: PlayedLink) -> None:
+        sent = link.stream.sent
+        await until(lambda: len(sent) >= 2)
+        link.stream.answers = 0
+        for _ in range(20):
+            await engine.submit(Request([Increment(b"c", 1)]), 10)
+        link.stream.fail()
+        link.stream.answers, before = 1, len(sent)
+        await until(lambda: link.opened == 2 and sent[-1][1] == 20)
+        assert all(blocks == 0 for _, _, blocks in sent[before:])
+
+    config = replace(CONFIG, push_buffer_bytes=1 << 20, push_message_bytes=100)
+    play(PlayedStream(takes=False), check, config=config)
