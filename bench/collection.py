@@ -2,7 +2,8 @@
 
 ``python -m bench.collection [--keys N] [--json]``: one engine over LMDB on this disk, with one
 member that reports what the engine has. N keys are written and deleted, all is collected. *Live*
-are the pages that hold something; the file itself never shrinks, its free pages are used again.
+are the pages that hold something; free pages are used again, and given back when they are most of
+the file.
 """
 
 from __future__ import annotations
