@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any
 
 import click
 
@@ -110,18 +111,14 @@ def serve(
             found=found,
         )
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        stop = StopSignal()
-        failure, port = asyncio.run(_run(config, stop))
-        while (
-            not stop.asked and failure and type(failure).__name__ == "Reborn"
-        ):  # not imported before it is needed
-            logging.getLogger(__name__).warning("starting again: %s", failure)
-            listen = f"{config.listen.rpartition(':')[0]}:{port}"  # others know it by now
-            failure, port = asyncio.run(_run(replace(config, listen=listen), stop))
+        with StopSignal() as stop:
+            failure, port = asyncio.run(_run(config, stop))
+            while not stop.asked and type(failure).__name__ == "Reborn":  # imported only by _run
+                logging.getLogger(__name__).warning("starting again: %s", failure)
+                listen = f"{config.listen.rpartition(':')[0]}:{port}"  # others know it by now
+                failure, port = asyncio.run(_run(replace(config, listen=listen), stop))
     except (ConfigError, StorageError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    finally:
-        ignore_signals()
     if failure and not stop.asked:
         raise click.ClickException(f"the node stopped: {failure}")
 
@@ -131,23 +128,32 @@ def _no_cancelled_calls(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def ignore_signals() -> None:
-    """From now on the node ends, whatever is sent to it (but SIGKILL)."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
 class StopSignal:
     """That the process was asked to end. The first signal counts, those after it are ignored."""
 
     def __init__(self) -> None:
         self.asked = False
         self.wake: Callable[[], object] = lambda: None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignal:
         for number in STOP_SIGNALS:  # not a loop's own handlers, which end with the loop
-            signal.signal(number, self._ask)
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.asked:  # else the process is ending, whatever else is sent to it
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        ignore_signals()  # another one must not kill what is ending cleanly
+        for number in STOP_SIGNALS:  # another one must not kill what is ending cleanly
+            signal.signal(number, signal.SIG_IGN)
         self.asked = True
         self.wake()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -216,7 +217,10 @@ def test_help_of_every_client_command_names_the_environment_variable(
 
 def test_serve_names_a_missing_file_once(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "nofile.toml"
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert run(["serve", "--config", str(file)]) == 1
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert after == before, "who was not asked to end ignores nothing"
     said = capfd.readouterr().err
     assert said == f"Error: cannot read {file}: No such file or directory\n"
 
