@@ -73,6 +73,7 @@ class Pusher:
         self._unanswered.clear()
         self._names_sent = 0
         self._unanswered.append((_now_ms(), True))
+        self.peer.relay_due = 0.0  # an old copy has to be found out before it has caught up
         await stream.send(self._report(), 0, [], self._replicator.hello())
         await self._answer(stream)
         self._cursor = self._start()

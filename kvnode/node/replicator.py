@@ -266,6 +266,7 @@ class Replicator:
     def stream_opened(self, peer: Peer, hello: Hello) -> None:
         """A push stream of this peer is served."""
         peer.streams[hello.incarnation] = time.monotonic()
+        peer.relay_due = 0.0  # as when a stream is opened from here
 
     def stream_closed(self, peer: Peer, hello: Hello) -> None:
         """It has ended."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from kvnode.core.block import GENESIS, Block, encode_block
 from kvnode.core.report import PROTOCOL
+from kvnode.core.roster import roster_hash
 from kvnode.v1 import replication_pb2, types_pb2
 from tests.node.acquaintance import with_member
 
@@ -72,7 +73,10 @@ def report(vector: Mapping[int, int], roster: bytes = b"") -> replication_pb2.Re
     """A peer's report."""
     entries = [types_pb2.Dot(origin=origin, seq=seq) for origin, seq in sorted(vector.items())]
     return replication_pb2.Report(
-        vector=types_pb2.VersionVector(entries=entries), wall_ms=now_ms(), roster=roster
+        vector=types_pb2.VersionVector(entries=entries),
+        wall_ms=now_ms(),
+        roster=roster,
+        roster_hash=roster_hash(roster) if roster else b"",
     )
 
 
