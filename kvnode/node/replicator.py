@@ -313,7 +313,8 @@ class Replicator:
             have = self.engine.vector.get(peer.origin, 0)
             gap = bool(blocks) and blocks[0].first_seq > have + 1
             await self.engine.receive(blocks, peer.name)
-        peer.streams[hello.incarnation] = time.monotonic()
+        if hello.incarnation in peer.streams:  # not closed meanwhile
+            peer.streams[hello.incarnation] = time.monotonic()
         self.learn(peer, hello.origin, report)
         if self.engine.vector.get(peer.origin, 0) >= position:
             peer.pushed = time.monotonic()

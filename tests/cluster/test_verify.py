@@ -48,7 +48,10 @@ def clients(cluster: LocalCluster) -> Iterator[Clients]:
         }
         wait_equal(found.values())
         yield found
-        assert verified(found["n1"], full=True).verdict == pb.VERDICT_EQUAL
+        wait_for(
+            lambda: verified(found["n1"], full=True).verdict == pb.VERDICT_EQUAL,
+            "the nodes are equal again",
+        )
 
 
 def verified(client: Client, **options: object) -> pb.VerifyReply:
