@@ -1,0 +1,137 @@
+"""What clients asked of a cluster and what they were told: the only input of the checkers.
+
+A driver (the simulator, the nemesis) appends one ``Call`` per client call when it has ended, or at
+the end of the run if it never did. A client is one session: it has one call open at a time. Every
+value that is written is unique in the history, so that a value tells which write it is of.
+
+Nothing here knows how kvnode works: dots and vectors are what the API shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Dot = tuple[int, int]
+"""(origin, seq)."""
+Vector = dict[int, int]
+Type = Literal["GCOUNTER", "PNCOUNTER", "LWW", "SIBLINGS"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One operation of a write, as it was asked for."""
+
+    action: Literal["put", "increment", "delete"]
+    key: bytes
+    type: Type
+    value: bytes = b""
+    """Of a put; unique in the history."""
+    amount: int = 0
+    """Of an increment; negative for a decrement."""
+    mode: Literal["observed", "blind", "context"] = "observed"
+    context: frozenset[Dot] | None = None
+    """With mode "context": the dots that the token's reader had seen of this key."""
+    seen: Vector | None = None
+    """The vector of the read that the context is of, if its type needs it (counters, LWW)."""
+    deadline_ms: int | None = None
+    """When the value expires, wall clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One key as a read found it; what is None or empty was not shown."""
+
+    key: bytes
+    siblings: dict[Dot, bytes] = field(default_factory=dict)
+    lww: tuple[Dot, bytes] | None = None
+    counters: dict[Type, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One client call. Times are of one clock for the whole history: ms since its start."""
+
+    number: int
+    client: int
+    node: str
+    """The node it was sent to."""
+    started_ms: float
+    ended_ms: float | None
+    """None: no answer came before the run ended."""
+    outcome: Literal["ok", "refused", "unknown"]
+    """refused: nothing was changed, and the node said so. unknown: it may have happened."""
+    reason: str = ""
+    """Of a refusal or an unknown outcome, the machine-readable reason."""
+    writes: tuple[Written, ...] = ()
+    """An atomic batch; empty: a read."""
+    dots: tuple[Dot, ...] = ()
+    """Of an acknowledged write: one per operation."""
+    repeated: bool = False
+    """The node answered with the outcome of an earlier call with the same request id."""
+    request: bytes = b""
+    """Request id; equal in the calls that retry one write."""
+    seen: tuple[Seen, ...] = ()
+    """Of a read: what it found, for each key that was asked for."""
+    token: Vector | None = None
+    """The session vector that was sent along, if one was."""
+    vector: Vector = field(default_factory=dict)
+    """The session vector that came back with an acknowledgement or a read."""
+    before: Vector | None = None
+    """What the node had applied just before the write, where the driver can know it."""
+    durability: str = "fsync"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that was done to the cluster."""
+
+    kind: str
+    """"kill", "cut", "clock", "wipe", ..."""
+    nodes: tuple[str, ...]
+    started_ms: float
+    ended_ms: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """What one node shows when everything is healed and quiet."""
+
+    node: str
+    vector: Vector
+    digest: str
+    keys: dict[bytes, Seen]
+
+
+@dataclass(slots=True)
+class History:
+    """One run."""
+
+    calls: list[Call] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    finals: list[Final] = field(default_factory=list)
+    lost_origins: dict[int, int] = field(default_factory=dict)
+    """origin -> the last seq that reached anybody else, of disks that were lost on purpose: later
+    writes of it may be missing, that is documented. Its earlier ones may not."""
+
+
+@dataclass(slots=True)
+class Finding:
+    """Something that should not be."""
+
+    checker: str
+    text: str
+
+
+@dataclass(slots=True)
+class Verdict:
+    """One checker's counts and findings."""
+
+    checker: str
+    ok: int = 0
+    lost: int = 0
+    unexpected: int = 0
+    recovered: int = 0
+    """Writes whose caller was not told, and which are there."""
+    findings: list[Finding] = field(default_factory=list)
