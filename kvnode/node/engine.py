@@ -34,7 +34,7 @@ from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.journal import Journal
 from kvnode.node.quarantine import NodeQuarantine
-from kvnode.node.queues import Arrival, Arrivals, Counts, Outcome, Pending, Queue, reject
+from kvnode.node.queues import Arrival, Arrivals, Counts, Outcome, Pending, Queue, reject, stopping
 from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
 
@@ -129,6 +129,10 @@ class Engine:
         Raises:
             Refused: nothing was changed.
         """
+        return await self.enqueue(request, size)
+
+    def enqueue(self, request: Request, size: int) -> asyncio.Future[Outcome]:
+        """Queue a request behind those before it; Refused if there is no room for it."""
         config, queue = self.config, self.queue
         count = len(request.operations)
         self._check_open()
@@ -150,7 +154,7 @@ class Engine:
         queue.operations += count
         queue.bytes += size
         self._schedule()
-        return await future
+        return future
 
     async def receive(self, blocks: Sequence[Block], sender: str = "") -> list[Verdict]:
         """Commit blocks a peer sent; returns their verdicts when those applied are synced."""
@@ -263,7 +267,7 @@ class Engine:
             round_ = self.replica.plan(requests, blocks, wall_ms, self.lww_refusal())
         except Exception as error:  # a bug; without the round's answers the node is of no use
             waiting: list[Pending] = [arrival.future for arrival in arrivals]
-            reject(_stopping(error), [*request_futures, *waiting])
+            reject(stopping(error), [*request_futures, *waiting])
             self._fail(error)
             return
         self._running = round_
@@ -385,14 +389,10 @@ class Engine:
         self.on_failure(error)
 
     def _abandon(self, error: BaseException) -> None:
-        refusal = _stopping(error)
+        refusal = stopping(error)
         reject(refusal, [future for _, _, future in self.queue.waiting])
         reject(refusal, [arrival.future for arrival in self._incoming.waiting])
         self._adjustments.refuse(refusal)
         self.queue = Queue()
         self._incoming = Arrivals()
         self._idle.set()
-
-
-def _stopping(error: BaseException) -> Refused:
-    return Refused(Reason.STOPPING, f"the node failed and stops: {error}")

@@ -12,7 +12,8 @@ from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Operation
 from kvnode.core.quarantine import Record
-from kvnode.core.replica import Request
+from kvnode.core.replica import Request, Round
+from kvnode.core.requests import Remembered
 from kvnode.core.writer import Accepted
 from kvnode.node.admission import Admission
 from kvnode.node.ambient import MACHINE, Ambient
@@ -21,6 +22,7 @@ from kvnode.node.engine import Engine
 from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.journal import Journal
+from kvnode.node.levels import Levels
 from kvnode.node.membership import Membership, founding_roster
 from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.reissuing import reissue
@@ -74,7 +76,7 @@ class Node:
         """
         self.config = config
         self.started = ambient.monotonic()
-        self.stopping = False
+        self.closing = asyncio.Event()
         self.failure: BaseException | None = None
         self._failed = asyncio.Event()
         self.directory = DataDirectory(
@@ -106,7 +108,9 @@ class Node:
         self.replicator = Replicator(self.engine, self.membership, handshake, open_link)
         self.verification = Verification(self.replicator)
         self.collector = Collector(self.engine, self.membership.counted)
-        self.engine.on_commit = self.replicator.committed
+        self.levels = Levels(self.engine, self.replicator)
+        self.engine.on_commit = self._committed
+        self.replicator.on_report = self.levels.look
         self.engine.on_failure = self._fail
         self.replicator.on_identity_lost = self._lose_identity
         self._begins_anew = False
@@ -186,7 +190,7 @@ class Node:
 
     async def close(self) -> None:
         """Answer what runs, write a checkpoint, close everything."""
-        self.stopping = True
+        self.closing.set()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -206,12 +210,22 @@ class Node:
 
     # ---- what the services call
 
-    async def write(
+    def enqueue(
         self, operations: Sequence[Operation], request_id: bytes, size: int
-    ) -> tuple[Accepted, Vector]:
-        """Commit a client's batch; Refused if nothing of it was done."""
+    ) -> asyncio.Future[tuple[Accepted, Vector]]:
+        """Queue a client's batch; Refused if nothing of it was or will be done."""
         self._check_place()
-        return await self.engine.submit(Request(operations, request_id), size)
+        return self.engine.enqueue(Request(operations, request_id), size)
+
+    async def room(self) -> None:
+        """Return when the queue has moved."""
+        await self.engine.between_rounds()
+        await asyncio.sleep(0)
+
+    def remembered(self, request_id: bytes) -> Remembered | None:
+        """Where a request went, if it is known here."""
+        self._check_place()
+        return self.engine.replica.durable.requests.get(request_id)
 
     def read(self, key: bytes) -> Entry:
         """What is kept under the key."""
@@ -233,6 +247,10 @@ class Node:
     def status(self) -> admin_pb2.StatusResponse:
         """The node as it is now."""
         return node_status(self)
+
+    def _committed(self, round_: Round) -> None:
+        self.replicator.committed(round_)
+        self.levels.look()
 
     def _look_at_snapshots(self) -> bool:
         self.snapshots.tidy()

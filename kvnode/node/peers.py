@@ -29,6 +29,8 @@ class Peer:
     """Its last report."""
     heard: float = 0.0
     """When it last said anything, monotonic seconds."""
+    current: float = 0.0
+    """When it last said something after which all it had taken was here, monotonic seconds."""
     pushed: float = float("-inf")
     """When its push stream to this node last delivered all it had, monotonic seconds."""
     clock_offset_ms: int | None = None
@@ -58,7 +60,7 @@ class Peer:
         self.pushed = float("-inf")
         self.stuck = {}
         self.streams = {}
-        self.heard = 0.0
+        self.heard = self.current = 0.0
         self.roster_hash = self.shown_hash = b""
 
     def missing(self, have: Vector, *, now: bool) -> Vector:
@@ -70,12 +72,14 @@ class Peer:
         """Whether its log no longer holds all that ``have`` lacks. A floor never falls."""
         return any(have.get(origin, 0) < seq for origin, seq in self.floor.items())
 
-    def learn(self, report: Report) -> None:
+    def learn(self, report: Report, own: Vector) -> None:
         """Take a report. Vectors only grow; reports of two streams may cross."""
         self.heard = self.ambient.monotonic()
         for origin, seq in report.vector.items():
             if seq > self.vector.get(origin, 0):
                 self.vector[origin] = seq
+        if own.get(self.origin, 0) >= self.vector.get(self.origin, 0):
+            self.current = self.heard
 
     def paused(self) -> list[int]:
         """Origins not to ask this peer for now."""

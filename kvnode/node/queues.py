@@ -11,6 +11,7 @@ from typing import NamedTuple
 from kvnode.config import Config
 from kvnode.core.block import Block
 from kvnode.core.dots import Vector
+from kvnode.core.errors import Reason, Refused
 from kvnode.core.receive import Verdict
 from kvnode.core.replica import Request
 from kvnode.core.writer import Accepted
@@ -97,3 +98,8 @@ def reject(refusal: Exception, futures: Sequence[Pending]) -> None:
     for future in futures:
         if not future.done():
             future.set_exception(refusal)
+
+
+def stopping(error: BaseException) -> Refused:
+    """What those are told who still wait when the node fails."""
+    return Refused(Reason.STOPPING, f"the node failed and stops: {error}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from kvnode.core.block import decode_block
 from kvnode.core.dots import Dot, Vector, covers
@@ -49,6 +49,7 @@ class Replicator:
         self.origin = membership.origin
         self.closing = False
         self.on_identity_lost: IdentityLost = membership.lose
+        self.on_report: Callable[[], None] = lambda: None
         self._handshake = handshake
         self._tasks: list[asyncio.Task[None]] = []
         self.connections = Connections(
@@ -154,7 +155,7 @@ class Replicator:
         """
         if peer.origin != origin:
             return
-        peer.learn(report)
+        peer.learn(report, self.engine.vector)
         for other, name in report.names.items():
             if len(self.engine.names) < NAMES_MAX:
                 self.engine.names.setdefault(other, name)
@@ -173,6 +174,7 @@ class Replicator:
             for other, vector in report.relayed.items():
                 self._hear(other, vector)
         self._check_own(peer, report)
+        self.on_report()
 
     def _hear(self, origin: int, vector: Mapping[int, int]) -> None:
         if origin != self.origin and origin in self.membership.roster.members:
@@ -278,6 +280,7 @@ class Replicator:
             durable.vector.get(origin, 0),
             durable.chains.get(origin, b""),
             self.engine.replica.chain_at(about) or b"",
+            self.engine.vector,
         )
 
     def is_running(self, origin: int) -> bool:

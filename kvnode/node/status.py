@@ -27,7 +27,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         degraded,
     ]
     state: str = node.membership.place
-    if node.stopping:
+    if node.closing.is_set():
         state = "stopping"
     elif durable.fence:
         state = "fenced"

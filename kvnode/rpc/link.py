@@ -196,7 +196,12 @@ class Link:
         except grpc.RpcError as error:
             raise link_error(error) from error
         return Meeting(
-            hello_from_wire(reply.hello), reply.running, reply.seq, reply.chain, reply.chain_at
+            hello_from_wire(reply.hello),
+            reply.running,
+            reply.seq,
+            reply.chain,
+            reply.chain_at,
+            vector_from_wire(reply.vector),
         )
 
     async def fetch(

@@ -115,6 +115,20 @@ class Freshness(_message.Message):
     unknown: bool
     def __init__(self, node: _Optional[str] = ..., age_ms: _Optional[int] = ..., unknown: _Optional[bool] = ...) -> None: ...
 
+class Shortfall(_message.Message):
+    __slots__ = ("first", "operations", "stored_by", "wanted", "repeated")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    STORED_BY_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    first: _types_pb2.Dot
+    operations: int
+    stored_by: _containers.RepeatedScalarFieldContainer[str]
+    wanted: int
+    repeated: bool
+    def __init__(self, first: _Optional[_Union[_types_pb2.Dot, _Mapping]] = ..., operations: _Optional[int] = ..., stored_by: _Optional[_Iterable[str]] = ..., wanted: _Optional[int] = ..., repeated: _Optional[bool] = ...) -> None: ...
+
 class GetRequest(_message.Message):
     __slots__ = ("key", "options")
     KEY_FIELD_NUMBER: _ClassVar[int]
