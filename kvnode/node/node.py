@@ -217,6 +217,10 @@ class Node:
         self._check_place()
         return self.engine.enqueue(Request(operations, request_id), size)
 
+    def buffered_lost(self, operations: int) -> None:
+        """So many operations that were acknowledged from the queue came to nothing."""
+        self.engine.counts.buffered_lost += operations
+
     async def room(self) -> None:
         """Return when the queue has moved."""
         await self.engine.between_rounds()

@@ -34,6 +34,8 @@ class Counts:
 
     accepted: int = 0
     refused: int = 0
+    buffered_lost: int = 0
+    """Operations acknowledged from the queue that were refused when their turn came."""
     received: int = 0
     commits: int = 0
     logged_bytes: int = 0

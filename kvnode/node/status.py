@@ -52,6 +52,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         queued_bytes=engine.queue.bytes,
         operations_accepted=engine.counts.accepted,
         operations_refused=engine.counts.refused,
+        buffered_lost=engine.counts.buffered_lost,
         operations_received=engine.counts.received,
         commits=engine.counts.commits,
         forks=[

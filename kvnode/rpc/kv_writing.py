@@ -21,7 +21,7 @@ from kvnode.core.requests import Remembered
 from kvnode.core.writer import Accepted
 from kvnode.rpc.handlers import NotReplicated, failure_of
 from kvnode.rpc.kv_codec import KvCodec, increment
-from kvnode.rpc.levels_codec import Levels, replicas_of
+from kvnode.rpc.levels_codec import BUFFERED, Levels, replicas_of
 from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
@@ -44,6 +44,10 @@ class Store(Protocol):
     @property
     def closing(self) -> asyncio.Event: ...
     def enqueue(self, operations: Sequence[Operation], request_id: bytes, size: int) -> Answer: ...
+    def buffered_lost(self, operations: int) -> None:
+        """So many operations that were acknowledged from the queue came to nothing."""
+        ...
+
     async def room(self) -> None:
         """Return when the queue has moved."""
         ...
@@ -246,6 +250,9 @@ class Writing:
         return response
 
     async def _answer(self, queued: Queued, until: float) -> pb.WriteResponse:
+        if queued.replicas == BUFFERED:
+            queued.answer.add_done_callback(lambda answer: self._ended(queued, answer))
+            return pb.WriteResponse(results=[pb.WriteResult()] * len(queued.operations))
         accepted, vector = await queued.answer
         operations = queued.operations
         if queued.replicas > 1:
@@ -258,6 +265,11 @@ class Writing:
             repeated=accepted.repeated,
             stored_by=stored_by,
         )
+
+    def _ended(self, queued: Queued, answer: Answer) -> None:
+        """What was acknowledged from the queue is committed or refused; its caller has gone."""
+        if answer.cancelled() or answer.exception() is not None:
+            self._store.buffered_lost(len(queued.operations))
 
     async def _spread(
         self, accepted: Accepted, operations: int, replicas: int, until: float
@@ -281,5 +293,7 @@ class Writing:
 def give_up(queued: Sequence[Queued | Exception]) -> None:
     """The caller has gone: what has not begun need not be done, and what failed is nobody's."""
     for each in queued:
-        if isinstance(each, Queued) and not each.answer.cancel() and not each.answer.cancelled():
+        if isinstance(each, Exception) or each.replicas == BUFFERED or each.answer.cancel():
+            continue
+        if not each.answer.cancelled():
             each.answer.exception()

@@ -10,6 +10,9 @@ from kvnode.core.errors import Reason, Refused
 from kvnode.rpc.replication_codec import vector_from_wire
 from kvnode.v1 import kv_pb2 as pb
 
+BUFFERED = 0
+"""Members that have a write on disk when it is acknowledged from the queue."""
+
 
 class Known(Protocol):
     """What a node knows of a member."""
@@ -44,6 +47,8 @@ def replicas_of(options: pb.WriteOptions, levels: Levels) -> int:
     match options.durability:
         case pb.DURABILITY_UNSPECIFIED | pb.DURABILITY_FSYNC:
             return 1
+        case pb.DURABILITY_BUFFERED:
+            return BUFFERED
         case pb.DURABILITY_QUORUM:
             return levels.majority()
         case pb.DURABILITY_ALL:

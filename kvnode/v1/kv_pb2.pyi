@@ -12,6 +12,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DURABILITY_UNSPECIFIED: _ClassVar[Durability]
+    DURABILITY_BUFFERED: _ClassVar[Durability]
     DURABILITY_FSYNC: _ClassVar[Durability]
     DURABILITY_QUORUM: _ClassVar[Durability]
     DURABILITY_ALL: _ClassVar[Durability]
@@ -23,6 +24,7 @@ class Consistency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONSISTENCY_QUORUM: _ClassVar[Consistency]
     CONSISTENCY_ALL: _ClassVar[Consistency]
 DURABILITY_UNSPECIFIED: Durability
+DURABILITY_BUFFERED: Durability
 DURABILITY_FSYNC: Durability
 DURABILITY_QUORUM: Durability
 DURABILITY_ALL: Durability

@@ -185,6 +185,36 @@ def test_the_own_disk_is_a_level_too(api: Api, key: bytes) -> None:
         assert api.kv.Put(request_, timeout=CALL_S).result.dot.seq
 
 
+def test_a_buffered_write_is_acknowledged_from_the_queue_and_committed_as_any_other(
+    api: Api, key: bytes
+) -> None:
+    buffered = options(durability=kv_pb2.DURABILITY_BUFFERED)
+    outcomes = many(
+        api,
+        request(put(key, b"1"), increment(key + b"n"), options=buffered),
+        request(put(key + b"later", b"v")),
+    )
+    assert not any(result.HasField("dot") for result in outcomes[0].response.results)
+    assert not outcomes[0].response.session.entries
+    assert len(outcomes[0].response.results) == 2
+    assert outcomes[1].response.results[0].HasField("dot")
+    assert api.values(key) == [b"1"], "what was queued later is committed, so this is too"
+
+
+def test_a_buffered_write_that_comes_to_nothing_is_counted(api: Api, key: bytes) -> None:
+    api.put(key, b"v")
+    lost = api.status().buffered_lost
+    buffered = options(durability=kv_pb2.DURABILITY_BUFFERED)
+    outcomes = many(
+        api,
+        request(increment(key, 1), increment(key, 1), options=buffered),
+        request(put(key + b"later", b"v")),
+    )
+    assert outcomes[0].HasField("response")
+    assert api.values(key) == [b"v"]
+    assert api.status().buffered_lost == lost + 2
+
+
 @pytest.mark.parametrize(
     "level",
     [
