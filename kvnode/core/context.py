@@ -61,7 +61,7 @@ def cell_token(key: bytes, kind: int, seen: list[int], secret: bytes) -> bytes:
 
 
 def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Context:
-    """What the token says was seen of ``key``.
+    """What the token says was seen of ``key``, in whatever order: it is used once and dropped.
 
     Raises:
         Refused: BAD_CONTEXT if it was not made by this cluster for this key.
