@@ -89,7 +89,7 @@ def _unpack(rows: list[Any]) -> Context:
     counters: dict[int, Totals] = {}
     types = []
     for kind, seen, *hidden in rows:
-        if not all(type(number) is int and number >= 0 for number in seen):
+        if type(kind) is not int or not all(type(n) is int and n >= 0 for n in seen):
             raise ValueError("numbers expected")
         if not hidden:
             types.append(kind)
