@@ -12,8 +12,12 @@ learns of a contest takes nothing more of F, then takes a stand too: what it hol
 serves (only then it votes), and the chain values its history has where the others' histories end.
 So everybody can tell from the roster alone whose history is a part of whose.
 
+Once there is a contest, members also say whose acknowledgements they have *reviewed*, in the same
+change of the roster as the contests they open therefore.
+
 ``decide``, a function of the roster: as soon as all remaining members have acknowledged all that
-is forgotten and have taken a stand in each contest, the contests are decided one after the other,
+is forgotten, have reviewed what all others acknowledged, and have taken a stand in each contest
+(so no contest is overlooked), the contests are decided one after the other,
 by origin. The longest histories compete, those no other continues; the one with the most voters on
 it wins, then the smaller chain value. Who stands elsewhere loses and is out of the next contest.
 A loser comes back as another node (``node/returning.py``), empty; its directory is set aside, and
@@ -32,7 +36,8 @@ decisions were made with the same votes and are one. If A is not a member in K2 
 it has come back as another and holds nothing that competes, or it was forgotten by an operator.
 
 Why some member always holds the winning history whole, and each contest ends: each of the decided
-winners is the history of a survivor, and survivors of one contest alone compete in the next. A
+winners is the history of a survivor, and survivors of one contest alone compete in the next. What
+stays of a history is what the last survivors hold: its longest holder may have lost another. A
 decision after some losers are gone is the same one: it lost voters only on the sides that lost.
 
 *The forked origin's own acknowledged writes* on a losing history are issued again exactly once:
@@ -40,8 +45,9 @@ by the node that wrote them, if it came back by itself and has that history set 
 in its stand), else by the one *heir* among the losers that hold it: the longest, with most of it in
 its log, with the smallest origin. The stands of those that came back are kept for that.
 
-Limits. A loser that holds writes of some other node that is gone for good, and no winner has them
-(they build on the losing history), stays where it is and says so: nobody could issue them again.
+Limits. A loser that holds writes of some other forgotten node that no winner has (they build on
+the losing history) stays where it is and says so: nobody could issue them again. Of a node that is
+gone but not forgotten yet, only its own directory is thought to matter: forget first what is gone.
 An heir that is lost before it has issued them again loses them, as a lost disk does.
 """
 
@@ -74,17 +80,20 @@ def is_part(one: Stand, of: Stand) -> bool:
 def decide(roster: Roster) -> Decision | None:
     """Who wins and who loses; None while somebody has yet to say where it stands."""
     remaining = roster.remaining()
-    if roster.stands and roster.unacknowledged():
+    if roster.stands and (roster.unacknowledged() or not _all_reviewed(roster)):
         return None
     survivors = frozenset(remaining)
-    winners = {}
-    for contested, stands in sorted(roster.stands.items()):
+    for _, stands in sorted(roster.stands.items()):
         if not all(one in stands for one in remaining):
             return None
         if not _comparable([stands[one] for one in remaining]):
             return None
-        winners[contested] = winner = _winner([stands[one] for one in survivors])
+        winner = _winner([stands[one] for one in survivors])
         survivors = frozenset(one for one in survivors if is_part(stands[one], winner))
+    winners = {
+        contested: max((stands[one] for one in survivors), key=lambda stand: stand.seq)
+        for contested, stands in roster.stands.items()
+    }
     return Decision(winners, frozenset(remaining) - survivors)
 
 
@@ -149,6 +158,14 @@ def _gave_up(roster: Roster, contested: int, winner: Stand, member: int) -> bool
     if stand is None or is_part(stand, winner):
         return True
     return successor in roster.forgets and _gave_up(roster, contested, winner, successor)
+
+
+def _all_reviewed(roster: Roster) -> bool:
+    """Whether each remaining member has reviewed all that the others have acknowledged."""
+    remaining = roster.remaining()
+    acknowledged = {one: len(roster.acks.get(one, {})) for one in remaining}
+    reviews = [roster.reviews.get(one, {}) for one in remaining]
+    return all(seen.get(one, 0) >= acknowledged[one] for seen in reviews for one in remaining)
 
 
 def _comparable(stands: Iterable[Stand]) -> bool:

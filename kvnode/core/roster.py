@@ -32,8 +32,8 @@ the new one from that moment.
 stands, and the histories that lose are given up by who holds them (``contest.py``).
 
 Stored and sent form: ``0x01 | msgpack [cluster id, founders, members, forgets, acks, admissions]``,
-or, where there are stands, ``0x02 | msgpack [the same..., stands]``; all sorted: equal rosters have
-equal bytes.
+or, where there are stands, ``0x02 | msgpack [the same..., stands, reviews]``; all sorted: equal
+rosters have equal bytes.
 """
 
 from __future__ import annotations
@@ -112,6 +112,9 @@ class Roster:
     """newcomer -> member -> what the member had when it learned of the newcomer."""
     stands: Mapping[int, Mapping[int, Stand]] = field(default_factory=dict)
     """contested origin -> member -> where it stands. Those of forgotten members stay."""
+    reviews: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    """member -> other member -> how many of its acknowledgements the one has held against what it
+    has itself, once there is a contest."""
 
     # ---- questions
 
@@ -187,6 +190,11 @@ class Roster:
         rows = {**self.stands.get(contested, {}), member: stand}
         return replace(self, stands={**self.stands, contested: rows})
 
+    def with_review(self, member: int) -> Roster:
+        """``member`` has compared all that the others have acknowledged with what it has."""
+        seen = {one: len(self.acks.get(one, {})) for one in self.remaining()}
+        return replace(self, reviews={**self.reviews, member: seen})
+
     def merge(self, other: Roster) -> Roster:
         """What both know. The rosters must be of one cluster."""
         assert self.cluster_id == other.cluster_id
@@ -210,7 +218,12 @@ class Roster:
             known = stands.setdefault(contested, {})
             for origin, stand in found.items():
                 known[origin] = _join_stands(known.get(origin, stand), stand)
-        return _tidy(Roster(self.cluster_id, founders, members, forgets, acks, admissions, stands))
+        reviews = dict(self.reviews)
+        for origin, seen in other.reviews.items():
+            reviews[origin] = _maximum(reviews.get(origin, {}), seen)
+        return _tidy(
+            Roster(self.cluster_id, founders, members, forgets, acks, admissions, stands, reviews)
+        )
 
 
 def _ack_order(held: Mapping[int, Held]) -> tuple[int, list[tuple[int, Held]]]:
@@ -224,13 +237,13 @@ def _join_stands(a: Stand, b: Stand) -> Stand:
     return first._replace(rows={**a.rows, **b.rows}, aside={**a.aside, **b.aside})
 
 
-def _maximum(a: Mapping[int, int], b: Mapping[int, int]) -> Vector:
+def _maximum(a: Mapping[int, int], b: Mapping[int, int]) -> dict[int, int]:
     return {origin: max(a.get(origin, 0), b.get(origin, 0)) for origin in a.keys() | b.keys()}
 
 
 def _tidy(roster: Roster) -> Roster:
     """Without admissions of nodes that have joined or are forgotten, and without what forgotten
-    nodes have acknowledged: nothing asks for either.
+    nodes have acknowledged or reviewed: nothing asks for any of it.
     """
     waiting = {
         newcomer: rows
@@ -239,9 +252,18 @@ def _tidy(roster: Roster) -> Roster:
         and (newcomer not in roster.members or roster.members[newcomer].joining)
     }
     acks = {one: held for one, held in roster.acks.items() if one not in roster.forgets}
-    if waiting.keys() == roster.admissions.keys() and acks.keys() == roster.acks.keys():
+    reviews = {
+        one: {other: count for other, count in seen.items() if other not in roster.forgets}
+        for one, seen in roster.reviews.items()
+        if one not in roster.forgets
+    }
+    if (
+        waiting.keys() == roster.admissions.keys()
+        and acks.keys() == roster.acks.keys()
+        and reviews == roster.reviews
+    ):
         return roster
-    return replace(roster, admissions=waiting, acks=acks)
+    return replace(roster, admissions=waiting, acks=acks, reviews=reviews)
 
 
 def encode_roster(roster: Roster) -> bytes:
@@ -261,12 +283,13 @@ def encode_roster(roster: Roster) -> bytes:
         ],
     ]
     if roster.stands:
-        fields.append(
+        fields += [
             [
                 [contested, [[member, *_flat(stand)] for member, stand in sorted(rows.items())]]
                 for contested, rows in sorted(roster.stands.items())
-            ]
-        )
+            ],
+            [[one, sorted(seen.items())] for one, seen in sorted(roster.reviews.items())],
+        ]
     packed: bytes = msgpack.packb(fields)
     return (VERSION_WITH_STANDS if roster.stands else VERSION) + packed
 
@@ -287,8 +310,8 @@ def decode_roster(raw: bytes) -> Roster:
     try:
         fields = msgpack.unpackb(raw[1:])
         if raw[:1] == VERSION:
-            fields.append([])
-        cluster_id, founders, members, forgets, acks, admissions, stands = fields
+            fields += [[], []]
+        cluster_id, founders, members, forgets, acks, admissions, stands, reviews = fields
         roster = Roster(
             _bytes(cluster_id, 16),
             frozenset(_text(name) for name in founders),
@@ -311,6 +334,10 @@ def decode_roster(raw: bytes) -> Roster:
             {
                 _number(contested): {_number(row[0]): _stand(*row[1:]) for row in rows}
                 for contested, rows in stands
+            },
+            {
+                _number(one): {_number(member): _number(count) for member, count in seen}
+                for one, seen in reviews
             },
         )
     except BlockError:

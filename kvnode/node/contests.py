@@ -93,6 +93,9 @@ class Contests:
             stand = stand._replace(rows={**stand.rows, **rows}, aside={**stand.aside, **found})
             if stand != stands.get(self._own):
                 roster = roster.with_stand(contested, self._own, stand)
+        if roster.stands and self.asides is not None and engine.pausing is None:
+            reviewed = roster.with_review(self._own)
+            roster = reviewed if reviewed.reviews != roster.reviews else roster
         return roster
 
     def taken(self, roster: Roster) -> None:
