@@ -380,7 +380,7 @@ class Membership:
 
     def _fence(self) -> None:
         """Let the replica take no more of forgotten origins than a member has acknowledged."""
-        self.engine.replica.limits = self.contests.limits(self.wanted)
+        self.engine.replica.limit(self.contests.limits(self.wanted))
 
     def _votes(self) -> bool:
         row = self.roster.members.get(self.origin)
