@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from kvnode.core.block import Block, decode_block
 from kvnode.core.errors import BlockError
 from kvnode.core.roster import Roster, decode_roster
-from kvnode.storage.interfaces import StorageError
+from kvnode.storage.interfaces import DamagedBlock, StorageError
 from kvnode.storage.log import LmdbLog
 
 
@@ -57,7 +58,7 @@ class OwnLog:
 
     def _read(self, log: LmdbLog, origins: set[int]) -> list[Block]:
         found = []
-        for arrival, raw in log.replay(log.first_arrival - 1):
+        for arrival, raw in self._readable(log):
             try:
                 block = decode_block(raw)
             except BlockError as error:
@@ -66,3 +67,14 @@ class OwnLog:
             if block.origin in origins:
                 found.append(block)
         return found
+
+    def _readable(self, log: LmdbLog) -> Iterator[tuple[int, bytes]]:
+        """All blocks but the damaged ones."""
+        arrival = log.first_arrival - 1
+        while arrival < log.last_arrival:
+            try:
+                for arrival, raw in log.replay(arrival):  # noqa: B020 - goes on behind the last
+                    yield arrival, raw
+            except DamagedBlock as damage:
+                self.problems.append(str(damage))
+                arrival += 1
