@@ -200,6 +200,12 @@ class Replica:
         self.durable = durable
         self.held = HoldBuffer(self.held.bytes_max)
 
+    def limit(self, limits: dict[int, int]) -> None:
+        """Take no more of forgotten origins than this; what was held above is dropped."""
+        self.limits = limits
+        for origin, seq in limits.items():
+            self.held.drop_above(origin, seq)
+
     def check_invariants(self) -> None:
         """Assert the invariants of the module's opening comment."""
         durable = self.durable

@@ -13,7 +13,7 @@ from kvnode.core.dots import covers, missing_ops
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.report import Hello
 from kvnode.core.roster import Forget, Member, Roster, decode_roster
-from kvnode.node.membership import NO_CLUSTER
+from kvnode.node.founding import NO_CLUSTER
 from kvnode.rpc.link import LinkError
 
 if TYPE_CHECKING:

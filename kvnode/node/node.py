@@ -19,11 +19,12 @@ from kvnode.node.admission import Admission
 from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
+from kvnode.node.founding import founding_roster
 from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.journal import Journal
 from kvnode.node.levels import Levels
-from kvnode.node.membership import Membership, founding_roster
+from kvnode.node.membership import Membership
 from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.reissuing import reissue
 from kvnode.node.replicator import Replicator
@@ -113,6 +114,7 @@ class Node:
         self.replicator.on_report = self.levels.look
         self.engine.on_failure = self._fail
         self.replicator.on_identity_lost = self._lose_identity
+        self.membership.on_contest_lost = self._lose_contest
         self._begins_anew = False
         self._address = ""
         """Where others reach this node."""
@@ -182,6 +184,7 @@ class Node:
             await self.membership.introduce_as(address)
 
         if self.directory.identity.aside:
+            self.membership.contests.asides = None
             self._run(reissue(self), "reissue")
 
     async def wait_failed(self) -> None:
@@ -353,13 +356,19 @@ class Node:
         self.directory.settled()
         await self.membership.return_as(self._address)
 
-    def _lose_identity(self, reason: str, *, forked: bool = False) -> None:
+    def _lose_contest(self, reason: str, inherited: Sequence[int]) -> None:
+        """What this node wrote builds on a history that lost: give it up, begin anew."""
+        self._lose_identity(reason, forked=True, inherited=inherited)
+
+    def _lose_identity(
+        self, reason: str, *, forked: bool = False, inherited: Sequence[int] = ()
+    ) -> None:
         """Somebody else wrote under this node's origin: go on under a new one."""
         membership = self.membership
         if membership.lost or membership.place not in ("serving", "joining", "leaving"):
             return
         membership.lose(reason)
-        self.directory.mint_anew(forked=forked)
+        self.directory.mint_anew(forked=forked, inherited=inherited)
         self._fail(Reborn(reason))
 
     def _fail(self, error: BaseException) -> None:

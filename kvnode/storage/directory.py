@@ -29,7 +29,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -59,6 +59,8 @@ class Identity:
     """The cluster knows another history of the last retired origin."""
     pristine: bool = False
     """The copy was found out when it was opened: nothing was written since it was made."""
+    inherited: tuple[str, ...] = ()
+    """Other origins whose lost history is to be issued again with this directory's own."""
     copy: bool = False
     """It is a copy of a directory whose node was running: never to be used."""
     aside: tuple[str, ...] = ()
@@ -125,12 +127,20 @@ class DataDirectory:
             os.close(self._lock)
             raise
 
-    def mint_anew(self, *, forked: bool, pristine: bool = False) -> None:
+    def mint_anew(
+        self, *, forked: bool, pristine: bool = False, inherited: Sequence[int] = ()
+    ) -> None:
         """Retire the origin; the next opening has a new one."""
         old = self.identity
-        retired = (*old.retired, old.origin)
         self._write_identity(
-            replace(old, origin=self._mint(), retired=retired, forked=forked, pristine=pristine)
+            replace(
+                old,
+                origin=self._mint(),
+                retired=(*old.retired, old.origin),
+                forked=forked,
+                pristine=pristine,
+                inherited=(*old.inherited, *(f"{origin:016x}" for origin in inherited)),
+            )
         )
 
     def settled(self) -> None:
@@ -163,6 +173,7 @@ class DataDirectory:
             origin=self._mint(),
             forked=False,
             pristine=False,
+            inherited=(),
             aside=(*old.aside, f"aside-{number}"),
         )
         _build(self.path, identity, roster)
@@ -286,7 +297,7 @@ def _read_identity(file: Path) -> Identity:
         fields = json.loads(file.read_text())
         if type(fields) is not dict:
             raise ValueError("no object")
-        lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside")}
+        lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside", "inherited")}
         identity = Identity(**{**fields, **lists})
         if not (len(identity.origin) == 16 and identity.origin_id > 0):
             raise ValueError(f"origin {identity.origin!r}")

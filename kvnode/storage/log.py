@@ -117,7 +117,7 @@ class LmdbLog:
     def replay(self, after: int) -> Iterator[tuple[int, bytes]]:
         """(arrival, block) of everything behind ``after``; StorageError on damage."""
         while True:
-            batch: list[tuple[int, bytes]] = []
+            batch: list[tuple[bytes, bytes]] = []
             with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
                 if after + 1 < self._read_bounds(txn).first_arrival:
                     raise StorageError(
@@ -127,15 +127,16 @@ class LmdbLog:
                     )
                 found = cursor.set_range((after + 1).to_bytes(8, "big"))
                 while found and len(batch) < REPLAY_BLOCKS:
-                    batch.append((_number(cursor.key()), self._checked(*cursor.item())))
+                    batch.append(cursor.item())
                     found = cursor.next()
             if not batch:
                 return
-            for arrival, raw in batch:
-                if arrival != after + 1:
+            for key, value in batch:
+                if _number(key) != after + 1:
                     raise StorageError(f"{self._env.path}: block {after + 1} is missing")
-                yield arrival, raw
-                after = arrival
+                raw = self._checked(key, value)
+                after += 1
+                yield after, raw
 
     def heads(self, after: int, limit: int) -> list[Head]:
         """Up to ``limit`` of the blocks behind ``after``, of each only the page it begins on."""
