@@ -117,3 +117,24 @@ def forget(nodes: Members, name: str) -> None:
     """As ``kvnode forget NAME --yes`` at a."""
     with Operator(nodes.addresses["a"], timeout_s=10.0) as operator:
         assert operator.forget(name, preview=False).done
+
+
+def test_a_clone_that_comes_back_itself_makes_its_history_again_and_nobody_else_does(
+    tmp_path: Path,
+) -> None:
+    """a and b have the one history, d the other, and the copy that wrote that one is there."""
+    with Members(tmp_path, "abcd") as nodes:
+        nodes.found()
+        clone(nodes, "ab", "d")
+        before = {name: nodes.origin(name) for name in "abcd"}
+        nodes.start("a", "b", "c", "d")
+        wait_for(lambda: changed(nodes, "abcd", before) == "cd", "both have gone", PATIENCE_S)
+        wait_together(nodes, "abcd")
+        for name in "cd":
+            node = nodes.node[name]
+            wait_for(lambda node=node: "issued again:" in node.stderr, "it is done", PATIENCE_S)  # type: ignore[misc]
+        states = assert_same(nodes.clients("abcd"))
+        assert states[b"count"].pn_counter == BOTH + FIRST + SECOND + 3
+        for name in "abd":
+            assert states[f"of {name}".encode()].value == b"v"
+        assert b"1000 and d" in {one.value for one in states[b"both"].siblings}
