@@ -16,6 +16,7 @@ from kvnode.core.quarantine import Record
 from kvnode.core.replica import Request
 from kvnode.core.writer import Accepted
 from kvnode.node.admission import Admission
+from kvnode.node.clocks import TimePassed, now_ms, wall_ms
 from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
 from kvnode.node.gc_status import collection_status
@@ -86,7 +87,12 @@ class Node:
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake)
         self.verification = Verification(self.replicator)
-        self.collector = Collector(self.engine, self.membership.counted)
+        passed = TimePassed(self.replicator.peers.values, config)
+        self.collector = Collector(
+            self.engine,
+            self.membership.counted,
+            lambda: passed.look(wall_ms(), time.monotonic()),
+        )
         self.engine.on_commit = self.replicator.committed
         self.engine.on_failure = self._fail
         self.replicator.on_identity_lost = self._lose_identity
@@ -194,6 +200,10 @@ class Node:
         """What is kept under the key."""
         self._check_place()
         return self.engine.memtable.read(key)
+
+    def now_ms(self) -> int:
+        """What has a deadline till then has expired, for readers and new deadlines."""
+        return now_ms(self.engine.replica.durable)
 
     def scan(
         self,

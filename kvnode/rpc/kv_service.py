@@ -38,6 +38,7 @@ class Store(Protocol):
         self, operations: Sequence[Operation], request_id: bytes, size: int
     ) -> tuple[Accepted, Vector]: ...
     def read(self, key: bytes) -> Entry: ...
+    def now_ms(self) -> int: ...
     def scan(
         self,
         start: bytes,
@@ -75,7 +76,8 @@ class KvService:
     async def get(self, request: pb.GetRequest) -> pb.GetResponse:
         """One key; Refused (KEY_NOT_FOUND)."""
         self._limits.check_key(request.key)
-        state = self._codec.state(request.key, self._store.read(request.key))
+        entry = self._store.read(request.key)
+        state = self._codec.state(request.key, entry, self._store.now_ms())
         if not _visible(state):
             raise Refused(
                 Reason.KEY_NOT_FOUND, f"no key {quoted(request.key)}", context=state.context.hex()
@@ -88,10 +90,10 @@ class KvService:
             raise Refused(Reason.BAD_REQUEST, "no keys to read")
         self._limits.check_batch(len(request.keys))
         response = pb.BatchGetResponse(session=vector_to_wire(self._store.vector))
-        size = 0
+        size, now_ms = 0, self._store.now_ms()
         for key in request.keys:
             self._limits.check_key(key)
-            state = self._codec.state(key, self._store.read(key))
+            state = self._codec.state(key, self._store.read(key), now_ms)
             size += state.ByteSize()
             if size > REPLY_BYTES_MAX and response.states:
                 raise Refused(
@@ -105,7 +107,8 @@ class KvService:
 
     async def put(self, request: pb.PutRequest) -> pb.PutResponse:
         """One put."""
-        result, vector, repeated = await self._one(self._codec.put(request.put), request.request_id)
+        put = self._codec.put(request.put, self._store.now_ms())
+        result, vector, repeated = await self._one(put, request.request_id)
         return pb.PutResponse(
             key=request.put.key, result=result, session=vector_to_wire(vector), repeated=repeated
         )
@@ -132,8 +135,8 @@ class KvService:
     async def write(self, request: pb.WriteRequest) -> pb.WriteResponse:
         """An atomic batch."""
         self._limits.check_batch(len(request.operations))
-        operation = self._codec.operation
-        operations = [operation(message) for message in request.operations]
+        operation, now_ms = self._codec.operation, self._store.now_ms()
+        operations = [operation(message, now_ms) for message in request.operations]
         accepted, vector = await self._commit(operations, request.request_id)
         return pb.WriteResponse(
             results=self._codec.results(operations, accepted, self._store.read),
@@ -199,14 +202,14 @@ class KvService:
                 )
             start = page_token[1:] + b"\0"  # behind the last key of the page before
         states: list[types_pb2.KeyState] = []
-        size = 0
+        size, now_ms = 0, self._store.now_ms()
 
         def accept(key: bytes, entry: Entry) -> bool:
             nonlocal size
             if len(states) >= limit or size > PAGE_BYTES_MAX:
                 return False
-            if in_conflict(entry) if conflicts else bool(visible_types(entry)):
-                states.append(self._codec.state(key, entry))
+            if in_conflict(entry, now_ms) if conflicts else bool(visible_types(entry, now_ms)):
+                states.append(self._codec.state(key, entry, now_ms))
                 size += states[-1].ByteSize()
             return True
 

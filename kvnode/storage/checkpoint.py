@@ -32,6 +32,7 @@ def encode_meta(checkpoint: Checkpoint) -> bytes:
             durable.fence,
             [(origin, sorted(seen.items())) for origin, seen in sorted(durable.reports.items())],
             sorted(checkpoint.names.items()),
+            *([durable.horizon] if durable.horizon else []),
         ]
     )
     return VERSION + crc32(packed).to_bytes(4, "big") + packed
@@ -42,7 +43,7 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
     packed = raw[5:]
     if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
         raise StateError("the checkpoint is of an unknown version or fails its checksum")
-    arrival, vector, chains, hlc, forks, fence, reports, names = msgpack.unpackb(packed)
+    arrival, vector, chains, hlc, forks, fence, reports, names, *more = msgpack.unpackb(packed)
     durable = Durable(
         RequestWindow(window),
         dict(vector),
@@ -51,6 +52,7 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
         dict(forks),
         fence,
         {origin: dict(seen) for origin, seen in reports},
+        *more,
     )
     return Checkpoint(arrival, durable, dict(names), {}, [])
 
@@ -63,7 +65,7 @@ def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
     checkpoint.durable.requests.restore(request_id, remembered)
 
 
-def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
+def garbage_rows(checkpoint: Checkpoint, horizon: int) -> list[tuple[Dot, bytes]]:
     """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
     entries = checkpoint.entries.items()
-    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
+    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry, horizon))

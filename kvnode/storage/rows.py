@@ -12,6 +12,7 @@ from zlib import crc32
 import msgpack
 
 from kvnode.core.errors import StateError
+from kvnode.core.hlc import is_time_ms
 from kvnode.core.losers import Loser
 from kvnode.core.quarantine import Record
 
@@ -19,8 +20,9 @@ VERSION = b"\x01"
 
 
 def encode_loser(loser: Loser) -> bytes:
-    """A row of the journal."""
-    return _packed(list(astuple(loser)))
+    """A row of the journal; without a deadline the last field is left out."""
+    fields = list(astuple(loser))
+    return _packed(fields if loser.deadline else fields[:-1])
 
 
 def decode_loser(raw: bytes) -> Loser:
@@ -34,10 +36,12 @@ def decode_loser(raw: bytes) -> Loser:
             int(winner_hlc),
             [int(winner_origin), int(winner_seq)],
             bool(deleted),
-        ]:
+            *deadline,
+        ] if not deadline or (len(deadline) == 1 and is_time_ms(deadline[0])):
             return Loser(
-                key, value, hlc, (origin, seq), winner_hlc, (winner_origin, winner_seq), deleted
-            )
+                key, value, hlc, (origin, seq), winner_hlc, (winner_origin, winner_seq), deleted,
+                *deadline,
+            )  # fmt: skip
     raise StateError("row of unknown form")
 
 
