@@ -102,7 +102,6 @@ class Merge:
         self._incoming = incoming
         self._window = window
         self._my_vector, self._their_vector = mine.durable.vector, theirs.durable.vector
-        self._their_horizon = theirs.durable.horizon
         self._joined = Checkpoint(
             mine.arrival,
             durable,
@@ -140,7 +139,6 @@ class Merge:
         losers.clear()
         if not self._my_vector and not state.usage().records:
             tables = {section.name.lower(): partial(incoming.chunks, section) for section in RAW}
-            self._joined.durable.horizon = self._their_horizon  # there was nothing to expire here
             state.adopt(tables, self._joined, room)
         else:
             state.replace(changes, self._joined, room)

@@ -194,6 +194,7 @@ def test_what_is_past_the_horizon_stays_hidden_when_the_clock_steps_back() -> No
     assert (node.shown(b"s"), node.shown(b"s2")) == ([], [b"1"])
     node.restart()
     assert node.shown(b"s") == []
+    node.write(Increment(b"s", 1))
 
 
 def test_an_expired_value_waits_until_all_have_it() -> None:
