@@ -149,7 +149,8 @@ class MemoryNode:
         self.memtable.install(collected, 0)
 
     def merge(self, other: MemoryNode) -> None:
-        """Join a snapshot of ``other``; its log is to be pulled before the next crash."""
+        """Join the state of ``other`` in one step, and take its log for what that stands for."""
+        missing = [decode_block(raw) for raw in other.log.lacking(self.vector, 1 << 30)[0]]
         mine, theirs = self.entries(), other.entries()
         seen, their_seen = Covered(self.vector), Covered(other.vector)
         joined = {
@@ -159,6 +160,7 @@ class MemoryNode:
         self.replica.reload(
             join_durable(self.replica.durable, other.replica.durable, own_origin=self.origin)
         )
+        self.log.append(missing)
         self.memtable.install(joined, 0)
 
     @property
