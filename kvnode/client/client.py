@@ -192,10 +192,14 @@ class Client:
         lww: bool = False,
         context: bytes | None = None,
         blind: bool = False,
+        ttl: float | None = None,
         request_id: bytes | None = None,
     ) -> Receipt:
-        """Store a value: replacing what the node holds now, what ``context`` shows, or nothing."""
-        put = put_message(Put(key, value, lww, context, blind))
+        """Store a value: replacing what the node holds now, what ``context`` shows, or nothing.
+
+        With ``ttl`` it expires so many seconds after the node took it.
+        """
+        put = put_message(Put(key, value, lww, context, blind, ttl))
         request = kv_pb2.PutRequest(put=put, request_id=self._request_id(request_id))
         what = f"put of key {shown(put.key)}"
         reply, endpoint = self._failover.write(

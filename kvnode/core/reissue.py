@@ -13,6 +13,7 @@ operation by operation and becomes a request under the new origin:
   those their values have now;
 - a register write is made again only if it would still win: it was concurrent with whatever has a
   later stamp now, and lost. Writes made again before it do not count, it came after them;
+- a value that expires keeps its deadline: that is a time, not a span from when it was written;
 - a counter's deletion takes away what its deleter had seen: of a lost history's slots the common
   part, and what was made again of the rest, wherever that is now.
 
@@ -199,7 +200,7 @@ class Reissue:
         if kind == LWW_REGISTER:
             if value is None:
                 return Delete(key, LWW_REGISTER, None)
-            return Put(key, value, LWW_REGISTER)
+            return Put(key, value, LWW_REGISTER, deadline=_deadline(op, 3))
         seen = frozenset(
             self._now.get(old, old)
             for old in _dots(op[3])
@@ -208,7 +209,7 @@ class Reissue:
         context = Context(siblings=seen, types=(SIBLINGS,))
         if value is None:
             return Delete(key, SIBLINGS, context)
-        return Put(key, value, SIBLINGS, context)
+        return Put(key, value, SIBLINGS, context, deadline=_deadline(op, 4))
 
     def _increment(self, dot: Dot, kind: int, key: bytes, op: list[object]) -> Operation | None:
         _, _, birth, inc, dec = op
@@ -275,6 +276,13 @@ def _dots(flat: object) -> Iterator[Dot]:
     assert isinstance(flat, list)
     numbers = iter(flat)
     return zip(numbers, numbers, strict=True)
+
+
+def _deadline(op: list[object], position: int) -> int:
+    """Of a put; 0 if it has none."""
+    deadline = op[position] if len(op) > position else 0
+    assert isinstance(deadline, int)
+    return deadline
 
 
 def _own_id(dot: Dot) -> bytes:

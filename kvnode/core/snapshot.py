@@ -57,6 +57,7 @@ class Section(IntEnum):
     REQUESTS = 5
     CHAINS = 6
     DIGESTS = 7
+    DEADLINES = 8
 
 
 class Position(NamedTuple):
@@ -149,6 +150,7 @@ def join_durable(mine: Durable, theirs: Durable, *, own_origin: int) -> Durable:
         vector=vector,
         chains=chains,
         hlc=max(mine.hlc, theirs.hlc),
+        horizon=max(mine.horizon, theirs.horizon),
         forks=theirs.forks | mine.forks,
     )
 

@@ -17,6 +17,7 @@ from kvnode.core.requests import Remembered
 from kvnode.core.writer import Accepted
 from kvnode.node.admission import Admission
 from kvnode.node.ambient import MACHINE, Ambient
+from kvnode.node.clocks import TimePassed, now_ms
 from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
 from kvnode.node.founding import founding_roster
@@ -108,7 +109,12 @@ class Node:
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake, open_link)
         self.verification = Verification(self.replicator)
-        self.collector = Collector(self.engine, self.membership.counted)
+        passed = TimePassed(self.replicator.peers.values, config)
+        self.collector = Collector(
+            self.engine,
+            self.membership.counted,
+            lambda: passed.look(ambient.wall_ms(), ambient.monotonic()),
+        )
         self.levels = Levels(self.engine, self.replicator)
         self.engine.on_commit = self._committed
         self.replicator.on_report = self.levels.look
@@ -238,6 +244,10 @@ class Node:
         """What is kept under the key."""
         self._check_place()
         return self.engine.memtable.read(key)
+
+    def now_ms(self) -> int:
+        """What has a deadline till then has expired, for readers and new deadlines."""
+        return now_ms(self.engine.replica.durable, self.engine.ambient.wall_ms())
 
     def scan(
         self,

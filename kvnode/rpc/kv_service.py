@@ -76,7 +76,8 @@ class KvService:
         self._limits.check_key(request.key)
         if request.HasField("options"):
             await prepare_read(request.options, self._store.levels, until)
-        state = self._codec.state(request.key, self._store.read(request.key))
+        entry = self._store.read(request.key)
+        state = self._codec.state(request.key, entry, self._store.now_ms())
         if not _visible(state):
             raise Refused(
                 Reason.KEY_NOT_FOUND, f"no key {quoted(request.key)}", context=state.context.hex()
@@ -98,10 +99,10 @@ class KvService:
             session=vector_to_wire(self._store.vector),
             freshness=freshness_of(request.options, self._store.levels),
         )
-        size = 0
+        size, now_ms = 0, self._store.now_ms()
         for key in request.keys:
             self._limits.check_key(key)
-            state = self._codec.state(key, self._store.read(key))
+            state = self._codec.state(key, self._store.read(key), now_ms)
             size += state.ByteSize()
             if size > REPLY_BYTES_MAX and response.states:
                 raise Refused(
@@ -170,14 +171,14 @@ class KvService:
                 )
             start = page_token[1:] + b"\0"  # behind the last key of the page before
         states: list[types_pb2.KeyState] = []
-        size = 0
+        size, now_ms = 0, self._store.now_ms()
 
         def accept(key: bytes, entry: Entry) -> bool:
             nonlocal size
             if len(states) >= limit or size > PAGE_BYTES_MAX:
                 return False
-            if in_conflict(entry) if conflicts else bool(visible_types(entry)):
-                states.append(self._codec.state(key, entry))
+            if in_conflict(entry, now_ms) if conflicts else bool(visible_types(entry, now_ms)):
+                states.append(self._codec.state(key, entry, now_ms))
                 size += states[-1].ByteSize()
             return True
 

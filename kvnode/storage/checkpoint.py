@@ -35,6 +35,7 @@ def encode_meta(checkpoint: Checkpoint) -> bytes:
             durable.fence,
             [(origin, sorted(seen.items())) for origin, seen in sorted(durable.reports.items())],
             sorted(checkpoint.names.items()),
+            *([durable.horizon] if durable.horizon else []),
         ]
     )
     return VERSION + crc32(packed).to_bytes(4, "big") + packed
@@ -46,7 +47,9 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
     if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
         raise StateError("the checkpoint is of an unknown version or fails its checksum")
     try:
-        arrival, vector, chains, hlc, forks, fence, reports, names = fields.unpacked(packed, 8)
+        arrival, vector, chains, hlc, forks, fence, reports, names, *horizon = fields.unpacked(
+            packed, 8, 9
+        )
         durable = Durable(
             RequestWindow(window),
             fields.vector(vector),
@@ -55,6 +58,7 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
             {fields.number(o): fields.text(reason) for o, reason in fields.pairs(forks)},
             fields.text(fence),
             {fields.number(o): fields.vector(seen) for o, seen in fields.pairs(reports)},
+            *map(fields.number, horizon),
         )
         called = {fields.number(o): fields.text(name) for o, name in fields.pairs(names)}
         checkpoint = Checkpoint(fields.number(arrival), durable, called, {}, [])
@@ -75,7 +79,7 @@ def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
     checkpoint.durable.requests.restore(request_id, remembered)
 
 
-def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
+def garbage_rows(checkpoint: Checkpoint, horizon: int) -> list[tuple[Dot, bytes]]:
     """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
     entries = checkpoint.entries.items()
-    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
+    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry, horizon))

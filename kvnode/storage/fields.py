@@ -15,11 +15,11 @@ from kvnode.core.dots import Dot, Vector
 NUMBER_MAX = 2**64 - 1
 
 
-def unpacked(packed: bytes, size: int) -> list[Any]:
-    """The list of ``size`` fields in these bytes."""
+def unpacked(packed: bytes, *sizes: int) -> list[Any]:
+    """The list of fields in these bytes, so many of them."""
     fields = msgpack.unpackb(packed)  # raises ValueError, in many forms
-    if type(fields) is not list or len(fields) != size:
-        raise ValueError(f"{size} fields are expected")
+    if type(fields) is not list or len(fields) not in sizes:
+        raise ValueError(f"{' or '.join(map(str, sizes))} fields are expected")
     return fields
 
 

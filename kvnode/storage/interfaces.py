@@ -123,6 +123,16 @@ class Tag(NamedTuple):
     """Grows with every checkpoint, also with one that covers no new block."""
     arrival: int
     vector: Vector
+    horizon: int = 0
+    """As of when its digests are (``deadlines.py``)."""
+
+
+class Expiring(NamedTuple):
+    """A row of a value that is to expire."""
+
+    deadline: int
+    origin: int = 0
+    seq: int = 0
 
 
 class Segmented(NamedTuple):
@@ -269,11 +279,25 @@ class StateStore(Protocol):
 
         A row (delete's dot, key) is there for each delete whose remains were in the key's entry
         when that was last saved (``entry.garbage_dots``), and maybe for some that are gone since.
+        For a value that has expired as of the horizon its own dot is one.
         """
         ...
 
     def waiting(self) -> dict[int, int]:
-        """origin -> garbage rows of its deletes."""
+        """origin -> garbage rows of its deletes and expired values."""
+        ...
+
+    def expiring(
+        self, until: int, limit: int, after: Expiring
+    ) -> tuple[Tag, list[tuple[Expiring, bytes]]]:
+        """Up to ``limit`` stored values (row, key) behind ``after`` with deadlines till ``until``.
+
+        There are rows of deadlines behind the horizon only, ascending.
+        """
+        ...
+
+    def to_expire(self) -> int:
+        """How many stored values have a deadline behind the horizon."""
         ...
 
     def total(self) -> tuple[Tag, Digest]:

@@ -12,6 +12,7 @@ from zlib import crc32
 import msgpack
 
 from kvnode.core.errors import StateError
+from kvnode.core.hlc import is_time_ms
 from kvnode.core.losers import Loser
 from kvnode.core.quarantine import Record
 from kvnode.storage import fields
@@ -20,14 +21,15 @@ VERSION = b"\x01"
 
 
 def encode_loser(loser: Loser) -> bytes:
-    """A row of the journal."""
-    return _packed(list(astuple(loser)))
+    """A row of the journal; without a deadline the last field is left out."""
+    values = list(astuple(loser))
+    return _packed(values if loser.deadline else values[:-1])
 
 
 def decode_loser(raw: bytes) -> Loser:
     """The inverse of ``encode_loser``; raises ``StateError``."""
     try:
-        key, value, hlc, dot, winner_hlc, winner, deleted = _unpacked(raw, 7)
+        key, value, hlc, dot, winner_hlc, winner, deleted, *deadline = _unpacked(raw, 7, 8)
         loser = Loser(
             fields.octets(key),
             fields.octets(value),
@@ -36,10 +38,11 @@ def decode_loser(raw: bytes) -> Loser:
             fields.number(winner_hlc),
             fields.dot(winner),
             fields.flag(deleted),
+            *map(fields.number, deadline),
         )
     except ValueError as error:
         raise StateError(f"row of unknown form: {error}") from error
-    if encode_loser(loser) != raw:
+    if encode_loser(loser) != raw or not (loser.deadline == 0 or is_time_ms(loser.deadline)):
         raise StateError("row that is not in order")
     return loser
 
@@ -96,8 +99,8 @@ def _packed(values: list[Any]) -> bytes:
     return VERSION + crc32(packed).to_bytes(4, "big") + packed
 
 
-def _unpacked(raw: bytes, size: int) -> list[Any]:
+def _unpacked(raw: bytes, *sizes: int) -> list[Any]:
     packed = raw[5:]
     if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
         raise StateError("row of an unknown version, or it fails its checksum")
-    return fields.unpacked(packed, size)
+    return fields.unpacked(packed, *sizes)

@@ -110,7 +110,7 @@ def valid() -> dict[str, list[bytes]]:
         "entry": entries,
         "checkpoint": list(checkpoints(nodes[0])),
         "token": [
-            entry_token(KEY, nodes[number].entry(key), SECRET)
+            entry_token(KEY, nodes[number].entry(key), SECRET, 0)
             for number in (0, 1)
             for key in (KEY, b"r", b"n", b"g", b"none")
         ],
