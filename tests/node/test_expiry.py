@@ -345,7 +345,8 @@ def test_a_snapshot_brings_deadlines_and_the_horizon(tmp_path: Path) -> None:
         await nodes.write("a", Put(b"m", b"1", deadline=soon + 5))
         await collected(nodes, "a", soon)
         await nodes.forget_log("a")
-        await nodes.start("b")
+        await nodes.stop("a")  # what it would push from memory goes too
+        await nodes.start("a", "b")
         await until(lambda: nodes.equal("a", "b") and nodes["b"].resync.status() is None)
         assert nodes.entries("b").keys() == nodes.entries("a").keys() == {b"l", b"m"}
         durable = nodes["b"].engine.replica.durable
