@@ -77,7 +77,7 @@ class Segments:
             self._sum += new.sum
             return
         try:
-            gone = key_digest(key, decode_entry(old))
+            gone = key_digest(key, decode_entry(old, key))
         except StateError:
             self._recount = True
             gone = ABSENT
@@ -156,7 +156,7 @@ def count(rows: Iterator[tuple[bytes, bytes]]) -> tuple[Digest, list[bytes]]:
     total, damaged = ABSENT, []
     for key, raw in rows:
         try:
-            total = total.plus(key_digest(key, decode_entry(raw)))
+            total = total.plus(key_digest(key, decode_entry(raw, key)))
         except StateError:
             damaged.append(key)
     return total, damaged
@@ -168,7 +168,9 @@ def pack(digest: Digest) -> bytes:
 
 
 def unpack(raw: bytes) -> Digest:
-    """The inverse of ``pack``."""
+    """The inverse of ``pack``; raises ``StateError``."""
+    if len(raw) != ROW.size:
+        raise StateError("a digest of a segment is of unknown form")
     keys, total = ROW.unpack(raw)
     return Digest(keys, int.from_bytes(total, "big"))
 

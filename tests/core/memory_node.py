@@ -156,7 +156,7 @@ class MemoryNode:
 
     def encoded(self) -> dict[bytes, bytes]:
         """Every key's entry in its stored form."""
-        return {key: encode_entry(entry) for key, entry in self.entries().items()}
+        return {key: encode_entry(entry, key) for key, entry in self.entries().items()}
 
     def live(self) -> dict[bytes, bytes]:
         """Every key's live form: what nodes that have received the same agree on."""

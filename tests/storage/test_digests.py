@@ -60,7 +60,7 @@ def counted(state: StateStore, start: bytes = b"", end: bytes = b"") -> Digest:
     total = ABSENT
     for key, raw in stored(state).items():
         if key >= start and not (end and key >= end):
-            total = total.plus(key_digest(key, decode_entry(raw)))
+            total = total.plus(key_digest(key, decode_entry(raw, key)))
     return total
 
 
