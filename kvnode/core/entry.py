@@ -3,8 +3,9 @@
 One record per key, whatever its types, so that one look-up tells a write all it must know and
 the store's order is the keys' order. Entries are never changed in place.
 
-Stored form, version 1: ``0x01 | crc32 of the rest, big-endian | msgpack [type, state, ...]`` with
-types ascending: equal entries have equal bytes.
+Stored form, version 1: ``0x01 | crc32 of key and rest, big-endian | msgpack [type, state, ...]``
+with types ascending: equal entries have equal bytes. The key counts in the checksum so that an
+entry under another key is found out. In messages, which name the key beside it, it is left out.
 """
 
 from __future__ import annotations
@@ -102,16 +103,16 @@ def _with(entry: Entry, kind: int, state: State) -> Entry:
     return {**entry, kind: state}
 
 
-def encode_entry(entry: Entry) -> bytes:
+def encode_entry(entry: Entry, key: bytes = b"") -> bytes:
     """The stored form."""
     flat: list[Any] = []
     for kind in sorted(entry):
         flat += (kind, TYPES[kind].encode(entry[kind]))
     packed: bytes = msgpack.packb(flat)
-    return b"\x01" + crc32(packed).to_bytes(4, "big") + packed
+    return b"\x01" + crc32(packed, crc32(key)).to_bytes(4, "big") + packed
 
 
-def decode_entry(raw: bytes) -> Entry:
+def decode_entry(raw: bytes, key: bytes = b"") -> Entry:
     """The inverse of ``encode_entry``; raises ``StateError`` on any damage.
 
     The order inside a state is not looked at: what has the right checksum was encoded by a node,
@@ -120,7 +121,7 @@ def decode_entry(raw: bytes) -> Entry:
     if len(raw) < 6 or raw[0] != VERSION:
         raise StateError("entry of an unknown version")
     packed = raw[5:]
-    if crc32(packed).to_bytes(4, "big") != raw[1:5]:
+    if crc32(packed, crc32(key)).to_bytes(4, "big") != raw[1:5]:
         raise StateError("entry fails its checksum")
     try:
         flat = msgpack.unpackb(packed)

@@ -229,7 +229,7 @@ def join_entries(
 
 def _entry(key: bytes, raw: bytes | None) -> Entry:
     try:
-        return NOTHING if raw is None else decode_entry(raw)
+        return NOTHING if raw is None else decode_entry(raw, key)
     except StateError as error:
         raise StateError(f"{quoted(key)}: {error}") from error
 

@@ -279,7 +279,7 @@ def _keys(store: StateStore, start: bytes, end: bytes, past: int) -> list[pb.Key
     found = []
     for key, raw in _stored(store, start, end):
         try:
-            entry = decode_entry(raw)
+            entry = decode_entry(raw, key)
         except StateError:
             found.append(pb.KeyDigest(key=key, damaged=True))
             continue

@@ -15,6 +15,7 @@ from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
 from kvnode.storage import fields
 from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.seal import sealed, unsealed
 
 REQUEST = struct.Struct(">16sQQI")
 """Request id, origin, first seq, count."""
@@ -69,11 +70,19 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
     return checkpoint
 
 
+def request_row(request_id: bytes, known: Remembered) -> tuple[bytes, bytes]:
+    """Key and value in ``requests``."""
+    key = known.number.to_bytes(NUMBER_BYTES, "big")
+    value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
+    return key, sealed(key, value)
+
+
 def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
     """Put a row of ``requests`` into a loaded checkpoint; raises ``StateError``."""
-    if len(key) != NUMBER_BYTES or len(value) != REQUEST.size:
+    fields = unsealed(key, value, "a remembered request")
+    if len(key) != NUMBER_BYTES or len(fields) != REQUEST.size:
         raise StateError("a remembered request is of unknown form")
-    request_id, origin, first, size = REQUEST.unpack(value)
+    request_id, origin, first, size = REQUEST.unpack(fields)
     remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
     checkpoint.requests.append((request_id, remembered))
     checkpoint.durable.requests.restore(request_id, remembered)

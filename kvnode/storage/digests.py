@@ -85,7 +85,7 @@ class Segments:
             return None
         before = None
         try:
-            before = decode_entry(old)
+            before = decode_entry(old, key)
             gone = key_digest(key, before, self._horizon)
         except StateError:
             self._recount = True
@@ -104,7 +104,7 @@ class Segments:
         if not self._open or (self._end and key >= self._end):
             self._enter(key)
         try:
-            entry = decode_entry(raw)
+            entry = decode_entry(raw, key)
         except StateError:
             self._recount = True
             return None
@@ -183,7 +183,7 @@ def count(rows: Iterator[tuple[bytes, bytes]], horizon: int) -> tuple[Digest, li
     total, damaged = ABSENT, []
     for key, raw in rows:
         try:
-            total = total.plus(key_digest(key, decode_entry(raw), horizon))
+            total = total.plus(key_digest(key, decode_entry(raw, key), horizon))
         except StateError:
             damaged.append(key)
     return total, damaged
@@ -195,7 +195,9 @@ def pack(digest: Digest) -> bytes:
 
 
 def unpack(raw: bytes) -> Digest:
-    """The inverse of ``pack``."""
+    """The inverse of ``pack``; raises ``StateError``."""
+    if len(raw) != ROW.size:
+        raise StateError("a digest of a segment is of unknown form")
     keys, total = ROW.unpack(raw)
     return Digest(keys, int.from_bytes(total, "big"))
 
@@ -289,7 +291,7 @@ def _expired(store: DigestReader, tag: Tag, past: int) -> list[_Change]:
     for key in sorted(keys):
         for _, raw in _read(store, tag, key, key + b"\0"):
             try:
-                entry = decode_entry(raw)
+                entry = decode_entry(raw, key)
             except StateError:
                 continue  # it differs anyway, and shows when keys are compared
             old, new = key_digest(key, entry, tag.horizon), key_digest(key, entry, past)

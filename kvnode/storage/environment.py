@@ -39,10 +39,11 @@ from kvnode.storage.interfaces import (
     Usage,
     WriteFailed,
 )
+from kvnode.storage.soundness import Unsound, walk
 
 MAGIC = 0xBEEFC0DE
-FORMAT = "kvnode 2"
-"""In the owner mark. 2: the log has a floor, its index counts bytes."""
+FORMAT = "kvnode 3"
+"""In the owner mark. 3: the checksums of rows cover their keys, and more rows have one."""
 MAP_BYTES_START = 64 << 20
 """The file is sparse: what is not used takes no space."""
 MAP_BYTES_SPARE = 1 << 20
@@ -159,6 +160,15 @@ class Environment:
                         yield txn
             except lmdb.Error as error:
                 raise DamagedPages(f"{self.path} cannot be read: {error}. {ADVICE}") from error
+
+    def check(self, *tables: str) -> None:
+        """Walk tables: DamagedPages if rows are hidden or out of place (``soundness.py``)."""
+        try:
+            with self.read(latest=True) as txn:
+                for table in tables:
+                    walk(txn, self.tables[table], table)
+        except Unsound as error:
+            raise DamagedPages(f"{self.path} is damaged: {error}. {ADVICE}") from error
 
     def pin(self) -> None:
         """Let all readers see what is here now, until ``unpin``."""
@@ -320,6 +330,14 @@ class Environment:
         main = self._env.stat()
         pages = sum(_pages(txn.stat(table)) for table in self.tables.values())
         return int((2 + _pages(main) + pages) * main["psize"])
+
+
+def drop_below(txn: Any, table: Any, floor: bytes) -> None:
+    """Delete the rows with a smaller key."""
+    with txn.cursor(table) as cursor:
+        more = cursor.first()
+        while more and cursor.key() < floor:
+            more = cursor.delete()
 
 
 def _pages(stat: Any) -> int:

@@ -206,7 +206,7 @@ class MemoryState:
     def get(self, key: bytes) -> Entry | None:
         """The key's entry."""
         raw = self._entries.get(key)
-        return None if raw is None else decode_entry(raw)
+        return None if raw is None else decode_entry(raw, key)
 
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end, of all or of those in conflict."""
@@ -241,7 +241,7 @@ class MemoryState:
             self._conflicts.discard(key)
             old = self._entries.pop(key, None)
             if entry:
-                self._entries[key] = encode_entry(entry)
+                self._entries[key] = encode_entry(entry, key)
                 if in_conflict(entry, before):
                     self._conflicts.add(key)
             was = segments.change(key, old, entry)

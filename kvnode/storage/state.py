@@ -5,7 +5,8 @@ Tables:
 - ``entries``: key -> entry (``core/entry.py``).
 - ``conflicts``: key -> empty, for the keys a reader sees more than one value of.
 - ``digests``: ``0x00 | start`` of a segment of keys -> its digest (``storage/digests.py``).
-- ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4``.
+- ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4 |
+  crc32, 4``.
 - ``garbage``: dot of a delete or expired value, ``origin, 8 | seq, 8``, big-endian -> key.
 - ``deadlines``: ``deadline, 8 | origin, 8 | seq, 8`` of a value to expire -> key
   (``deadlines.py``).
@@ -27,15 +28,15 @@ from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, i
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.snapshot import Row
 from kvnode.storage.checkpoint import (
-    REQUEST,
     decode_meta,
     encode_meta,
     garbage_rows,
+    request_row,
     restore_request,
 )
 from kvnode.storage.deadlines import change_rows, sweep
 from kvnode.storage.digests import ROW, Segments, pack, unpack
-from kvnode.storage.environment import Environment, Tables
+from kvnode.storage.environment import Environment, Tables, drop_below
 from kvnode.storage.interfaces import (
     Checkpoint,
     Expiring,
@@ -47,6 +48,7 @@ from kvnode.storage.interfaces import (
     Usage,
 )
 from kvnode.storage.rows import encode_loser
+from kvnode.storage.scrutiny import report_damage
 from kvnode.storage.segment_rows import SegmentRows
 from kvnode.storage.waiting_rows import WaitingRows
 
@@ -63,6 +65,8 @@ class LmdbState:
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
         self._env = Environment(path, TABLES, part="state", origin=origin, bind=self._bind)
+        self._env.check("entries", "requests", "journal", "quarantine")
+        report_damage(self._env)
 
     def _bind(self, tables: Tables) -> None:
         """Take the table handles: compaction makes new ones, so use them inside transactions."""
@@ -83,10 +87,10 @@ class LmdbState:
             rows = [(key, value) for key, value in txn.cursor(self._requests)]
         try:
             checkpoint = decode_meta(raw, window)
+            for key, value in rows:
+                restore_request(checkpoint, key, value)
         except StateError as error:
             raise StorageError(f"{self._env.path} is damaged: {error}") from error
-        for key, value in rows:
-            restore_request(checkpoint, key, value)
         return checkpoint
 
     def get(self, key: bytes) -> Entry | None:
@@ -94,7 +98,7 @@ class LmdbState:
         with self._env.read() as txn:
             raw = txn.get(key, db=self._entries)
         try:
-            return None if raw is None else decode_entry(raw)
+            return None if raw is None else decode_entry(raw, key)
         except StateError as error:
             raise StateError(f"{quoted(key)}: {error}") from error
 
@@ -152,7 +156,7 @@ class LmdbState:
         """Write the checkpoint, synced; then compact a file that has become mostly free pages."""
         before, horizon = self._horizon(), checkpoint.durable.horizon
         rows = [
-            (key, encode_entry(entry) if entry else None, in_conflict(entry, before))
+            (key, encode_entry(entry, key) if entry else None, in_conflict(entry, before))
             for key, entry in sorted(checkpoint.entries.items())
         ]
         garbage = garbage_rows(checkpoint, before)
@@ -177,12 +181,11 @@ class LmdbState:
                 elif conflicts:
                     txn.delete(key, db=self._conflicts)
             for request_id, known in checkpoint.requests:
-                value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
-                txn.put(_key(known.number), value, db=self._requests)
-            _drop_below(txn, self._requests, floor)
+                txn.put(*request_row(request_id, known), db=self._requests)
+            drop_below(txn, self._requests, floor)
             for key, raw in losers:
                 txn.put(key, raw, db=self._journal)
-            _drop_below(txn, self._journal, _key(checkpoint.journal_floor))
+            drop_below(txn, self._journal, _key(checkpoint.journal_floor))
             waiting.delete_garbage(checkpoint.collected)
             for dot, key in garbage:
                 waiting.add_garbage([dot], key)
@@ -223,7 +226,7 @@ class LmdbState:
                 for key, entry in changes(iter(cursor)):
                     old = txn.get(key, db=self._entries)
                     if entry:
-                        txn.put(key, encode_entry(entry), db=self._entries)
+                        txn.put(key, encode_entry(entry, key), db=self._entries)
                     else:
                         txn.delete(key, db=self._entries)
                     waiting.mark_conflict(key, conflict=in_conflict(entry, was_horizon))
@@ -384,17 +387,9 @@ class LmdbState:
         txn.put(b"saved", _key(self._saved(txn) + 1), db=self._meta)
         txn.drop(self._requests, delete=False)
         for request_id, known in checkpoint.requests:
-            value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
-            txn.put(known.number.to_bytes(8, "big"), value, db=self._requests, append=True)
+            txn.put(*request_row(request_id, known), db=self._requests, append=True)
         txn.put(b"checkpoint", encode_meta(checkpoint), db=self._meta)
 
 
 def _key(number: int) -> bytes:
     return number.to_bytes(8, "big")
-
-
-def _drop_below(txn: Any, table: Any, floor: bytes) -> None:
-    with txn.cursor(table) as cursor:
-        more = cursor.first()
-        while more and cursor.key() < floor:
-            more = cursor.delete()

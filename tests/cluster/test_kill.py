@@ -1,4 +1,4 @@
-"""A node that was killed catches up. Acknowledged writes and kills: ``tests/durability/kill.py``."""
+"""A node that was killed catches up. For acknowledged writes see ``tests/durability/kill.py``."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ class MemoryNode:
 
     def encoded(self) -> dict[bytes, bytes]:
         """Every key's entry in its stored form."""
-        return {key: encode_entry(entry) for key, entry in self.entries().items()}
+        return {key: encode_entry(entry, key) for key, entry in self.entries().items()}
 
     def shown(self, key: bytes) -> list[bytes]:
         """The values of registers and siblings that a reader sees now, sorted."""

@@ -1,8 +1,8 @@
 """kill -9 at random moments under load: ``python -m tests.durability.kill --rounds 300``.
 
-Each round lets writers write to all nodes, kills one at a random moment, starts it again at once and
-asks it for what it had acknowledged. Nodes write checkpoints and cut their logs all the time, so
-that kills meet those too. A writer's batch is a put of a key of its own and one increment of the
+Each round lets writers write to all nodes, kills one at a random moment, starts it again at once
+and asks it for what it had acknowledged. Nodes write checkpoints and cut their logs all the time,
+so that kills meet those too. A writer's batch is a put of a key of its own and one increment of the
 writer's counter, so a lost, doubled or torn batch makes the counter differ from the keys. Half of
 the writers give up before the node is back (their last batch is then *unknown*: it may be there or
 not, but whole), the others wait and repeat it under its request id, which must not count twice.

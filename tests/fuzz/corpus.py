@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from kvnode.core.context import entry_token
+from kvnode.core.entry import encode_entry
 from kvnode.core.losers import Loser
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.quarantine import OWN_LOG, RECEIVED, Record
@@ -100,7 +101,7 @@ def valid() -> dict[str, list[bytes]]:
     rows = list(nodes[0].encoded().items())
     chunk = make_chunk(Section.ENTRIES, [part for row in rows[:3] for part in row])
     pieces = to_wire(Offer(bytes(16), 9, 10_000), chunk, last=True)
-    entries = [raw for _, raw in rows] + [raw for _, raw in nodes[1].encoded().items()]
+    entries = [encode_entry(entry) for node in nodes[:2] for entry in node.entries().values()]
     identity = Identity(
         "shop", "a", "0" * 15 + "1", "f" * 16, 1_700_000_000_000, "1:2", ("a" * 16,)
     )

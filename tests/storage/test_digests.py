@@ -78,7 +78,7 @@ def counted(
     past = state.total()[0].horizon if past is None else past
     for key, raw in stored(state).items():
         if key >= start and not (end and key >= end):
-            total = total.plus(key_digest(key, decode_entry(raw), past))
+            total = total.plus(key_digest(key, decode_entry(raw, key), past))
     return total
 
 
