@@ -13,7 +13,7 @@ from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Operation
 from kvnode.core.quarantine import Record
-from kvnode.core.replica import Request
+from kvnode.core.replica import Request, Round
 from kvnode.core.writer import Accepted
 from kvnode.node.admission import Admission
 from kvnode.node.collector import Collector
@@ -30,6 +30,7 @@ from kvnode.node.returning import Returning
 from kvnode.node.snapshots import Snapshots
 from kvnode.node.status import node_status
 from kvnode.node.verification import Verification
+from kvnode.node.watching import Watching
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.gc_service import GcService
 from kvnode.rpc.journal_service import JournalService
@@ -42,6 +43,7 @@ from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Server
 from kvnode.rpc.snapshot_service import SnapshotService
 from kvnode.rpc.verification_service import VerificationService
+from kvnode.rpc.watch_service import WatchService
 from kvnode.storage.directory import FORMAT, DataDirectory
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import StorageError
@@ -87,7 +89,8 @@ class Node:
         self.replicator = Replicator(self.engine, self.membership, handshake)
         self.verification = Verification(self.replicator)
         self.collector = Collector(self.engine, self.membership.counted)
-        self.engine.on_commit = self.replicator.committed
+        self.watching = Watching(self.engine, self._check_place)
+        self.engine.on_commit = self._committed
         self.engine.on_failure = self._fail
         self.replicator.on_identity_lost = self._lose_identity
         self._begins_anew = False
@@ -136,6 +139,7 @@ class Node:
                 JournalService(self.journal, codec).handler(),
                 QuarantineService(self, self._name).handler(),
                 VerificationService(self.verification).handler(),
+                WatchService(self, self.watching, codec, self.config.watch_heartbeat_ms).handler(),
             ),
         )
         await self._server.start()
@@ -164,6 +168,7 @@ class Node:
     async def close(self) -> None:
         """Answer what runs, write a checkpoint, close everything."""
         self.stopping = True
+        self.watching.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -232,6 +237,10 @@ class Node:
         """The values that were lost here; Refused if clients have no business here now."""
         self._check_place()
         return self.engine.journal
+
+    def _committed(self, round_: Round) -> None:
+        self.replicator.committed(round_)
+        self.watching.committed()
 
     def _health_changed(self) -> None:
         task = asyncio.create_task(self._show_health())

@@ -12,6 +12,7 @@ from kvnode.core.entry import Entry, in_conflict, visible_types
 from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.limits import Limits
 from kvnode.core.operations import Operation
+from kvnode.core.ranges import prefix_end
 from kvnode.core.writer import Accepted
 from kvnode.rpc.handlers import unary
 from kvnode.rpc.kv_codec import KvCodec, increment
@@ -144,7 +145,7 @@ class KvService:
     async def scan(self, request: pb.ScanRequest) -> pb.ScanResponse:
         """A page of visible keys."""
         start = max(request.prefix, request.start)
-        ends = [end for end in (_prefix_end(request.prefix), request.end) if end]
+        ends = [end for end in (prefix_end(request.prefix), request.end) if end]
         states, token = self._page(
             start, min(ends, default=b""), request.page_token, request.limit, conflicts=False
         )
@@ -156,7 +157,7 @@ class KvService:
         """A page of keys in conflict."""
         states, token = self._page(
             request.prefix,
-            _prefix_end(request.prefix),
+            prefix_end(request.prefix),
             request.page_token,
             request.limit,
             conflicts=True,
@@ -222,9 +223,3 @@ def _visible(state: types_pb2.KeyState) -> bool:
     return any(
         state.HasField(name) for name in ("g_counter", "pn_counter", "lww_register", "siblings")
     )
-
-
-def _prefix_end(prefix: bytes) -> bytes:
-    """The first key behind all that start with ``prefix``; empty if there is none."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""
