@@ -90,10 +90,12 @@ def stream_reply(
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     """A handler for a call with one request and a stream of replies."""
 
-    async def handle(raw: bytes, context: Context) -> AsyncIterator[bytes]:
+    async def handle(raw: bytes, context: Context) -> None:
         try:
             async for reply in answer(parse(kind, raw)):
-                yield reply.SerializeToString()
+                await context.write(reply.SerializeToString())
+        except grpc.aio.InternalError:
+            return  # the caller is gone; gRPC would log that as an error with a traceback
         except Exception as error:
             await abort(context, error)
 
