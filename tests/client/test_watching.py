@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -27,12 +27,25 @@ checkpoint_keys = 1
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[NodeProcess]:
-    node = NodeProcess(tmp_path / "data").ready()
+def start(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Starts processes over one directory; whatever happens, none is left."""
+    processes: list[NodeProcess] = []
+
+    def run(*options: str, listen: str = "127.0.0.1:0") -> NodeProcess:
+        processes.append(NodeProcess(tmp_path / "data", *options, listen=listen))
+        return processes[-1].ready()
+
     try:
-        yield node
+        yield run
     finally:
-        node.kill()
+        for process in processes:
+            process.kill()
+
+
+@pytest.fixture
+def process(start: Callable[..., NodeProcess]) -> NodeProcess:
+    """A node."""
+    return start()
 
 
 @pytest.fixture
@@ -129,37 +142,37 @@ def test_what_is_no_kvnode_of_this_version_is_said() -> None:
         next(iter(watch))
 
 
-def test_a_restart_of_the_node_is_not_seen(tmp_path: Path) -> None:
-    node = NodeProcess(tmp_path / "data").ready()
+def test_a_restart_of_the_node_is_not_seen(start: Callable[..., NodeProcess]) -> None:
+    node = start()
     with Client(node.address) as client, Watch(node.address, heartbeat_s=0.1) as watch:
         steps = begun(watch)
         client.put("k1", "v")
         told = [change.key for change in next(steps).changes]
         node.stop()
-        again = NodeProcess(tmp_path / "data", listen=node.address).ready()
+        start(listen=node.address)
         client.put("k2", "v")
         while b"k2" not in told:
             told += [change.key for change in next(steps).changes]
         assert told == [b"k1", b"k2"]
-        again.kill()
 
 
-def test_a_slow_reader_is_told_that_it_is_behind_and_begins_anew(tmp_path: Path) -> None:
+def test_a_slow_reader_is_told_that_it_is_behind_and_begins_anew(
+    start: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
     settings = tmp_path / "kvnode.toml"
     settings.write_text(FORGETFUL)
-    node = NodeProcess(tmp_path / "data", "--config", str(settings)).ready()
+    node = start("--config", str(settings))
     with Client(node.address) as client, Watch(node.address, heartbeat_s=0.1) as watch:
         steps = begun(watch)
         for number in range(300):  # more than fits between the node and a reader that waits
             client.put(f"k{number:03}", bytes(100_000))
-        until(lambda: client.status().log.first_arrival > 250, "the log is cut")
+        until(lambda: client.status().log.first_arrival > 250, "the log is cut", 30)
         with pytest.raises(WatchBehind) as caught:
             list(steps)
         assert caught.value.token == watch.token
         with Watch(node.address, since=BEGINNING, heartbeat_s=0.1) as anew:
             found = [change.key for _, change in zip(range(300), anew, strict=False)]
         assert found == [b"k%03d" % number for number in range(300)]
-    node.kill()
 
 
 def test_another_thread_ends_it(process: NodeProcess) -> None:
