@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kvnode.cli.interrupts import EXIT_INTERRUPTED
+from kvnode.cli.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
 from kvnode.cli.options import (
     KEY,
     Settings,
@@ -61,7 +61,7 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
     from kvnode.client.client import DEFAULT_ENDPOINT
     from kvnode.client.watching import BEGINNING, Watch
 
-    settings.loaded()
+    raise_on_interrupt()
     given = None if since is None else BEGINNING if since == FROM_THE_BEGINNING else token(since)
     following = Watch(
         settings.endpoints or DEFAULT_ENDPOINT,
