@@ -43,7 +43,9 @@ BEGINNING: Final = b""
 
 SILENT_BEATS: Final = 3
 """Heartbeats that may be missed before a node counts as gone."""
-FIRST_S_MAX: Final = 5.0
+SILENT_S_MIN: Final = 1.0
+"""A busy machine is not a dead one."""
+FIRST_S: Final = 5.0
 """A node's first response comes at once; who does not send it by then is not there."""
 PAUSE_S: Final = 0.05
 """After every endpoint has failed; doubled each time up to ``PAUSE_S_MAX``."""
@@ -110,7 +112,7 @@ class Course:
         self.addresses = addresses_of(endpoints)
         self.prefix = bound_bytes(prefix, "prefix")
         self.token = since or b""
-        self.silence_s = min(FIRST_S_MAX, SILENT_BEATS * heartbeat_s)
+        self.silence_s = FIRST_S
         """How long the next response may take."""
         self._existing = since == BEGINNING
         self._heartbeat_s = heartbeat_s
@@ -135,7 +137,7 @@ class Course:
         """What to ask it."""
         self._parts.clear()
         self._answered = False
-        self.silence_s = min(FIRST_S_MAX, SILENT_BEATS * self._heartbeat_s)
+        self.silence_s = FIRST_S
         return watch_pb2.WatchRequest(
             prefix=self.prefix,
             since=self.token,
@@ -146,7 +148,7 @@ class Course:
     def take(self, response: watch_pb2.WatchResponse) -> Step | None:
         """The step that is complete with this response, if one is and it says something new."""
         self._answered = True
-        self.silence_s = SILENT_BEATS * self._heartbeat_s
+        self.silence_s = max(SILENT_S_MIN, SILENT_BEATS * self._heartbeat_s)
         if response.waiting:
             return None
         self._ill_at, self._failures = None, 0

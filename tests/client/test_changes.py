@@ -197,9 +197,13 @@ def test_a_call_that_was_as_long_as_a_call_may_be_is_no_failure() -> None:
     assert way.address == ENDPOINTS[0]
 
 
-def test_the_first_sign_of_life_is_waited_for_less_long() -> None:
-    way = course()
+@pytest.mark.parametrize(("heartbeat_s", "silence_s"), [(0.1, 1), (1, 3), (10, 30)])
+def test_silence_is_some_heartbeats_long(heartbeat_s: float, silence_s: float) -> None:
+    """The first response comes at once, whatever the heartbeat."""
+    way = Course(ENDPOINTS, "", None, patience_s=10, heartbeat_s=heartbeat_s)
     way.request()
     first = way.silence_s
     way.take(response(b"t1"))
-    assert first <= way.silence_s == 3
+    assert (first, way.silence_s) == (5, silence_s)
+    way.request()
+    assert way.silence_s == first
