@@ -12,6 +12,9 @@ falls below the log's floor gets WATCH_BEHIND with its last token.
 **The floor also tells of snapshots.** What a merge (``resync.py``) brings is in no block; it
 raises the floor to what it stands for, so a watch that was below is behind, and told so.
 
+Most readers keep up, so they are all at one place: what the first one reads there is kept for the
+others, one step of blocks for all watches together.
+
 A commit wakes who waits; who has nothing to be told gets a sign of life and its token now and
 then. The token moves on over blocks without keys of its prefix too, else a quiet prefix would fall
 behind.
@@ -22,11 +25,11 @@ A block that is in the log may still be waiting for its round to become visible:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvnode.core.block import decode_block
-from kvnode.core.dots import covers
+from kvnode.core.dots import Vector, covers
 from kvnode.core.entry import Entry, visible_types
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.ranges import prefix_end
@@ -43,6 +46,14 @@ STEP_KEYS = 256
 """Keys per step of those that were there before."""
 
 
+class Look(NamedTuple):
+    """What a reader that was shown ``shown`` lacks next of a node with ``vector``."""
+
+    shown: Vector
+    vector: Vector
+    blocks: Sequence[Block]
+
+
 class Watching:
     """The watches of one engine."""
 
@@ -54,6 +65,8 @@ class Watching:
         self._check_place = check_place
         self._news = asyncio.Event()
         """Set, and replaced, with the next commit."""
+        self._looked = Look({}, {}, [])
+        """The last look at the log: most watches are at the same place, and ask next."""
         self._closed = False
 
     def committed(self) -> None:
@@ -136,11 +149,14 @@ class Watching:
             yield writes
             beat = loop.time() + heartbeat_s
 
-    def _lacking(self, cursor: Cursor) -> list[Block]:
+    def _lacking(self, cursor: Cursor) -> Sequence[Block]:
         """The next visible blocks."""
         vector = self._engine.vector
         if covers(cursor.shown, vector):
             return []
+        looked = self._looked
+        if looked.vector is vector and looked.shown == cursor.shown:
+            return looked.blocks
         try:
             raws, _ = self._engine.log.lacking(cursor.shown, STEP_BYTES)
         except BelowFloor as error:
@@ -155,6 +171,7 @@ class Watching:
             if block.last_seq > vector.get(block.origin, 0):
                 break
             blocks.append(block)
+        self._looked = Look(cursor.shown, vector, blocks)
         return blocks
 
     def _scan(self, cursor: Cursor, prefix: bytes) -> Writes:

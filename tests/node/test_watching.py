@@ -26,10 +26,13 @@ def test_what_is_logged_is_not_told_before_it_is_visible() -> None:
         node = Node(1, log)
         watch = node.watch()
         assert not (await step(watch)).changes
+        await node.write(Put(b"before", b"v"))
+        log.stored.clear()
         log.after.clear()
         writing = asyncio.ensure_future(node.write(Put(b"k", b"v")))
         await until(log.stored.is_set)
-        assert log.last_arrival == 1
+        assert log.last_arrival == 2
+        assert keys(await step(watch)) == [b"before"]
         for _ in range(3):
             assert not (await step(watch)).changes
         log.after.set()
@@ -181,6 +184,33 @@ def test_a_reader_that_does_not_read_costs_a_vector(monkeypatch: pytest.MonkeyPa
         assert max(reads) < 2 * STEP_BYTES
         assert len(reads) >= 10
         await watch.aclose()
+
+    run(test)
+
+
+def test_watches_that_keep_up_share_one_look_at_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each commit would be read and decoded for each of them, on the loop that commits."""
+    reads: list[int] = []
+
+    async def test() -> None:
+        node = Node(1)
+        watches = [node.watch(prefix) for prefix in (b"", b"a", b"b", b"a")]
+        for watch in watches:
+            await step(watch)
+        lacking = node.log.lacking
+
+        def counted(vector: dict[int, int], bytes_max: int) -> tuple[list[bytes], bool]:
+            reads.append(bytes_max)
+            return lacking(vector, bytes_max)
+
+        monkeypatch.setattr(node.log, "lacking", counted)
+        for expected in (1, 2):
+            await node.write(Put(b"a", b"v"), Put(b"b", b"v"))
+            found = [keys(await news(watch)) for watch in watches]
+            assert found == [[b"a", b"b"], [b"a"], [b"b"], [b"a"]]
+            assert len(reads) == expected
+        for watch in watches:
+            await watch.aclose()
 
     run(test)
 
