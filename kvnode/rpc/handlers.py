@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -91,13 +92,15 @@ def stream_reply(
     """A handler for a call with one request and a stream of replies."""
 
     async def handle(raw: bytes, context: Context) -> None:
-        try:
-            async for reply in answer(parse(kind, raw)):
-                await context.write(reply.SerializeToString())
-        except grpc.aio.InternalError:
-            return  # the caller is gone; gRPC would log that as an error with a traceback
-        except Exception as error:
-            await abort(context, error)
+        # The caller may be gone, which gRPC would log as an error with a traceback.
+        with suppress(grpc.aio.InternalError):
+            try:
+                async for reply in answer(parse(kind, raw)):
+                    await context.write(reply.SerializeToString())
+            except grpc.aio.InternalError:
+                raise
+            except Exception as error:
+                await abort(context, error)
 
     return grpc.unary_stream_rpc_method_handler(handle)
 
