@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -13,6 +17,7 @@ import pytest
 
 from cluster.processes import LocalCluster
 from kvnode import Client
+from tests.cluster.convergence import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -108,7 +113,7 @@ def ports_in(text: str) -> list[str]:
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    (example,) = blocks("python")
+    example = next(block for block in blocks("python") if "Client(" in block)
     with LocalCluster(2, directory=tmp_path) as cluster:
         endpoints = ",".join(cluster.endpoints.values())
         program = example.replace("127.0.0.1:7101,127.0.0.1:7102", endpoints)
@@ -119,6 +124,39 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
         exec(compile(program, "README.md", "exec"), scope)
     assert scope["merged"] == "tea + cake"
     assert scope["state"], "the scan found nothing"
+
+
+def test_the_read_model_follows(tmp_path: Path) -> None:
+    example = next(block for block in blocks("python") if "Watch(" in block)
+    with LocalCluster(2, directory=tmp_path / "cluster") as cluster:
+        endpoints = ",".join(cluster.endpoints.values())
+        program = example.replace("127.0.0.1:7101,127.0.0.1:7102", endpoints)
+        for cart in ("tea", "cake"):  # killed and started again, it goes on
+            with Client(endpoints) as client:
+                client.put("cart:ada", cart)
+            with subprocess.Popen(
+                [sys.executable, "-c", program],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            ) as process:
+                try:
+                    wait_for(partial(shows, tmp_path, f"b'{cart}'"), "the table follows")
+                finally:
+                    process.kill()
+
+
+def shows(folder: Path, cart: str) -> bool:
+    """Whether that is the one row of the table."""
+    return carts(folder) == {b"cart:ada": cart}
+
+
+def carts(folder: Path) -> dict[bytes, str]:
+    """The table, empty while there is none."""
+    try:
+        with closing(sqlite3.connect(folder / "carts.sqlite", timeout=30)) as file:
+            return dict(file.execute("SELECT key, cart FROM carts"))
+    except sqlite3.OperationalError:
+        return {}
 
 
 def test_the_demo_holds_on_the_first_flights() -> None:

@@ -34,6 +34,7 @@ from kvnode.node.returning import Returning
 from kvnode.node.snapshots import Snapshots
 from kvnode.node.status import node_status
 from kvnode.node.verification import Verification
+from kvnode.node.watching import Watching
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.gc_service import GcService
 from kvnode.rpc.journal_service import JournalService
@@ -47,6 +48,7 @@ from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Handlers, Server
 from kvnode.rpc.snapshot_service import SnapshotService
 from kvnode.rpc.verification_service import VerificationService
+from kvnode.rpc.watch_service import WatchService
 from kvnode.storage.directory import FORMAT, DataDirectory
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import StorageError
@@ -115,6 +117,7 @@ class Node:
             self.membership.counted,
             lambda: passed.look(ambient.wall_ms(), ambient.monotonic()),
         )
+        self.watching = Watching(self.engine, self._check_place)
         self.levels = Levels(self.engine, self.replicator)
         self.engine.on_commit = self._committed
         self.replicator.on_report = self.levels.look
@@ -167,6 +170,7 @@ class Node:
             JournalService(self.journal, codec).handler(),
             QuarantineService(self, self._name).handler(),
             VerificationService(self.verification).handler(),
+            WatchService(self, self.watching, codec, self.config.watch_heartbeat_ms).handler(),
         )
 
     async def start(self) -> None:
@@ -200,6 +204,7 @@ class Node:
     async def close(self) -> None:
         """Answer what runs, write a checkpoint, close everything."""
         self.closing.set()
+        self.watching.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -267,6 +272,7 @@ class Node:
 
     def _committed(self, round_: Round) -> None:
         self.replicator.committed(round_)
+        self.watching.committed()
         self.levels.look()
 
     def _look_at_snapshots(self) -> bool:

@@ -10,6 +10,7 @@ import grpc
 from kvnode.core.entry import Entry, in_conflict, visible_types
 from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.limits import Limits
+from kvnode.core.ranges import prefix_end
 from kvnode.rpc import kv_writing as writing
 from kvnode.rpc.handlers import stream_both, timed, unary
 from kvnode.rpc.kv_codec import KvCodec
@@ -119,7 +120,7 @@ class KvService:
         if request.HasField("options"):
             await prepare_read(request.options, self._store.levels, until)
         start = max(request.prefix, request.start)
-        ends = [end for end in (_prefix_end(request.prefix), request.end) if end]
+        ends = [end for end in (prefix_end(request.prefix), request.end) if end]
         states, token = self._page(
             start, min(ends, default=b""), request.page_token, request.limit, conflicts=False
         )
@@ -138,7 +139,7 @@ class KvService:
             await prepare_read(request.options, self._store.levels, until)
         states, token = self._page(
             request.prefix,
-            _prefix_end(request.prefix),
+            prefix_end(request.prefix),
             request.page_token,
             request.limit,
             conflicts=True,
@@ -194,9 +195,3 @@ def _visible(state: types_pb2.KeyState) -> bool:
     return any(
         state.HasField(name) for name in ("g_counter", "pn_counter", "lww_register", "siblings")
     )
-
-
-def _prefix_end(prefix: bytes) -> bytes:
-    """The first key behind all that start with ``prefix``; empty if there is none."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""
