@@ -12,6 +12,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DURABILITY_UNSPECIFIED: _ClassVar[Durability]
+    DURABILITY_BUFFERED: _ClassVar[Durability]
     DURABILITY_FSYNC: _ClassVar[Durability]
     DURABILITY_QUORUM: _ClassVar[Durability]
     DURABILITY_ALL: _ClassVar[Durability]
@@ -23,6 +24,7 @@ class Consistency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONSISTENCY_QUORUM: _ClassVar[Consistency]
     CONSISTENCY_ALL: _ClassVar[Consistency]
 DURABILITY_UNSPECIFIED: Durability
+DURABILITY_BUFFERED: Durability
 DURABILITY_FSYNC: Durability
 DURABILITY_QUORUM: Durability
 DURABILITY_ALL: Durability
@@ -114,6 +116,20 @@ class Freshness(_message.Message):
     age_ms: int
     unknown: bool
     def __init__(self, node: _Optional[str] = ..., age_ms: _Optional[int] = ..., unknown: _Optional[bool] = ...) -> None: ...
+
+class Shortfall(_message.Message):
+    __slots__ = ("first", "operations", "stored_by", "wanted", "repeated")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_FIELD_NUMBER: _ClassVar[int]
+    STORED_BY_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
+    first: _types_pb2.Dot
+    operations: int
+    stored_by: _containers.RepeatedScalarFieldContainer[str]
+    wanted: int
+    repeated: bool
+    def __init__(self, first: _Optional[_Union[_types_pb2.Dot, _Mapping]] = ..., operations: _Optional[int] = ..., stored_by: _Optional[_Iterable[str]] = ..., wanted: _Optional[int] = ..., repeated: _Optional[bool] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("key", "options")
