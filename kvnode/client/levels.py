@@ -8,9 +8,10 @@ from kvnode.client.operations import refuse
 from kvnode.core.errors import Reason
 from kvnode.v1 import kv_pb2, types_pb2
 
-Durability: TypeAlias = Literal["fsync", "quorum", "all"] | int
-"""Which disks have a write before it is acknowledged: that of the node that took it, those of more
-than half of the members, of all, or of so many."""
+Durability: TypeAlias = Literal["buffered", "fsync", "quorum", "all"] | int
+"""Which disks have a write before it is acknowledged: that of the node that took it ("fsync"),
+those of more than half of the members, of all, or of so many. With "buffered" none: it has its
+place in the node's queue, a crash loses it, and its receipt has no dot (0:0) and no context."""
 
 Consistency: TypeAlias = Literal["local", "session", "quorum", "all"]
 """What a read shows for certain: what the asked node has; that and what the session has seen; what
@@ -19,6 +20,7 @@ more than half of the members had when it came; what any had."""
 MEMBERS_MAX: Final = 10_000
 
 DURABILITIES: Final[dict[object, kv_pb2.Durability]] = {
+    "buffered": kv_pb2.DURABILITY_BUFFERED,
     "fsync": kv_pb2.DURABILITY_UNSPECIFIED,
     "quorum": kv_pb2.DURABILITY_QUORUM,
     "all": kv_pb2.DURABILITY_ALL,
@@ -41,7 +43,7 @@ def checked_durability(durability: Durability) -> Durability:
         return durability
     raise refuse(
         Reason.BAD_REQUEST,
-        f"durability {durability!r} is not 'fsync', 'quorum', 'all' or a number of members",
+        f"durability {durability!r} is not 'buffered', 'fsync', 'quorum', 'all' or a number",
     )
 
 

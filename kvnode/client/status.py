@@ -37,7 +37,7 @@ from kvnode.errors import (
     NodeUnavailable,
     ResourceExhausted,
 )
-from kvnode.v1 import kv_pb2
+from kvnode.v1 import kv_pb2, types_pb2
 
 if TYPE_CHECKING:
     from google.rpc.error_details_pb2 import ErrorInfo
@@ -58,9 +58,6 @@ THIS_NODE: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.DATA_LOSS})
 THIS_NODES_REASONS: Final = frozenset({Reason.NODE_FENCED, Reason.CLOCK_OFF})
 """The same under codes that otherwise speak for the cluster: this node's identity, its clock."""
 
-
-NOT_REPLICATED: Final = "NOT_REPLICATED"
-"""The write is done; its durability level was not reached in time."""
 
 CODES_BY_NUMBER: Final = {code.value[0]: code for code in StatusCode}
 
@@ -114,7 +111,7 @@ def judged(
         return Failure(Fate.LOST, transport_exception(code, said, address), error)
     info = told.info
     if code is StatusCode.DEADLINE_EXCEEDED:
-        if info.reason == NOT_REPLICATED:
+        if info.reason == Reason.NOT_REPLICATED:
             return Failure(Fate.REFUSED, NotReplicated(said, facts_of(info)), None, told.reply)
         behind = Behind(said, facts_of(info))
         return Failure(Fate.ELSEWHERE, behind, None)
@@ -182,8 +179,25 @@ def told_in(status: Status) -> Told | None:
         elif detail.Is(RetryInfo.DESCRIPTOR):
             delay = RetryInfo.FromString(detail.value).retry_delay
             retry_after_s = delay.seconds + delay.nanos / 1e9
-        elif detail.Is(kv_pb2.WriteResponse.DESCRIPTOR):
-            reply = kv_pb2.WriteResponse.FromString(detail.value)
+        elif detail.Is(kv_pb2.Shortfall.DESCRIPTOR):
+            reply = done_so_far(kv_pb2.Shortfall.FromString(detail.value))
     if info is None or info.domain != DOMAIN:
         return None
     return Told(info, retry_after_s, reply)
+
+
+def done_so_far(shortfall: kv_pb2.Shortfall) -> kv_pb2.WriteResponse:
+    """The reply to a write that is done, and not yet where it was to be."""
+    origin, seq = shortfall.first.origin, shortfall.first.seq
+    count = shortfall.operations
+    return kv_pb2.WriteResponse(
+        results=[
+            kv_pb2.WriteResult(dot=types_pb2.Dot(origin=origin, seq=seq + index))
+            for index in range(count)
+        ],
+        session=types_pb2.VersionVector(
+            entries=[types_pb2.Dot(origin=origin, seq=seq + count - 1)]
+        ),
+        repeated=shortfall.repeated,
+        stored_by=shortfall.stored_by,
+    )

@@ -230,7 +230,7 @@ class Receipt:
     endpoint: str
     """The endpoint that took the write."""
     stored_by: tuple[str, ...] = ()
-    """Members that have it on disk as far as was known, the one that took it first."""
+    """Members that had it on disk, the one that took it first; told for levels above "fsync"."""
 
 
 class OperationReceipt(NamedTuple):
@@ -267,9 +267,8 @@ class Outcome:
 class NotReplicated(DeadlineExceeded):
     """The write is done and will spread, but in time fewer members had it than was asked for.
 
-    It is not undone. ``receipt.stored_by`` names those that had it. Making it again would be a
-    second write; to wait on, repeat it at ``receipt.endpoint`` with the same ``request_id``, or
-    read ``outcome`` at another node.
+    It is not undone, and making it again would be a second write. ``receipt.stored_by`` names
+    those that had it; the receipt has no context and no sum.
     """
 
     def __init__(self, message: str, facts: dict[str, str] | None = None) -> None:
