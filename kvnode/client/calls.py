@@ -101,8 +101,8 @@ class Calls:
             state = yield from self.state(
                 key, consistency, freshness=freshness, deadline=self.deadline(timeout_s)
             )
-        except KeyNotFound as error:
-            if default is MISSING or error.reason != Reason.KEY_NOT_FOUND:
+        except KeyNotFound:
+            if default is MISSING:
                 raise
             return default
         return resolved(state, resolve) if resolve else state
@@ -153,7 +153,7 @@ class Calls:
         level = self._level(consistency)
         after = session.message() if session and level != "local" else None
         return Entry(
-            lane=Wish(level, freshness, after is not None),
+            lane=Wish(level, freshness, session is not None),
             request=None,
             keys=keys,
             size=sum(map(len, keys)),

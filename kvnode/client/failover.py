@@ -86,6 +86,9 @@ class Failover:
                 found: ReplyT = reply
                 return found
             failure = self._failed(endpoint, reply)
+            if failure.fate is Fate.UNSENT:
+                problems.append((endpoint, None))
+                continue
             failure.exception.__cause__ = failure.cause
             if failure.fate in (Fate.REFUSED, Fate.BROKEN):
                 raise failure.exception
@@ -101,7 +104,8 @@ class Failover:
             raise summary([(endpoint, None)])
         reply = yield Send(endpoint, method, request, self._left_s(deadline))
         if isinstance(reply, RpcError):
-            raise raised(self._failed(endpoint, reply))
+            failure = self._failed(endpoint, reply)
+            raise summary([(endpoint, None if failure.fate is Fate.UNSENT else raised(failure))])
         endpoint.answered(self.now())
         found: ReplyT = reply
         return found
@@ -170,9 +174,10 @@ class Failover:
                 entry.unknown = entry.unknown_at(endpoint.address)
                 entry.unknown.__cause__ = answer.cause or answer.exception
                 lost.append(entry)
-            elif answer.fate is Fate.ELSEWHERE:
+            elif answer.fate in (Fate.ELSEWHERE, Fate.UNSENT):
                 entry.stay()
-                entry.problems.append((endpoint, raised(answer)))
+                said = raised(answer) if answer.fate is Fate.ELSEWHERE else None
+                entry.problems.append((endpoint, said))
                 elsewhere.append(entry)
             else:
                 refuse(entry, answer)
@@ -279,6 +284,8 @@ class Failover:
         now = self.now()
         if failure.fate is Fate.REFUSED:
             endpoint.answered(now)
+        elif failure.fate is Fate.UNSENT:
+            endpoint.silent(now, cause_of(error.details() or ""))
         elif failure.fate is Fate.LOST and error.code() in SILENT:
             endpoint.silent(now, "")
         else:

@@ -10,7 +10,8 @@ from kvnode.client.lanes import Entry
 from kvnode.client.levels import Consistency, read_options
 from kvnode.client.rpcs import BATCH_GET, GET
 from kvnode.client.steps import Steps
-from kvnode.errors import DataDamaged, InvalidArgument, KvnodeError, NodeFailure
+from kvnode.core.errors import Reason
+from kvnode.errors import DataDamaged, InvalidArgument, KeyNotFound, KvnodeError, NodeFailure
 from kvnode.v1 import kv_pb2, types_pb2
 
 
@@ -20,6 +21,7 @@ class Wish(NamedTuple):
     consistency: Consistency
     freshness: bool
     in_session: bool
+    """The session has to hear of everything, also of what is not there."""
 
 
 class Shown(NamedTuple):
@@ -42,11 +44,8 @@ def read_entries(
         return
     options = read_options(wish.consistency, after_all(going), freshness=wish.freshness)
     try:
-        if len(going) == 1 and len(going[0].keys) == 1:
-            reply = yield from failover.read(
-                GET, kv_pb2.GetRequest(key=going[0].keys[0], options=options), deadline
-            )
-            going[0].settle(Shown([reply.state], reply))
+        if len(going) == 1 and len(going[0].keys) == 1 and not (wish.in_session or wish.freshness):
+            going[0].settle((yield from get(failover, going[0].keys[0], options, deadline)))
             return
         keys = [key for entry in going for key in entry.keys]
         shown = yield from batch_get(failover, keys, options, deadline, divide=len(going) == 1)
@@ -68,6 +67,20 @@ def read_entries(
             entry.settle(Shown(states, shown.reply))
 
 
+def get(
+    failover: Failover, key: bytes, options: kv_pb2.ReadOptions | None, deadline: float
+) -> Steps[Shown]:
+    """The state of one key. That there is none is an error, which tells no more than that."""
+    try:
+        reply = yield from failover.read(GET, kv_pb2.GetRequest(key=key, options=options), deadline)
+    except KeyNotFound as error:
+        if error.reason != Reason.KEY_NOT_FOUND:
+            raise
+        absent = types_pb2.KeyState(key=key, context=error.context)
+        return Shown([absent], kv_pb2.GetResponse(state=absent))
+    return Shown([reply.state], reply)
+
+
 def batch_get(
     failover: Failover,
     keys: Sequence[bytes],
@@ -81,7 +94,7 @@ def batch_get(
     try:
         reply = yield from failover.read(BATCH_GET, request, deadline)
     except InvalidArgument as error:
-        if not divide or len(keys) == 1 or error.reason != "BATCH_TOO_LARGE":
+        if not divide or len(keys) == 1 or error.reason != Reason.BATCH_TOO_LARGE:
             raise
         middle = len(keys) // 2
         first = yield from batch_get(failover, keys[:middle], options, deadline, divide=True)

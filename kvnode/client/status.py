@@ -11,6 +11,7 @@ REFUSED    ErrorInfo                                            raised
            (NOT_REPLICATED among them: done, not undone)
 ELSEWHERE  ErrorInfo with UNAVAILABLE (stopping) or DATA_LOSS   the next endpoint
            (its copy is damaged) or BEHIND: this node cannot
+UNSENT     UNAVAILABLE with ``NEVER_LEFT``: no connection       the next endpoint
 BROKEN     UNIMPLEMENTED and the like: not a kvnode             raised; nothing was changed
 LOST       everything else                                      a read: the next endpoint;
                                                                 a write: asked again there
@@ -59,6 +60,10 @@ THIS_NODES_REASONS: Final = frozenset({Reason.NODE_FENCED, Reason.CLOCK_OFF})
 """The same under codes that otherwise speak for the cluster: this node's identity, its clock."""
 
 
+NEVER_LEFT: Final = "failed to connect to all addresses"
+"""How gRPC begins where it had no connection to send the call on. It says so of the last attempt,
+which for writes is the only one. Should it ever say it otherwise, writes count as lost again."""
+
 CODES_BY_NUMBER: Final = {code.value[0]: code for code in StatusCode}
 
 
@@ -67,6 +72,7 @@ class Fate(Enum):
 
     REFUSED = auto()
     ELSEWHERE = auto()
+    UNSENT = auto()
     BROKEN = auto()
     LOST = auto()
 
@@ -108,6 +114,8 @@ def judged(
         if code in NOT_A_KVNODE:
             broken = NodeFailure(f"{address} is no kvnode of this version: {code.name}, {said}")
             return Failure(Fate.BROKEN, broken, error)
+        if code is StatusCode.UNAVAILABLE and said.startswith(NEVER_LEFT):
+            return Failure(Fate.UNSENT, transport_exception(code, said, address), error)
         return Failure(Fate.LOST, transport_exception(code, said, address), error)
     info = told.info
     if code is StatusCode.DEADLINE_EXCEEDED:

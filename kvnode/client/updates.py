@@ -35,7 +35,10 @@ from kvnode.core.errors import Reason
 TRIES: Final = 5
 PAUSE_S: Final = 0.02
 """At most so long before the first merge, twice that before the second, and so on; at random, so
-that two who merge the same siblings do not make new ones each time."""
+that two who merge the same siblings do not make new ones each time,"""
+
+PAUSE_S_MAX: Final = 0.5
+"""and never longer than this."""
 
 Change = Callable[[bytes | None], bytes | str | None]
 """Gets the value or None, gives the new one; None leaves all as it is."""
@@ -68,6 +71,13 @@ def update(
         put = Put(raw, new, context=state.context)
         receipt = yield from calls.write_one(put, "update", None, durability, left_s)
         state = yield from siblings_of(calls, raw, deadline)
+        if isinstance(state, Conflict) and resolve is not None:
+            # if another one merges them meanwhile, all is done
+            pause_s = random.random() * min(PAUSE_S * 2**attempt, PAUSE_S_MAX)
+            if calls.failover.now() + pause_s > deadline:
+                break
+            yield Pause(pause_s)
+            state = yield from siblings_of(calls, raw, deadline)
         if isinstance(state, Value):
             return state
         if isinstance(state, Absent):  # deleted since, by somebody who saw it
@@ -75,7 +85,6 @@ def update(
         if resolve is None:
             break
         new = stored(resolved(state, resolve))
-        yield Pause(random.random() * PAUSE_S * 2**attempt)
     assert isinstance(state, Conflict), "the loop leaves only with one"
     raise ConflictError(state)
 

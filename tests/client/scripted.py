@@ -95,6 +95,8 @@ class ScriptedNode:
     """Answers each call with the next of ``script``; when that is used up, with success."""
 
     def __init__(self, port: int) -> None:
+        self.arrived = threading.Semaphore(0)
+        """Released for every call that came."""
         self.address = f"127.0.0.1:{port}"
         self.script: list[Answer] = []
         self.calls: list[tuple[str, Any]] = []
@@ -129,6 +131,7 @@ class ScriptedNode:
         """One call."""
         with self._lock:
             self.calls.append((method, request))
+            self.arrived.release()
             step = self.script.pop(0) if self.script else succeed
         if step is not succeed:
             return step(request, context)
@@ -264,6 +267,23 @@ def pack(message: Message) -> Packed:
     packed = Packed()
     packed.Pack(message)
     return packed
+
+
+def behind(gate: threading.Event) -> Answer:
+    """The usual reply, when the gate is open."""
+
+    def step(request: Any, _context: grpc.ServicerContext) -> Message:
+        assert gate.wait(20), "nobody opened the gate"
+        usual = REPLIES[method_of(request)]
+        return usual if isinstance(usual, Message) else usual(request)
+
+    return step
+
+
+def method_of(request: Any) -> str:
+    """The call a request is for."""
+    name: str = type(request).__name__
+    return name.removesuffix("Request")
 
 
 def fail(code: grpc.StatusCode, message: str = "transport") -> Answer:
