@@ -31,7 +31,15 @@ from typing import TYPE_CHECKING, Final
 
 from kvnode.client.lanes import BYTES_MAX, OPERATIONS_MAX, Entry, Flight
 from kvnode.client.levels import Durability, checked_durability
-from kvnode.client.operations import Delete, Increment, Operation, Put, refuse, single_request
+from kvnode.client.operations import (
+    Delete,
+    Increment,
+    Operation,
+    Put,
+    key_bytes,
+    refuse,
+    single_request,
+)
 from kvnode.client.values import DataType
 from kvnode.core.errors import Reason
 from kvnode.errors import KvnodeError
@@ -135,7 +143,9 @@ class Gathering:
         if self.broken:
             raise self.error()
         request = single_request(operation, self.calls.new_request_id())
-        entry = self.calls.entry(request, self.durability, self.calls.deadline(self.timeout_s))
+        keys = (key_bytes(operation.key),)
+        deadline = self.calls.deadline(self.timeout_s)
+        entry = self.calls.entry(request, keys, self.durability, deadline)
         if not self.waiting:
             self.since = self.calls.failover.now()
         self.waiting.append((self.progress.taken, operation, entry))

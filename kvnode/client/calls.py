@@ -52,7 +52,6 @@ from kvnode.client.values import (
     dot_of,
     freshness_of,
     key_state_of,
-    shown,
 )
 from kvnode.core.errors import Reason
 from kvnode.errors import KeyNotFound, KvnodeError, NodeFailure, OutcomeUnknown
@@ -117,9 +116,7 @@ class Calls:
     ) -> Steps[Value | Conflict]:
         """What is under a key. KeyNotFound if that is nothing."""
         raw = key_bytes(key)
-        entry = self._read(
-            (raw,), f"the read of key {shown(raw)}", consistency, freshness, deadline
-        )
+        entry = self._read((raw,), consistency, freshness, deadline)
         (state,) = yield from self._shown(entry)
         if isinstance(state, Absent):
             raise absence(state)
@@ -137,14 +134,12 @@ class Calls:
         asked = tuple([key_bytes(key) for key in keys])
         if not asked:
             return []
-        what = f"the read of {len(asked)} keys"
-        entry = self._read(asked, what, consistency, freshness, self.deadline(timeout_s))
+        entry = self._read(asked, consistency, freshness, self.deadline(timeout_s))
         return (yield from self._shown(entry))
 
     def _read(
         self,
         keys: tuple[bytes, ...],
-        what: str,
         consistency: Consistency | None,
         freshness: bool,  # noqa: FBT001 - beside others that go by position
         deadline: float,
@@ -157,7 +152,7 @@ class Calls:
             request=None,
             keys=keys,
             size=sum(map(len, keys)),
-            what=what,
+            verb="the read",
             deadline=deadline,
             is_write=False,
             after=after,
@@ -225,8 +220,9 @@ class Calls:
     ) -> Steps[Receipt]:
         """One operation; its receipt."""
         request = single_request(operation, self._request_id(request_id))
-        entry = self.entry(request, durability, self.deadline(timeout_s))
-        entry.what = f"{verb} of key {shown(entry.keys[0])}"
+        keys = (key_bytes(operation.key),)
+        entry = self.entry(request, keys, durability, self.deadline(timeout_s))
+        entry.verb = verb
         if getattr(operation, "context", None):
             entry.otherwise = REPEATABLE
         reply, endpoint = yield from self._written(entry, receipt_of)
@@ -241,15 +237,18 @@ class Calls:
     ) -> Steps[BatchReceipt]:
         """All operations or none."""
         request = write_request(operations, self._request_id(request_id))
-        entry = self.entry(request, durability, self.deadline(timeout_s))
+        entry = self.entry(request, keys_of(request), durability, self.deadline(timeout_s))
         reply, endpoint = yield from self._written(entry, batch_receipt_of)
         return batch_receipt_of(reply, endpoint)
 
     def entry(
-        self, request: kv_pb2.WriteRequest, durability: Durability | None, deadline: float
+        self,
+        request: kv_pb2.WriteRequest,
+        keys: tuple[bytes, ...],
+        durability: Durability | None,
+        deadline: float,
     ) -> Entry:
         """A write, not yet sent."""
-        keys = keys_of(request)
         size = request.ByteSize()
         if size > MESSAGE_BYTES_MAX:  # its contexts do not count for the node
             raise refuse(
@@ -266,7 +265,7 @@ class Calls:
             request=request,
             keys=keys,
             size=size,
-            what=f"a batch of {len(keys)} operations",
+            verb="a batch",
             deadline=deadline,
             is_write=True,
             request_id=request.request_id,

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from kvnode.client.steps import Steps
+from kvnode.client.values import shown
 from kvnode.errors import DeadlineExceeded, KvnodeError, NodeUnavailable, OutcomeUnknown
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Entry:
         "settled",
         "size",
         "unknown",
+        "verb",
         "wake",
-        "what",
     )
 
     def __init__(
@@ -80,7 +81,7 @@ class Entry:
         request: Any,
         keys: tuple[bytes, ...],
         size: int,
-        what: str,
+        verb: str,
         deadline: float,
         is_write: bool,
         request_id: bytes = b"",
@@ -92,7 +93,7 @@ class Entry:
         self.keys = keys
         self.operations = len(keys)
         self.size = size
-        self.what = what
+        self.verb = verb
         self.deadline = deadline
         self.is_write = is_write
         self.request_id = request_id
@@ -109,6 +110,13 @@ class Entry:
         """With threads: the one its caller is to lead."""
         self.wake: Callable[[], None] | None = None
         self.lock = threading.Lock()
+
+    @property
+    def what(self) -> str:
+        """For messages: "put of key 'k'"."""
+        if len(self.keys) == 1:
+            return f"{self.verb} of key {shown(self.keys[0])}"
+        return f"{self.verb} of {len(self.keys)} {'operations' if self.is_write else 'keys'}"
 
     def depart(self, address: str) -> bool:
         """It is about to be sent there; not if its caller has given up."""

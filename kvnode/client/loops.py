@@ -44,6 +44,8 @@ class LoopDriver:
         self._wires = {address: AioWire(address, retries=alone) for address in failover.addresses}
         self._lanes: dict[Hashable, Lane] = {}
         self._due: set[Hashable] = set()
+        self._open: dict[Entry, None] = {}
+        self._sweeping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -147,14 +149,26 @@ class LoopDriver:
         if entry.lane not in self._due:
             self._due.add(entry.lane)
             loop.call_soon(self._start, entry.lane)
-        patience_s = entry.deadline + GRACE_S - self.failover.now()
-        overdue = loop.call_later(patience_s, entry.give_up)
+        self._open[entry] = None
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(GRACE_S, self._sweep)
         try:
             await settled
         finally:
-            overdue.cancel()
+            del self._open[entry]
             if not entry.settled:  # cancelled: who is not sent yet stays here
                 entry.give_up()
+
+    def _sweep(self) -> None:
+        """Let those go whose time is over: one timer for all, not one for each call."""
+        now = self.failover.now()
+        for entry in self._open:
+            if now > entry.deadline + GRACE_S:
+                entry.give_up()
+        self._sweeping = bool(self._open)
+        if self._sweeping:
+            self._own_loop().call_later(GRACE_S, self._sweep)
 
     def _start(self, key: Hashable) -> None:
         """Let go who can."""

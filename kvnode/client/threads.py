@@ -106,7 +106,7 @@ class ThreadDriver:
 
     def _submit(self, entry: Entry) -> None:
         """Return when the entry is settled."""
-        woken = threading.Event()
+        woken: threading.Event | None = None
         with self._lock:
             if self.failover.closed:
                 raise RuntimeError(CLOSED)
@@ -114,10 +114,12 @@ class ThreadDriver:
             lane.waiting.append(entry)
             flight = lane.begin()
             if flight is None:
+                woken = threading.Event()
                 entry.wake = woken.set
         if flight is not None:
             self._lead(lane, flight)
         while not entry.settled:
+            assert woken is not None, "who does not lead waits"
             left_s = entry.deadline + GRACE_S - self.failover.now()
             woken.wait(max(0.0, left_s))
             with self._lock:

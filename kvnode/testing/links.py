@@ -62,10 +62,13 @@ class Links:
         """Close all listeners and connections."""
         for server in self._servers:
             server.close()
-        tasks = list(self._passing)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was accepted just now begins
+        while self._passing:
+            tasks = list(self._passing)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # and what was aborted ends
 
 
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
@@ -78,10 +81,10 @@ async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, po
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        there_writer.transport.abort()
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        there_writer.transport.abort()
 
 
 async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

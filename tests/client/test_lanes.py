@@ -43,7 +43,7 @@ DONE = OUTCOME(response=kv_pb2.WriteResponse(results=[kv_pb2.WriteResult(dot=DOT
 
 def entry(*keys: bytes, size: int = 1) -> Entry:
     """A write of these keys."""
-    return Entry(lane="", request=None, keys=keys, size=size, what="", deadline=9.0, is_write=True)
+    return Entry(lane="", request=None, keys=keys, size=size, verb="", deadline=9.0, is_write=True)
 
 
 def lane(*entries: Entry, ordered: bool = True) -> Lane:
