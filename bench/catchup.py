@@ -61,10 +61,10 @@ def received(cluster: LocalCluster, name: str) -> int:
 
 def wait_same(reference: Client, newcomer: Client) -> None:
     """Wait until the second node has what the first has."""
-    wanted = {entry.origin: entry.seq for entry in reference.status().vector}
+    wanted = {entry.origin: entry.seq for entry in reference.admin.status().vector}
     deadline = time.perf_counter() + DEADLINE_S
     while True:
-        found = {entry.origin: entry.seq for entry in newcomer.status().vector}
+        found = {entry.origin: entry.seq for entry in newcomer.admin.status().vector}
         if all(found.get(origin, 0) >= seq for origin, seq in wanted.items()):
             return
         assert time.perf_counter() < deadline, f"not caught up within {DEADLINE_S} s"
@@ -88,7 +88,7 @@ def take_in(cluster: LocalCluster) -> None:
 def wait_serving(client: Client) -> None:
     """Wait until the node takes calls."""
     deadline = time.perf_counter() + DEADLINE_S
-    while (state := client.status().state) != "serving":
+    while (state := client.admin.status().state) != "serving":
         assert time.perf_counter() < deadline, f"still {state} after {DEADLINE_S} s"
         time.sleep(LOOK_S)
 
@@ -132,7 +132,7 @@ def measure_newcomer(cluster: LocalCluster, count: int) -> None:
             wait_serving(newcomer)
             wait_same(writer, newcomer)
             seconds = time.perf_counter() - started
-            keys = newcomer.status().checkpoint.stored_keys
+            keys = newcomer.admin.status().checkpoint.stored_keys
         tell("(b) a new node, by a snapshot", count, seconds, received(cluster, "n3") - before)
         click.echo(f"  {keys:,} keys are in its state on disk")
 

@@ -59,7 +59,7 @@ def wait_together(
 
 def _ask(client: Client) -> StatusResponse | KvnodeError:
     try:
-        return client.status()
+        return client.admin.status()
     except KvnodeError as error:
         return error
 

@@ -220,7 +220,7 @@ def _say_how_far_apart(
 ) -> None:
     """Also checks that the cut was one: nothing written since then has crossed it."""
     seen = {name: vector_at(client) for name, client in clients.items()}
-    origins = {name: client.status().origin for name, client in clients.items()}
+    origins = {name: client.admin.status().origin for name, client in clients.items()}
     for name in AIRPORTS:
         others = [ISOLATED] if name != ISOLATED else [o for o in AIRPORTS if o != ISOLATED]
         for other in others:

@@ -105,7 +105,7 @@ def ask_state(node: NodeView) -> tuple[str, str]:
 
     try:
         with Client(node.address, timeout_s=STATUS_TIMEOUT_S) as client:
-            answer = client.status()
+            answer = client.admin.status()
     except KvnodeError:
         return "no answer", "-"
     connected = sum(peer.state == "connected" for peer in answer.peers)

@@ -62,7 +62,7 @@ class Stage:
 
     def status(self, name: str) -> StatusResponse:
         """What the node says of itself."""
-        return self.clients[name].status()
+        return self.clients[name].admin.status()
 
     def state(self, name: str) -> str:
         """Its state, or "" while it does not answer."""
@@ -92,7 +92,7 @@ class Stage:
                 for each in members
                 if each.place == "forgotten" and not each.complete
             ]
-            if rows := client.collection_status().rows_waiting:
+            if rows := client.admin.collection_status().rows_waiting:
                 found.append(f"{name}: the remains of {rows} deletes are not collected")
         return found
 

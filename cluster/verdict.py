@@ -26,12 +26,12 @@ class NotConverged(Exception):
 
 def vector_at(client: Client) -> Vector:
     """What the node has applied."""
-    return {entry.origin: entry.seq for entry in client.status().vector}
+    return {entry.origin: entry.seq for entry in client.admin.status().vector}
 
 
 def own_seq(client: Client) -> int:
     """How many operations the node itself has accepted."""
-    status = client.status()
+    status = client.admin.status()
     return next((entry.seq for entry in status.vector if entry.origin == status.origin), 0)
 
 

@@ -10,20 +10,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from kvnode.client.aio import AsyncClient
+    from kvnode.client.bulk import BulkError, BulkFailure, BulkLimits, Progress
+    from kvnode.client.changes import BEGINNING
     from kvnode.client.client import Client
+    from kvnode.client.levels import Consistency, Durability
     from kvnode.client.operations import Delete, Increment, Operation, Put
+    from kvnode.client.sessions import Session
     from kvnode.client.values import (
+        Absent,
         BatchReceipt,
+        Conflict,
         ConflictError,
         DataType,
         Dot,
+        Freshness,
         KeyState,
+        NotReplicated,
         OperationReceipt,
+        Outcome,
         Receipt,
         StoredValue,
+        Value,
         ValueTypeError,
     )
+    from kvnode.client.watching import AsyncWatch, Watch
     from kvnode.errors import (
+        Behind,
         DataDamaged,
         DeadlineExceeded,
         FailedPrecondition,
@@ -35,25 +48,45 @@ if TYPE_CHECKING:
         OutcomeUnknown,
         RequestRefused,
         ResourceExhausted,
+        WatchBehind,
     )
 
 __version__: Final = "0.1.0"
 
 _HOMES: Final = {
+    "AsyncClient": "kvnode.client.aio",
+    "BulkError": "kvnode.client.bulk",
+    "BulkFailure": "kvnode.client.bulk",
+    "BulkLimits": "kvnode.client.bulk",
+    "Progress": "kvnode.client.bulk",
+    "BEGINNING": "kvnode.client.changes",
     "Client": "kvnode.client.client",
+    "AsyncWatch": "kvnode.client.watching",
+    "Watch": "kvnode.client.watching",
+    "WatchBehind": "kvnode.errors",
+    "Consistency": "kvnode.client.levels",
+    "Durability": "kvnode.client.levels",
     "Delete": "kvnode.client.operations",
     "Increment": "kvnode.client.operations",
     "Operation": "kvnode.client.operations",
     "Put": "kvnode.client.operations",
+    "Session": "kvnode.client.sessions",
+    "Absent": "kvnode.client.values",
     "BatchReceipt": "kvnode.client.values",
+    "Conflict": "kvnode.client.values",
     "ConflictError": "kvnode.client.values",
     "DataType": "kvnode.client.values",
     "Dot": "kvnode.client.values",
+    "Freshness": "kvnode.client.values",
     "KeyState": "kvnode.client.values",
+    "NotReplicated": "kvnode.client.values",
     "OperationReceipt": "kvnode.client.values",
+    "Outcome": "kvnode.client.values",
     "Receipt": "kvnode.client.values",
     "StoredValue": "kvnode.client.values",
+    "Value": "kvnode.client.values",
     "ValueTypeError": "kvnode.client.values",
+    "Behind": "kvnode.errors",
     "DataDamaged": "kvnode.errors",
     "DeadlineExceeded": "kvnode.errors",
     "FailedPrecondition": "kvnode.errors",
@@ -68,15 +101,27 @@ _HOMES: Final = {
 }
 
 __all__ = [
+    "BEGINNING",
+    "Absent",
+    "AsyncClient",
+    "AsyncWatch",
     "BatchReceipt",
+    "Behind",
+    "BulkError",
+    "BulkFailure",
+    "BulkLimits",
     "Client",
+    "Conflict",
     "ConflictError",
+    "Consistency",
     "DataDamaged",
     "DataType",
     "DeadlineExceeded",
     "Delete",
     "Dot",
+    "Durability",
     "FailedPrecondition",
+    "Freshness",
     "Increment",
     "InvalidArgument",
     "KeyNotFound",
@@ -84,15 +129,22 @@ __all__ = [
     "KvnodeError",
     "NodeFailure",
     "NodeUnavailable",
+    "NotReplicated",
     "Operation",
     "OperationReceipt",
+    "Outcome",
     "OutcomeUnknown",
+    "Progress",
     "Put",
     "Receipt",
     "RequestRefused",
     "ResourceExhausted",
+    "Session",
     "StoredValue",
+    "Value",
     "ValueTypeError",
+    "Watch",
+    "WatchBehind",
 ]
 
 

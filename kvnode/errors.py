@@ -12,7 +12,9 @@
      |    +-- DataDamaged          what is stored under the key fails its checksum
      |    +-- NodeUnavailable      joining, resyncing, stopping, or (client side) nobody is reached
      +-- OutcomeUnknown            a write was sent and no reply came; it may have happened
-     +-- DeadlineExceeded          a read was not answered in time
+     +-- DeadlineExceeded          not in time
+     |    +-- Behind               no node had in time what the call was to come after; nothing done
+     |    +-- NotReplicated        the write is done, not on as many nodes as asked; ``.receipt``
      +-- NodeFailure               the node broke a rule of the protocol (a bug, or not a kvnode)
 
 ``CODES`` is the one table from reason to gRPC status code; the exception follows from the code.
@@ -161,6 +163,18 @@ class OutcomeUnknown(KvnodeError):
 
 class DeadlineExceeded(KvnodeError):
     """A read was not answered in time."""
+
+
+class Behind(DeadlineExceeded):
+    """No node had in time what the call was to come after; nothing was changed.
+
+    That is the session, or with a consistency of "quorum" or "all" what other members had.
+    ``facts`` name what is missing.
+    """
+
+    def __init__(self, message: str, facts: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.facts = facts or {}
 
 
 class NodeFailure(KvnodeError):

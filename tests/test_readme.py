@@ -12,11 +12,13 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import pytest
 
 from cluster.processes import LocalCluster
-from kvnode import Client
+from kvnode import Client, Value
+from kvnode.testing import LocalNodes
 from tests.cluster.convergence import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,7 +115,7 @@ def ports_in(text: str) -> list[str]:
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
-    example = next(block for block in blocks("python") if "Client(" in block)
+    example = blocks("python")[0]
     with LocalCluster(2, directory=tmp_path) as cluster:
         endpoints = ",".join(cluster.endpoints.values())
         program = example.replace("127.0.0.1:7101,127.0.0.1:7102", endpoints)
@@ -122,12 +124,24 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
             client.put("cart:ada", "cake", blind=True)
         scope: dict[str, object] = {}
         exec(compile(program, "README.md", "exec"), scope)
-    assert scope["merged"] == "tea + cake"
+    merged = scope["merged"]
+    assert isinstance(merged, Value)
+    assert merged.value == b"cake + tea"
     assert scope["state"], "the scan found nothing"
 
 
+def read_model() -> str:
+    """The example of a watch."""
+    return next(block for block in blocks("python") if "db.watch(" in block)
+
+
+def chapter() -> list[str]:
+    """The blocks of the chapter on the client, which are one program."""
+    return [block for block in blocks("python")[1:] if block != read_model()]
+
+
 def test_the_read_model_follows(tmp_path: Path) -> None:
-    example = next(block for block in blocks("python") if "Watch(" in block)
+    example = read_model()
     with LocalCluster(2, directory=tmp_path / "cluster") as cluster:
         endpoints = ",".join(cluster.endpoints.values())
         program = example.replace("127.0.0.1:7101,127.0.0.1:7102", endpoints)
@@ -157,6 +171,52 @@ def carts(folder: Path) -> dict[bytes, str]:
             return dict(file.execute("SELECT key, cart FROM carts"))
     except sqlite3.OperationalError:
         return {}
+
+
+def test_the_client_chapter_is_a_program_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    with LocalNodes(3) as nodes:
+        program = "".join(chapter())
+        for number, address in enumerate(nodes.endpoints.values(), start=7101):
+            program = program.replace(f"127.0.0.1:{number}", address)
+        scope: dict[str, Any] = {}
+        exec(compile(program, "README.md", "exec"), scope)
+        shown = capsys.readouterr().out
+        assert shown.startswith("2\n52.52,13.40\n")
+        assert "b'cake,tea,milk'" in shown or "b'cake,milk,tea'" in shown
+        assert "acknowledged=5000" in shown
+        scope["db"].close()
+    with LocalNodes(3) as nodes:
+        scope["test_carts_merge"](nodes)
+
+
+def test_the_examples_are_typed(tmp_path: Path) -> None:
+    """A user's strict mypy finds nothing in them, and something where a conflict is forgotten."""
+    pytest.importorskip("mypy")
+    program = tmp_path / "program.py"
+    for text, finding in (
+        (blocks("python")[0], ""),
+        ("".join(chapter()), ""),
+        (read_model(), ""),
+        ("from kvnode import Client\nprint(Client().get('k').value)\n", "union-attr"),
+    ):
+        program.write_text(text)
+        command = [
+            "mypy",
+            "--strict",
+            "--config-file",
+            "pyproject.toml",
+            "--cache-dir",
+            str(tmp_path),
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", *command, str(program)],
+            cwd=ROOT,
+            env={**os.environ, "MYPYPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (finding in done.stdout) if finding else done.returncode == 0, done.stdout
 
 
 def test_the_demo_holds_on_the_first_flights() -> None:

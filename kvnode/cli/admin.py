@@ -37,7 +37,7 @@ def inspect(settings: Settings, *, key: bytes) -> None:
       kvnode inspect visits --json
     """
     with settings.client() as client:
-        found = client.inspect(key)
+        found = client.admin.inspect(key)
     if settings.json:
         from kvnode.cli.messages import message_object
 
@@ -112,7 +112,7 @@ def status(settings: Settings) -> None:
       kvnode -e 127.0.0.1:7081 status --json | jq .vector
     """
     with settings.client() as client:
-        found = client.status()
+        found = client.admin.status()
     if settings.json:
         from kvnode.cli.messages import message_object
 
@@ -215,7 +215,7 @@ def peers(settings: Settings) -> None:
       kvnode peers --json | jq '.[] | {name, behind_ops}'
     """
     with settings.client() as client:
-        found = client.status()
+        found = client.admin.status()
     if settings.json:
         from kvnode.cli.messages import message_object
 

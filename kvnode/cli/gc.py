@@ -42,7 +42,7 @@ def status(settings: Settings) -> None:
       kvnode -e 127.0.0.1:7081 gc status --json | jq '.members[0]'
     """
     with settings.client() as client:
-        found = client.collection_status()
+        found = client.admin.collection_status()
     if settings.json:
         from kvnode.cli.messages import message_object
 

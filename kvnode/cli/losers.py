@@ -130,7 +130,7 @@ def register_of(client: Client, key: bytes) -> admin_pb2.Cell | None:
     from kvnode.errors import KeyNotFound
 
     try:
-        cells = client.inspect(key).cells
+        cells = client.admin.inspect(key).cells
     except KeyNotFound:
         return None
     return next((cell for cell in cells if cell.HasField("register")), None)

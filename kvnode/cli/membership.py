@@ -209,8 +209,8 @@ def _change(
 
 
 def _operator(settings: Settings) -> Operator:
-    from kvnode.client.client import DEFAULT_ENDPOINT
     from kvnode.client.operator import Operator
+    from kvnode.client.settings import DEFAULT_ENDPOINT
 
     return Operator(settings.endpoints or DEFAULT_ENDPOINT, timeout_s=settings.timeout_s)
 

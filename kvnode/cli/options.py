@@ -54,7 +54,8 @@ class Settings:
 
     def client(self) -> Client:
         """A client of the named endpoints."""
-        from kvnode.client.client import DEFAULT_ENDPOINT, Client
+        from kvnode.client.client import Client
+        from kvnode.client.settings import DEFAULT_ENDPOINT
 
         raise_on_interrupt()  # loaded; from here on there can be a write on its way
         return Client(self.endpoints or DEFAULT_ENDPOINT, timeout_s=self.timeout_s)

@@ -64,7 +64,7 @@ def get(settings: Settings, *, key: bytes, raw: bool, show_context: bool) -> Non
       kvnode get user:1 --show-context
       kvnode get user:1 --json | jq -r '.values[0].value.utf8'
     """
-    from kvnode.client.values import ConflictError
+    from kvnode.client.values import Conflict, ConflictError
     from kvnode.errors import KeyNotFound
 
     with settings.client() as client:
@@ -80,7 +80,7 @@ def get(settings: Settings, *, key: bytes, raw: bool, show_context: bool) -> Non
         from kvnode.cli.states import state_object
 
         write_json(state_object(state))
-    if state.in_conflict:
+    if isinstance(state, Conflict):
         if not settings.json:
             from kvnode.cli.states import sibling_table
 

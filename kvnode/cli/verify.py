@@ -49,7 +49,7 @@ def verify(settings: Settings, *, prefix: bytes, full: bool) -> int:
     deadline_s = settings.timeout_s if settings.timeout_given else VERIFY_S
     last = None
     with settings.client() as client:
-        for reply in client.verify(prefix=prefix, deadline_s=deadline_s, full=full):
+        for reply in client.admin.verify(prefix=prefix, deadline_s=deadline_s, full=full):
             if reply.progress:
                 tell(settings, reply.progress)
             last = reply
@@ -142,7 +142,7 @@ def repair(settings: Settings, *, keys: tuple[bytes, ...], everything: bool) -> 
     deadline_s = settings.timeout_s if settings.timeout_given else REPAIR_S
     last = None
     with settings.client() as client:
-        for reply in client.repair(keys, deadline_s=deadline_s):
+        for reply in client.admin.repair(keys, deadline_s=deadline_s):
             if reply.progress:
                 tell(settings, reply.progress)
             last = reply

@@ -58,7 +58,7 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
       kvnode watch --prefix cart/ --json
       kvnode watch --prefix cart/ --since AZOSzw --json
     """
-    from kvnode.client.client import DEFAULT_ENDPOINT
+    from kvnode.client.settings import DEFAULT_ENDPOINT
     from kvnode.client.watching import BEGINNING, Watch
 
     raise_on_interrupt()

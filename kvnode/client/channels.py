@@ -1,10 +1,10 @@
-"""Endpoints: one gRPC channel to each node, and whether a call can be sent there.
+"""Endpoints: what is known of each node, and how gRPC is told to reach it.
 
 A write must not leave this process unless a node is there to take it: as long as nothing was sent,
 "no endpoint can be reached" is a certainty and the next endpoint may be tried. gRPC does not tell
 a request that never left from one whose reply was lost, and what it tells of a channel's state
 is that of the connection, also when the process behind it hangs. So a node that has not answered
-anything for a while is asked a question without consequences first (``Endpoint.reach``): one more
+anything for a while is asked a question without consequences first (``QUESTION``): one more
 round trip for the first write after a pause, none in a stream of writes.
 
 An endpoint must be the address of one node. A name that stands for several nodes would send a
@@ -13,18 +13,16 @@ repeated write to a node that does not know its request id.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 from grpc import StatusCode
 
 from kvnode.core.errors import Reason
-from kvnode.errors import InvalidArgument, cause_of
+from kvnode.errors import InvalidArgument
 
 MESSAGE_BYTES_MAX: Final = 128 << 20
 """Above the largest page of a scan (2 MiB and one value) and the largest batch (4 MiB)."""
@@ -38,8 +36,11 @@ FRESH_S: Final = 0.2
 RECONNECT_MS_MAX: Final = 1_000
 """gRPC's longest pause between two attempts to connect to a node that is down."""
 
-QUESTION: Final = "/grpc.health.v1.Health/Check"
-"""Asks the whole server; only that there is an answer counts, so its bytes are not looked at."""
+RETURN_S: Final = 2.0
+"""An endpoint that could not take a call is looked at after so long, then after twice that,"""
+
+RETURN_S_MAX: Final = 30.0
+"""and so on up to this."""
 
 SILENT: Final = frozenset(
     {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED}
@@ -64,136 +65,91 @@ OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
 )
 
+READ_RETRIES: Final = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [
+                    {"service": "kvnode.v1.KeyValue", "method": method}
+                    for method in ("Get", "BatchGet", "Scan", "ListConflicts", "Outcome")
+                ],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.4s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+"""gRPC's own retries, for reads of a client with one endpoint: with several, asking the next one is
+quicker. Writes are never resent by gRPC: it does not know what became of the first."""
+
 RequestT = TypeVar("RequestT", bound=Message)
 ReplyT = TypeVar("ReplyT", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[RequestT, ReplyT]):
-    """One RPC of a service."""
+    """One RPC of a service. Without types its messages are bytes."""
 
     path: str
-    request: type[RequestT]
-    reply: type[ReplyT]
+    request: type[RequestT] | None
+    reply: type[ReplyT] | None
+
+
+QUESTION: Final[Method[Any, Any]] = Method("/grpc.health.v1.Health/Check", None, None)
+"""Asks after the whole server. For a call any answer will do; ``WELL`` is what lets a node that
+could not take a call be asked first again."""
+
+WELL: Final = b"\x08\x01"
+"""``HealthCheckResponse(status=SERVING)``; its module would cost every start its import."""
 
 
 class Endpoint:
-    """The address of one node, connected on first use. Thread safe.
+    """The address of one node and what is known of it. Hints: threads may overwrite each other's.
 
-    ``answered_at``: when the node answered last (monotonic seconds), None before the first answer
-    and after a call without one. ``resting``: the last call found nobody. ``trouble``: why it could
-    not be reached, for messages. All are hints; threads may overwrite each other's.
+    ``answered_at``: when it answered last (monotonic seconds), None before the first answer and
+    after a call without one. ``resting``: it could not take the last call, so others are asked
+    first until it is found well again; it is looked at from ``look_at`` on. ``trouble``: why it
+    could not be reached, for messages.
     """
+
+    __slots__ = ("address", "answered_at", "look_at", "pause_s", "resting", "trouble")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.answered_at: float | None = None
         self.resting = False
         self.trouble = ""
-        self._lock = threading.Lock()
-        self._closed = False
-        self._channel: grpc.Channel | None = None
-        self._calls: dict[str, grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
+        self.look_at = 0.0
+        self.pause_s = RETURN_S
 
-    def reach(self, until: float, fresh_s: float) -> bool:
-        """Whether the node is there: it answered within the last ``fresh_s``, or does so now.
+    def answered(self, now: float) -> None:
+        """It did what it was asked."""
+        self.answered_at = now
+        self.resting = False
+        self.trouble = ""
+        self.pause_s = RETURN_S
 
-        A refused connection is False at once. Where the last attempt failed already, gRPC rests
-        before it connects again, and waiting for that is part of the question.
-        """
-        answered_at = self.answered_at
-        if answered_at is not None and time.monotonic() < answered_at + fresh_s:
-            return True
-        timeout_s = remaining_s(min(until, time.monotonic() + REACH_S_MAX))
-        code = StatusCode.OK
-        try:
-            self._callable(QUESTION, None, None)(
-                b"", timeout=timeout_s, wait_for_ready=self.resting
-            )
-        except grpc.RpcError as error:
-            code = error.code()
-            if code is StatusCode.UNAVAILABLE:
-                self.trouble = cause_of(error.details() or "")
-            elif code in SILENT:
-                # while gRPC rests it does not say why; the last attempt did
-                self.trouble = self.trouble or "no answer in time"
-        except (ValueError, RuntimeError):  # closed by another thread
-            return False
-        self._note(code)
-        return code not in SILENT
+    def spoke(self, now: float) -> None:
+        """It is there, whatever it said."""
+        self.answered_at = now
+        self.trouble = ""
 
-    def call(self, method: Method[RequestT, ReplyT], request: RequestT, timeout_s: float) -> ReplyT:
-        """The node's reply; ``grpc.RpcError`` if there is none. Only after ``reach``."""
-        multicallable = self._callable(
-            method.path, method.request.SerializeToString, method.reply.FromString
-        )
-        try:
-            reply = cast("ReplyT", multicallable(request, timeout=timeout_s))
-        except ValueError as error:  # gRPC's word for a channel closed since
-            raise RuntimeError(CLOSED) from error
-        except grpc.RpcError as error:
-            self._note(error.code())
-            raise
-        self._note(StatusCode.OK)
-        return reply
+    def silent(self, now: float, why: str) -> None:
+        """Nobody answered. While gRPC rests it does not say why; the last attempt did."""
+        self.answered_at = None
+        self.trouble = why or self.trouble or "no answer in time"
+        self.rest(now)
 
-    def stream(
-        self, method: Method[RequestT, ReplyT], request: RequestT, timeout_s: float
-    ) -> Iterator[ReplyT]:
-        """The node's replies; ``grpc.RpcError`` where they break off. Only after ``reach``."""
-        with self._lock:
-            channel = self._connected()
-            call = channel.unary_stream(
-                method.path, method.request.SerializeToString, method.reply.FromString
-            )
-        replies = call(request, timeout=timeout_s)
-        try:
-            yield from cast("Iterator[ReplyT]", replies)
-        finally:
-            replies.cancel()
-
-    def close(self) -> None:
-        """Give up the connection; calls in progress fail as lost."""
-        with self._lock:
-            self._closed = True
-            channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
-
-    def _note(self, code: StatusCode) -> None:
-        """Keep what the end of a call shows; also an error can show that somebody is there."""
-        self.resting = code in SILENT
-        if not self.resting:
-            self.trouble = ""
-        self.answered_at = None if self.resting else time.monotonic()
-
-    def _callable(
-        self,
-        path: str,
-        serializer: Callable[[Any], bytes] | None,
-        deserializer: Callable[[bytes], Any] | None,
-    ) -> grpc.UnaryUnaryMultiCallable[Any, Any]:
-        """gRPC's object for calls of one RPC. RuntimeError after ``close``."""
-        with self._lock:
-            channel = self._connected()
-            known = self._calls.get(path)
-            if known is None:
-                known = channel.unary_unary(path, serializer, deserializer)
-                self._calls[path] = known
-            return known
-
-    def _connected(self) -> grpc.Channel:
-        """The channel, made on first use; to be called under the lock."""
-        if self._closed:
-            raise RuntimeError(CLOSED)
-        if self._channel is None:
-            self._channel = grpc.insecure_channel(self.address, options=OPTIONS)
-        return self._channel
-
-
-def remaining_s(until: float) -> float:
-    """Seconds left, never quite none: gRPC takes 0 for a deadline that has passed already."""
-    return max(0.001, until - time.monotonic())
+    def rest(self, now: float) -> None:
+        """Ask others first for a while; longer each time until it has done something."""
+        self.resting = True
+        self.look_at = now + self.pause_s
+        self.pause_s = min(2 * self.pause_s, RETURN_S_MAX)
 
 
 def addresses_of(endpoints: str | Sequence[str]) -> tuple[str, ...]:

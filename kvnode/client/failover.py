@@ -1,198 +1,358 @@
 """Which endpoint gets a call, and what follows when it fails.
 
+The endpoints are asked in the order given, the nearest first. One that could not take a call rests
+and is asked last; after a pause its health is asked for on the side, and once it is well it has
+its place again.
+
 Reads go round: every endpoint gets an equal share of the time left, so that one hanging node costs
 a part of the deadline and not all of it. Writes must never be carried out twice. While it is
 certain that nothing was done (no connection, or the node itself refused), the next endpoint is
 tried. Once a reply was lost, the write belongs to the node it was sent to: only that node
-remembers its request id. It is asked again, with the same id, until the deadline; a write that
-is still without a reply then is ``OutcomeUnknown``, whatever else happened.
+remembers its request id for certain. It is asked again, with the same id, until the deadline; a
+write that is still without a reply then is ``OutcomeUnknown``, whatever else happened.
 
-The endpoint that answered last is asked first next time, which also keeps a caller's own writes
-in its sight.
+Several callers' requests travel in one flight (``lanes.py``); each has a fate of its own.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from typing import Final
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from grpc import RpcError
+from grpc import RpcError, StatusCode
 
 from kvnode.client.channels import (
     CLOSED,
     FRESH_S,
+    QUESTION,
+    REACH_S_MAX,
+    SILENT,
+    WELL,
     Endpoint,
     Method,
     ReplyT,
     RequestT,
-    remaining_s,
 )
-from kvnode.client.status import Failure, Fate, failure_of
+from kvnode.client.lanes import Entry
+from kvnode.client.rpcs import WRITE, WRITE_MANY
+from kvnode.client.status import Failure, Fate, failure_of, failure_of_status
+from kvnode.client.steps import Look, Pause, Send, StepAside, Steps
+from kvnode.client.values import NotReplicated
 from kvnode.errors import (
     InvalidArgument,
     KvnodeError,
+    NodeFailure,
     NodeUnavailable,
-    OutcomeUnknown,
     RequestRefused,
     ResourceExhausted,
+    cause_of,
 )
+from kvnode.v1 import kv_pb2
 
 RETRY_PAUSE_S: Final = 0.05
 """Between a lost reply and asking again; doubled each time up to ``RETRY_PAUSE_S_MAX``."""
 
 RETRY_PAUSE_S_MAX: Final = 0.5
 
+Problems = Sequence[tuple[Endpoint, KvnodeError | None]]
+
 
 class Failover:
-    """The endpoints of one client, best first. Thread safe."""
+    """The endpoints of one client, the nearest first."""
 
-    def __init__(self, addresses: Sequence[str], timeout_s: float) -> None:
+    def __init__(self, addresses: Sequence[str], now: Callable[[], float]) -> None:
+        """``now``: monotonic seconds."""
         self.addresses = tuple(addresses)
-        self._timeout_s = timeout_s
+        self.now = now
+        self.closed = False
         self._endpoints = tuple(Endpoint(address) for address in addresses)
-        self._preferred = self._endpoints[0]
-        self._closed = threading.Event()
 
-    def close(self) -> None:
-        """Close every channel; calls in progress end without a reply."""
-        self._closed.set()
-        for endpoint in self._endpoints:
-            endpoint.close()
-
-    def read(self, method: Method[RequestT, ReplyT], request: RequestT) -> ReplyT:
+    def read(
+        self, method: Method[RequestT, ReplyT], request: RequestT, deadline: float
+    ) -> Steps[ReplyT]:
         """The reply of the first endpoint that gives one."""
-        deadline = self._start()
         problems: list[tuple[Endpoint, KvnodeError | None]] = []
-        for endpoint, until in self._turns(deadline):
-            if not endpoint.reach(until, math.inf):
+        turns = yield from self._turns()
+        for position, endpoint in enumerate(turns):
+            until = self._share(deadline, len(turns) - position)
+            if not (yield from self._reach(endpoint, until, math.inf)):
                 problems.append((endpoint, None))
                 continue
-            try:
-                reply = endpoint.call(method, request, remaining_s(until))
-            except RpcError as error:
-                failure = failure_of(error, endpoint.address)
-                if failure.fate in (Fate.REFUSED, Fate.BROKEN):
-                    raise failure.exception from failure.cause
-                failure.exception.__cause__ = failure.cause
-                problems.append((endpoint, failure.exception))
-            else:
-                self._preferred = endpoint
-                return reply
+            reply = yield Send(endpoint, method, request, self._left_s(until))
+            if not isinstance(reply, RpcError):
+                endpoint.answered(self.now())
+                found: ReplyT = reply
+                return found
+            failure = self._failed(endpoint, reply)
+            if failure.fate is Fate.UNSENT:
+                problems.append((endpoint, None))
+                continue
+            failure.exception.__cause__ = failure.cause
+            if failure.fate in (Fate.REFUSED, Fate.BROKEN):
+                raise failure.exception
+            problems.append((endpoint, failure.exception))
         raise summary(problems)
 
-    def stream(
-        self, method: Method[RequestT, ReplyT], request: RequestT, timeout_s: float
-    ) -> Iterator[ReplyT]:
-        """The replies of the first endpoint that is there; broken off, it is not tried elsewhere.
+    def ask(
+        self, address: str, method: Method[RequestT, ReplyT], request: RequestT, deadline: float
+    ) -> Steps[ReplyT]:
+        """The reply of one endpoint."""
+        endpoint = next(each for each in self._endpoints if each.address == address)
+        if not (yield from self._reach(endpoint, deadline, math.inf)):
+            raise summary([(endpoint, None)])
+        reply = yield Send(endpoint, method, request, self._left_s(deadline))
+        if isinstance(reply, RpcError):
+            failure = self._failed(endpoint, reply)
+            raise summary([(endpoint, None if failure.fate is Fate.UNSENT else raised(failure))])
+        endpoint.answered(self.now())
+        found: ReplyT = reply
+        return found
 
-        ``timeout_s`` is for all of them; the client's own is for finding an endpoint.
-        """
+    def place(self, deadline: float) -> Steps[Endpoint]:
+        """An endpoint that is there, for a stream; broken off, that is not tried elsewhere."""
         problems: list[tuple[Endpoint, KvnodeError | None]] = []
-        for endpoint, until in self._turns(self._start()):
-            if not endpoint.reach(until, math.inf):
-                problems.append((endpoint, None))
+        turns = yield from self._turns()
+        for position, endpoint in enumerate(turns):
+            until = self._share(deadline, len(turns) - position)
+            if (yield from self._reach(endpoint, until, math.inf)):
+                return endpoint
+            problems.append((endpoint, None))
+        raise summary(problems)
+
+    def write(self, entries: Sequence[Entry], deadline: float) -> Steps[None]:
+        """Settle every entry, in the order given."""
+        rest = list(entries)
+        turns = yield from self._turns()
+        for position, endpoint in enumerate(turns):
+            until = self._share(deadline, len(turns) - position)
+            if not (yield from self._reach(endpoint, until, FRESH_S)):
+                for entry in rest:
+                    entry.problems.append((endpoint, None))
                 continue
-            try:
-                yield from endpoint.stream(method, request, timeout_s)
-            except RpcError as error:
-                failure = failure_of(error, endpoint.address)
-                raise failure.exception from failure.cause
-            self._preferred = endpoint
+            rest = yield from self._write_at(endpoint, rest, deadline, until)
+            if not rest:
+                return
+        for entry in rest:
+            entry.fail(summary(entry.problems))
+
+    def looked(self, endpoint: Endpoint, reply: object) -> None:
+        """What came of a ``Look``: bytes or gRPC's error."""
+        if isinstance(reply, RpcError):
+            if reply.code() is not StatusCode.UNIMPLEMENTED:
+                endpoint.rest(self.now())
+                return
+        elif reply != WELL:
+            endpoint.rest(self.now())
             return
-        raise summary(problems)
+        endpoint.spoke(self.now())
+        endpoint.resting = False
 
-    def write(
-        self,
-        method: Method[RequestT, ReplyT],
-        request: RequestT,
-        request_id: bytes,
-        what: str,
-        otherwise: str = "",
-    ) -> tuple[ReplyT, str]:
-        """The reply and the address of the endpoint that took the write.
+    # ---- one endpoint
 
-        ``request_id`` is the one in ``request``; ``what`` names the write in messages, and
-        ``otherwise`` says what else than asking again is safe if its outcome is unknown.
-        """
-        deadline = self._start()
-        problems: list[tuple[Endpoint, KvnodeError | None]] = []
-        for endpoint, until in self._turns(deadline):
-            if not endpoint.reach(until, FRESH_S):
-                problems.append((endpoint, None))
-                continue
-            try:
-                reply = endpoint.call(method, request, remaining_s(deadline))
-            except RpcError as error:
-                failure = failure_of(error, endpoint.address)
-                if failure.fate is Fate.ELSEWHERE:
-                    failure.exception.__cause__ = failure.cause
-                    problems.append((endpoint, failure.exception))
-                    continue
-                if failure.fate is not Fate.LOST:
-                    raise failure.exception from failure.cause
-                unknown = OutcomeUnknown(
-                    f"no reply from {endpoint.address} to {what}: it may have happened or not;"
-                    f" ask {endpoint.address} again with the same request_id{otherwise}",
-                    request_id=request_id,
-                    endpoint=endpoint.address,
-                    write=what,
-                )
-                unknown.__cause__ = error
-                reply = self._ask_again(endpoint, method, request, deadline, unknown)
-            self._preferred = endpoint
-            return reply, endpoint.address
-        raise summary(problems)
+    def _write_at(
+        self, endpoint: Endpoint, entries: Sequence[Entry], deadline: float, until: float
+    ) -> Steps[list[Entry]]:
+        """Have one node carry them out; those that another one may take are returned."""
+        sent = [entry for entry in entries if entry.depart(endpoint.address)]
+        if not sent:
+            return []
+        # what a node does not have yet another one may: waiting for it takes a share only
+        limit = until if any(entry.after for entry in sent) else deadline
+        answers = yield from self._send(endpoint, sent, limit)
+        if isinstance(answers, Failure):
+            if len(sent) > 1 and isinstance(answers.exception, InvalidArgument):
+                return (yield from self._halves(endpoint, sent, deadline, until))
+            answers = [answers] * len(sent)
+        lost: list[Entry] = []
+        elsewhere: list[Entry] = []
+        for entry, answer in zip(sent, answers, strict=True):
+            if not isinstance(answer, Failure):
+                entry.settle(answer)
+            elif answer.fate is Fate.LOST:
+                entry.unknown = entry.unknown_at(endpoint.address)
+                entry.unknown.__cause__ = answer.cause or answer.exception
+                lost.append(entry)
+            elif answer.fate in (Fate.ELSEWHERE, Fate.UNSENT):
+                entry.stay()
+                said = raised(answer) if answer.fate is Fate.ELSEWHERE else None
+                entry.problems.append((endpoint, said))
+                elsewhere.append(entry)
+            else:
+                refuse(entry, answer)
+        if lost:
+            yield StepAside()
+            yield from self._ask_again(endpoint, lost, deadline)
+        return elsewhere
+
+    def _halves(
+        self, endpoint: Endpoint, entries: Sequence[Entry], deadline: float, until: float
+    ) -> Steps[list[Entry]]:
+        """One of them is wrong, or all together are too much: nothing was done yet."""
+        middle = len(entries) // 2
+        first = yield from self._write_at(endpoint, entries[:middle], deadline, until)
+        second = yield from self._write_at(endpoint, entries[middle:], deadline, until)
+        return first + second
 
     def _ask_again(
-        self,
-        endpoint: Endpoint,
-        method: Method[RequestT, ReplyT],
-        request: RequestT,
-        deadline: float,
-        unknown: OutcomeUnknown,
-    ) -> ReplyT:
-        """The reply to a write whose first reply was lost, from the same node; else ``unknown``.
+        self, endpoint: Endpoint, entries: Sequence[Entry], deadline: float
+    ) -> Steps[None]:
+        """Settle entries whose first reply was lost, by the same node; else they are unknown.
 
         A refusal is no certainty any more: the first request may have been carried out, and its
         memory lost, or may still be on its way. Only a request that is wrong in itself was wrong
         the first time too.
         """
         pause_s = RETRY_PAUSE_S
-        while (left_s := deadline - time.monotonic()) > 0:
-            if self._closed.wait(min(pause_s, left_s)):
+        lost = list(entries)
+        while lost and (left_s := deadline - self.now()) > 0:
+            jitter = 0.75 + random.random() / 2
+            if (yield Pause(min(pause_s * jitter, left_s))):
                 break
             pause_s = min(2 * pause_s, RETRY_PAUSE_S_MAX)
-            if not endpoint.reach(deadline, FRESH_S):
-                continue
+            lost = [entry for entry in lost if not entry.abandoned]
             try:
-                return endpoint.call(method, request, remaining_s(deadline))
-            except RpcError as error:
-                failure = failure_of(error, endpoint.address)
-                if isinstance(failure.exception, InvalidArgument):
-                    raise failure.exception from failure.cause
-                if is_final(failure):
-                    raise unknown from error
-                pause_s = wished_pause_s(failure) or pause_s
+                if not lost or not (yield from self._reach(endpoint, deadline, FRESH_S)):
+                    continue
+                answers = yield from self._send(endpoint, lost, deadline)
             except RuntimeError:  # closed by another thread
                 break
-        raise unknown
+            if isinstance(answers, Failure):
+                answers = [answers] * len(lost)
+            still: list[Entry] = []
+            for entry, answer in zip(lost, answers, strict=True):
+                if not isinstance(answer, Failure):
+                    entry.settle(answer)
+                elif isinstance(answer.exception, (InvalidArgument, NotReplicated)):
+                    refuse(entry, answer)
+                elif is_final(answer):
+                    unknown(entry)
+                else:
+                    pause_s = wished_pause_s(answer) or pause_s
+                    still.append(entry)
+            lost = still
+        for entry in lost:
+            unknown(entry)
 
-    def _start(self) -> float:
-        """The deadline of a call that begins now, monotonic seconds."""
-        if self._closed.is_set():
+    def _send(
+        self, endpoint: Endpoint, entries: Sequence[Entry], limit: float
+    ) -> Steps[list[Any] | Failure]:
+        """An answer to each: a WriteResponse or a Failure; or one Failure for the whole call."""
+        request: kv_pb2.WriteRequest | kv_pb2.WriteManyRequest
+        if len(entries) == 1:
+            request = entries[0].request
+            reply = yield Send(endpoint, WRITE, request, self._left_s(limit))
+        else:
+            request = kv_pb2.WriteManyRequest(requests=[entry.request for entry in entries])
+            reply = yield Send(endpoint, WRITE_MANY, request, self._left_s(limit))
+        if isinstance(reply, RpcError):
+            return self._failed(endpoint, reply)
+        endpoint.answered(self.now())
+        if len(entries) == 1:
+            return [(reply, endpoint.address)]
+        if len(reply.outcomes) != len(entries):
+            return Failure(
+                Fate.LOST,
+                NodeFailure(f"{len(entries)} requests sent, {len(reply.outcomes)} outcomes"),
+                None,
+            )
+        return [outcome_of(outcome, endpoint) for outcome in reply.outcomes]
+
+    def _reach(self, endpoint: Endpoint, until: float, fresh_s: float) -> Steps[bool]:
+        """Whether the node is there: it answered within the last ``fresh_s``, or does so now.
+
+        A refused connection is False at once. Where the last attempt failed already, gRPC rests
+        before it connects again, and waiting for that is part of the question.
+        """
+        now = self.now()
+        if endpoint.answered_at is not None and now < endpoint.answered_at + fresh_s:
+            return True
+        timeout_s = self._left_s(min(until, now + REACH_S_MAX))
+        waits = bool(endpoint.trouble)
+        error = yield Send(endpoint, QUESTION, b"", timeout_s, wait=waits)
+        if not isinstance(error, RpcError) or error.code() not in SILENT:
+            endpoint.spoke(self.now())
+            return True
+        why = cause_of(error.details() or "") if error.code() is StatusCode.UNAVAILABLE else ""
+        endpoint.silent(self.now(), why)
+        return False
+
+    def _failed(self, endpoint: Endpoint, error: RpcError) -> Failure:
+        """What the end of a call shows; also an error can show that somebody is there."""
+        failure = failure_of(error, endpoint.address)
+        now = self.now()
+        if failure.fate is Fate.REFUSED:
+            endpoint.answered(now)
+        elif failure.fate is Fate.UNSENT:
+            endpoint.silent(now, cause_of(error.details() or ""))
+        elif failure.fate is Fate.LOST and error.code() in SILENT:
+            endpoint.silent(now, "")
+        else:
+            endpoint.spoke(now)
+            endpoint.rest(now)
+        return failure
+
+    # ---- turns and time
+
+    def _turns(self) -> Steps[Sequence[Endpoint]]:
+        """Each endpoint once, those that rest last; who has rested enough is looked after."""
+        if self.closed:
             raise RuntimeError(CLOSED)
-        return time.monotonic() + self._timeout_s
+        endpoints = self._endpoints
+        if not any(endpoint.resting for endpoint in endpoints):
+            return endpoints
+        now = self.now()
+        for endpoint in endpoints[:-1]:
+            if endpoint.resting and now >= endpoint.look_at:
+                endpoint.look_at = now + endpoint.pause_s
+                yield Look(endpoint)
+        return sorted(endpoints, key=lambda each: each.resting)
 
-    def _turns(self, deadline: float) -> Iterator[tuple[Endpoint, float]]:
-        """Each endpoint once, with the end of its share of the time left."""
-        preferred = self._preferred
-        order = sorted(self._endpoints, key=lambda each: (each.resting, each is not preferred))
-        for position, endpoint in enumerate(order):
-            now = time.monotonic()
-            yield endpoint, now + max(0.0, deadline - now) / (len(order) - position)
+    def _share(self, deadline: float, turns_left: int) -> float:
+        """Until when the next endpoint may take its time."""
+        now = self.now()
+        return now + max(0.0, deadline - now) / turns_left
+
+    def _left_s(self, until: float) -> float:
+        """Seconds left, never quite none: gRPC takes 0 for a deadline that has passed already."""
+        return max(0.001, until - self.now())
+
+
+def outcome_of(outcome: kv_pb2.WriteManyResponse.Outcome, endpoint: Endpoint) -> object:
+    """One request's answer among several."""
+    if outcome.HasField("error"):
+        return failure_of_status(outcome.error, endpoint.address)
+    return (outcome.response, endpoint.address)
+
+
+def refuse(entry: Entry, failure: Failure) -> None:
+    """Settle with what the node said; what was done all the same comes along."""
+    if failure.reply is not None:
+        entry.reply = (failure.reply, entry.endpoint)
+    entry.fail(raised(failure))
+
+
+def raised(failure: Failure) -> KvnodeError:
+    """An exception of its own for each caller: raised twice, one would mix their tracebacks."""
+    error = another(failure.exception)
+    error.__cause__ = failure.cause
+    return error
+
+
+def another(error: KvnodeError) -> KvnodeError:
+    """The same exception, not yet raised."""
+    made = type(error).__new__(type(error))
+    made.args = error.args
+    made.__dict__.update(error.__dict__)
+    made.__cause__ = error.__cause__
+    return made
+
+
+def unknown(entry: Entry) -> None:
+    """Settle what nobody can tell."""
+    assert entry.unknown is not None, "only after a lost reply"
+    entry.fail(entry.unknown)
 
 
 def is_final(failure: Failure) -> bool:
@@ -208,7 +368,7 @@ def wished_pause_s(failure: Failure) -> float | None:
     return refused.retry_after_s if isinstance(refused, RequestRefused) else None
 
 
-def summary(problems: Sequence[tuple[Endpoint, KvnodeError | None]]) -> KvnodeError:
+def summary(problems: Problems) -> KvnodeError:
     """What the last endpoint that was reached gave, naming what every endpoint gave."""
     said = [problem for _, problem in problems if problem is not None]
     if len(problems) == 1 and said:
@@ -216,19 +376,15 @@ def summary(problems: Sequence[tuple[Endpoint, KvnodeError | None]]) -> KvnodeEr
     if not said:
         names = ", ".join(unreached(endpoint, "") for endpoint, _ in problems)
         return NodeUnavailable(f"no node can be reached at {names}")
-    message = "no endpoint answered: " + "; ".join(
-        unreached(endpoint, " cannot be reached") if problem is None else str(problem)
-        for endpoint, problem in problems
+    combined = another(said[-1])
+    combined.args = (
+        "no endpoint answered: "
+        + "; ".join(
+            unreached(endpoint, " cannot be reached") if problem is None else str(problem)
+            for endpoint, problem in problems
+        ),
     )
-    last = said[-1]
-    combined: KvnodeError
-    if isinstance(last, RequestRefused):
-        combined = type(last)(
-            message, reason=last.reason, facts=last.facts, retry_after_s=last.retry_after_s
-        )
-    else:
-        combined = type(last)(message)
-    combined.__cause__ = last
+    combined.__cause__ = said[-1]
     return combined
 
 

@@ -129,25 +129,11 @@ def page_keys(page_size: int) -> int:
     return page_size
 
 
-def put_message(put: Put) -> kv_pb2.Put:
-    """A put that a node can take."""
-    message = kv_pb2.Put()
-    fill_put(message, put)
-    return message
-
-
-def increment_message(increment: Increment) -> kv_pb2.Increment:
-    """An increment that a node can take."""
-    message = kv_pb2.Increment()
-    fill_increment(message, increment)
-    return message
-
-
-def delete_message(delete: Delete) -> kv_pb2.Delete:
-    """A delete that a node can take."""
-    message = kv_pb2.Delete()
-    fill_delete(message, delete)
-    return message
+def single_request(operation: Operation, request_id: bytes) -> kv_pb2.WriteRequest:
+    """One operation that a node can take."""
+    request = kv_pb2.WriteRequest(request_id=request_id)
+    add_operation(request, operation)
+    return request
 
 
 def write_request(operations: Iterable[Operation], request_id: bytes) -> kv_pb2.WriteRequest:
@@ -157,7 +143,6 @@ def write_request(operations: Iterable[Operation], request_id: bytes) -> kv_pb2.
     operation instead of 2.
     """
     request = kv_pb2.WriteRequest(request_id=request_id)
-    add = request.operations.add
     total_bytes = 0
     position = -1
     for position, operation in enumerate(operations):
@@ -166,17 +151,7 @@ def write_request(operations: Iterable[Operation], request_id: bytes) -> kv_pb2.
                 Reason.BATCH_TOO_LARGE, f"a batch has at most {BATCH_OPERATIONS_MAX} operations"
             )
         try:
-            if isinstance(operation, Increment):
-                total_bytes += fill_increment(add().increment, operation)
-            elif isinstance(operation, Put):
-                total_bytes += fill_put(add().put, operation)
-            elif isinstance(operation, Delete):
-                total_bytes += fill_delete(add().delete, operation)
-            else:
-                raise refuse(
-                    Reason.BAD_REQUEST,
-                    f"it is a {type(operation).__name__}, not a Put, Increment or Delete",
-                )
+            total_bytes += add_operation(request, operation)
         except InvalidArgument as error:
             raise InvalidArgument(f"operation {position}: {error}", reason=error.reason) from error
         if total_bytes > BATCH_BYTES_MAX:
@@ -187,6 +162,33 @@ def write_request(operations: Iterable[Operation], request_id: bytes) -> kv_pb2.
     if position < 0:
         raise refuse(Reason.BAD_REQUEST, "a batch without operations")
     return request
+
+
+def add_operation(request: kv_pb2.WriteRequest, operation: Operation) -> int:
+    """One more in a batch: the bytes that count for it."""
+    add = request.operations.add
+    if isinstance(operation, Increment):
+        return fill_increment(add().increment, operation)
+    if isinstance(operation, Put):
+        return fill_put(add().put, operation)
+    if isinstance(operation, Delete):
+        return fill_delete(add().delete, operation)
+    raise refuse(
+        Reason.BAD_REQUEST,
+        f"it is a {type(operation).__name__}, not a Put, Increment or Delete",
+    )
+
+
+def keys_of(request: kv_pb2.WriteRequest) -> tuple[bytes, ...]:
+    """The keys its operations are about, in order."""
+    return tuple([key_of(operation) for operation in request.operations])
+
+
+def key_of(operation: kv_pb2.Operation) -> bytes:
+    """The key an operation is about."""
+    if operation.HasField("put"):
+        return operation.put.key
+    return operation.increment.key if operation.HasField("increment") else operation.delete.key
 
 
 # ---- each fills a message with what it checked, and returns the bytes that count for a batch

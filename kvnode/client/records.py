@@ -57,7 +57,7 @@ def lost_values(client: Client, prefix: bytes | str = b"") -> Iterator[journal_p
     """Values that lost against concurrent ones, as the node remembers, newest first."""
     request = journal_pb2.ListLostRequest(prefix=bound_bytes(prefix, "prefix"))
     while True:
-        reply = client.ask(LIST_LOST, request)
+        reply = client.admin.ask(LIST_LOST, request)
         yield from reply.rows
         if not reply.next_before:
             return
@@ -66,27 +66,27 @@ def lost_values(client: Client, prefix: bytes | str = b"") -> Iterator[journal_p
 
 def lost_value(client: Client, number: int) -> journal_pb2.LostValue:
     """One of them; KeyNotFound if there is no such row."""
-    return single(client, "a journal id").ask(GET_LOST, journal_pb2.GetLostRequest(id=number))
+    return single(client, "a journal id").admin.ask(GET_LOST, journal_pb2.GetLostRequest(id=number))
 
 
 def quarantine_records(client: Client) -> quarantine_pb2.ListQuarantineResponse:
     """All records of the first node that answers, without their bytes."""
-    return client.ask(LIST_QUARANTINE, quarantine_pb2.ListQuarantineRequest())
+    return client.admin.ask(LIST_QUARANTINE, quarantine_pb2.ListQuarantineRequest())
 
 
 def quarantine_record(client: Client, number: int) -> quarantine_pb2.QuarantineRecord:
     """One record with its bytes; KeyNotFound if there is none of this number."""
     request = quarantine_pb2.ShowQuarantineRequest(id=number)
-    return single(client, QUARANTINE_ID).ask(SHOW_QUARANTINE, request)
+    return single(client, QUARANTINE_ID).admin.ask(SHOW_QUARANTINE, request)
 
 
 def retry_quarantined(client: Client, number: int) -> quarantine_pb2.RetryQuarantineResponse:
     """Let the node try to take the block; KeyNotFound if there is no such record."""
     request = quarantine_pb2.RetryQuarantineRequest(id=number)
-    return single(client, QUARANTINE_ID).ask(RETRY_QUARANTINE, request)
+    return single(client, QUARANTINE_ID).admin.ask(RETRY_QUARANTINE, request)
 
 
 def drop_quarantined(client: Client, number: int) -> None:
     """Let the node forget the record; KeyNotFound if there is none."""
     request = quarantine_pb2.DropQuarantineRequest(id=number)
-    single(client, QUARANTINE_ID).ask(DROP_QUARANTINE, request)
+    single(client, QUARANTINE_ID).admin.ask(DROP_QUARANTINE, request)

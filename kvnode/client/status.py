@@ -8,8 +8,10 @@ the transport's, and a request that left this process may have been carried out.
 fate       seen as                                              what follows
 =========  ===================================================  =============================
 REFUSED    ErrorInfo                                            raised
+           (NOT_REPLICATED among them: done, not undone)
 ELSEWHERE  ErrorInfo with UNAVAILABLE (stopping) or DATA_LOSS   the next endpoint
-           (its copy is damaged): this node cannot
+           (its copy is damaged) or BEHIND: this node cannot
+UNSENT     UNAVAILABLE with ``NEVER_LEFT``: no connection       the next endpoint
 BROKEN     UNIMPLEMENTED and the like: not a kvnode             raised; nothing was changed
 LOST       everything else                                      a read: the next endpoint;
                                                                 a write: asked again there
@@ -20,24 +22,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from grpc import Call, RpcError, StatusCode
 
+from kvnode.client.values import NotReplicated
 from kvnode.core.errors import Reason
 from kvnode.errors import (
     DOMAIN,
     EXCEPTIONS,
+    Behind,
     DeadlineExceeded,
     KvnodeError,
     NodeFailure,
     NodeUnavailable,
-    RequestRefused,
     ResourceExhausted,
 )
+from kvnode.v1 import kv_pb2, types_pb2
 
 if TYPE_CHECKING:
     from google.rpc.error_details_pb2 import ErrorInfo
+    from google.rpc.status_pb2 import Status
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata with a serialized ``google.rpc.Status``."""
@@ -55,11 +60,19 @@ THIS_NODES_REASONS: Final = frozenset({Reason.NODE_FENCED, Reason.CLOCK_OFF})
 """The same under codes that otherwise speak for the cluster: this node's identity, its clock."""
 
 
+NEVER_LEFT: Final = "failed to connect to all addresses"
+"""How gRPC begins where it had no connection to send the call on. It says so of the last attempt,
+which for writes is the only one. Should it ever say it otherwise, writes count as lost again."""
+
+CODES_BY_NUMBER: Final = {code.value[0]: code for code in StatusCode}
+
+
 class Fate(Enum):
     """What became of a call that failed."""
 
     REFUSED = auto()
     ELSEWHERE = auto()
+    UNSENT = auto()
     BROKEN = auto()
     LOST = auto()
 
@@ -73,36 +86,56 @@ class Failure:
     cause: RpcError | None
     """What it is raised from: nothing if the node itself said it, whose words are all there is
     to know, and gRPC's are 20 lines."""
+    reply: kv_pb2.WriteResponse | None = None
+    """With ``NotReplicated``: what was done."""
 
 
 def failure_of(error: RpcError, address: str) -> Failure:
     """The failure that a gRPC error means."""
     code = error.code()
-    said = error.details() or "no details"
-    details = error_details(error)
-    if details is not None:
-        info, retry_after_s = details
-        kind = EXCEPTIONS.get(code)
-        if kind is None:
-            strange = NodeFailure(f"{address} answered {code.name}: {said}")
-            return Failure(Fate.REFUSED, strange, error)
-        here = code in THIS_NODE or info.reason in THIS_NODES_REASONS
-        fate = Fate.ELSEWHERE if here else Fate.REFUSED
-        return Failure(fate, refusal(kind, said, info, retry_after_s), None)
-    if code in NOT_A_KVNODE:
-        return Failure(
-            Fate.BROKEN,
-            NodeFailure(f"{address} is no kvnode of this version: {code.name}, {said}"),
-            error,
-        )
-    return Failure(Fate.LOST, transport_exception(code, said, address), error)
+    # every RpcError of a call is a Call too; the library's types do not say so
+    trailing = cast("Call", error).trailing_metadata() or ()
+    packed = next((value for key, value in trailing if key == DETAILS_KEY), None)
+    told = told_by(packed) if isinstance(packed, bytes) else None
+    return judged(code, error.details() or "no details", told, address, error)
 
 
-def refusal(
-    kind: type[RequestRefused], said: str, info: ErrorInfo, retry_after_s: float | None
-) -> RequestRefused:
-    """What the node itself said."""
-    return kind(said, reason=info.reason, facts=dict(info.metadata), retry_after_s=retry_after_s)
+def failure_of_status(status: Status, address: str) -> Failure:
+    """The failure of one request among several in a call."""
+    code = CODES_BY_NUMBER.get(status.code, StatusCode.UNKNOWN)
+    return judged(code, status.message or "no details", told_in(status), address, None)
+
+
+def judged(
+    code: StatusCode, said: str, told: Told | None, address: str, error: RpcError | None
+) -> Failure:
+    """What a code means, with what the node told of it and without."""
+    if told is None:
+        if code in NOT_A_KVNODE:
+            broken = NodeFailure(f"{address} is no kvnode of this version: {code.name}, {said}")
+            return Failure(Fate.BROKEN, broken, error)
+        if code is StatusCode.UNAVAILABLE and said.startswith(NEVER_LEFT):
+            return Failure(Fate.UNSENT, transport_exception(code, said, address), error)
+        return Failure(Fate.LOST, transport_exception(code, said, address), error)
+    info = told.info
+    if code is StatusCode.DEADLINE_EXCEEDED:
+        if info.reason == Reason.NOT_REPLICATED:
+            return Failure(Fate.REFUSED, NotReplicated(said, facts_of(info)), None, told.reply)
+        behind = Behind(said, facts_of(info))
+        return Failure(Fate.ELSEWHERE, behind, None)
+    kind = EXCEPTIONS.get(code)
+    if kind is None:
+        strange = NodeFailure(f"{address} answered {code.name}: {said}")
+        return Failure(Fate.REFUSED, strange, error)
+    here = code in THIS_NODE or info.reason in THIS_NODES_REASONS
+    fate = Fate.ELSEWHERE if here else Fate.REFUSED
+    refused = kind(said, reason=info.reason, facts=facts_of(info), retry_after_s=told.retry_after_s)
+    return Failure(fate, refused, None)
+
+
+def facts_of(info: ErrorInfo) -> dict[str, str]:
+    """What the node names: keys, limits."""
+    return dict(info.metadata)
 
 
 def transport_exception(code: StatusCode, said: str, address: str) -> KvnodeError:
@@ -119,31 +152,60 @@ def transport_exception(code: StatusCode, said: str, address: str) -> KvnodeErro
             return NodeFailure(f"{address} answered {code.name}: {said}")
 
 
-def error_details(error: RpcError) -> tuple[ErrorInfo, float | None] | None:
-    """kvnode's ErrorInfo and the seconds of RetryInfo; None if the error is not kvnode's own.
+class Told(NamedTuple):
+    """What a kvnode adds to an error."""
+
+    info: ErrorInfo
+    retry_after_s: float | None
+    reply: kv_pb2.WriteResponse | None
+
+
+def told_by(packed: bytes) -> Told | None:
+    """What the details of an error tell; None if the error is not kvnode's own.
 
     The modules are imported here: most programs never see an error, and every start would pay.
     """
-    # every RpcError of a call is a Call too; the library's types do not say so
-    trailing = cast("Call", error).trailing_metadata() or ()
-    packed = next((value for key, value in trailing if key == DETAILS_KEY), None)
-    if not isinstance(packed, bytes):
-        return None
     from google.protobuf.message import DecodeError
-    from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
     from google.rpc.status_pb2 import Status
+
+    try:
+        return told_in(Status.FromString(packed))
+    except DecodeError:
+        return None
+
+
+def told_in(status: Status) -> Told | None:
+    """The same of a parsed status."""
+    from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
     info: ErrorInfo | None = None
     retry_after_s: float | None = None
-    try:
-        for detail in Status.FromString(packed).details:
-            if detail.Is(ErrorInfo.DESCRIPTOR):
-                info = ErrorInfo.FromString(detail.value)
-            elif detail.Is(RetryInfo.DESCRIPTOR):
-                delay = RetryInfo.FromString(detail.value).retry_delay
-                retry_after_s = delay.seconds + delay.nanos / 1e9
-    except DecodeError:
-        return None
+    reply: kv_pb2.WriteResponse | None = None
+    for detail in status.details:
+        if detail.Is(ErrorInfo.DESCRIPTOR):
+            info = ErrorInfo.FromString(detail.value)
+        elif detail.Is(RetryInfo.DESCRIPTOR):
+            delay = RetryInfo.FromString(detail.value).retry_delay
+            retry_after_s = delay.seconds + delay.nanos / 1e9
+        elif detail.Is(kv_pb2.Shortfall.DESCRIPTOR):
+            reply = done_so_far(kv_pb2.Shortfall.FromString(detail.value))
     if info is None or info.domain != DOMAIN:
         return None
-    return info, retry_after_s
+    return Told(info, retry_after_s, reply)
+
+
+def done_so_far(shortfall: kv_pb2.Shortfall) -> kv_pb2.WriteResponse:
+    """The reply to a write that is done, and not yet where it was to be."""
+    origin, seq = shortfall.first.origin, shortfall.first.seq
+    count = shortfall.operations
+    return kv_pb2.WriteResponse(
+        results=[
+            kv_pb2.WriteResult(dot=types_pb2.Dot(origin=origin, seq=seq + index))
+            for index in range(count)
+        ],
+        session=types_pb2.VersionVector(
+            entries=[types_pb2.Dot(origin=origin, seq=seq + count - 1)]
+        ),
+        repeated=shortfall.repeated,
+        stored_by=shortfall.stored_by,
+    )

@@ -1,8 +1,8 @@
 """What a node answers, as plain immutable values.
 
 A key's state can hold several values at once: concurrent siblings, or values of several types
-that regions created while out of touch. Nothing here picks a winner: ``KeyState.value`` is the one
-value or an error that names them all.
+that regions created while out of touch. Nothing here picks a winner: a read gives a ``Value`` or a
+``Conflict``, and only the first has ``.value``, so a type checker makes the caller look.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvnode.core.errors import Reason
-from kvnode.errors import KeyNotFound, KvnodeError
+from kvnode.errors import DeadlineExceeded, KeyNotFound, KvnodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kvnode.v1 import kv_pb2, types_pb2
 
@@ -78,6 +78,15 @@ class StoredValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Freshness:
+    """How much the answering node knew of what one member has taken."""
+
+    node: str
+    age_ms: int | None
+    """All that the member had so long ago was in the answer; None: not heard of since the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyState:
     """All visible values of one key, and the causal context of exactly these."""
 
@@ -88,6 +97,8 @@ class KeyState:
     pn_counter: int | None = None
     register: StoredValue | None = None
     siblings: tuple[StoredValue, ...] = ()
+    freshness: tuple[Freshness, ...] = field(default=(), repr=False)
+    """Per member, if it was asked for."""
 
     @property
     def types(self) -> tuple[DataType, ...]:
@@ -117,25 +128,26 @@ class KeyState:
         stored = (*((self.register,) if self.register else ()), *self.siblings)
         return (*counters, *(item.value for item in stored))
 
-    @property
-    def value(self) -> int | bytes:
-        """The one value. ConflictError when there are several, KeyNotFound when there is none."""
+    def one(self) -> Value:
+        """This, if it is a value; else ConflictError with all of them, or KeyNotFound."""
+        if isinstance(self, Value):
+            return self
         if self.in_conflict:
             raise ConflictError(self)
-        if not self.visible:
-            raise KeyNotFound(
-                f"key {shown(self.key)} has no value",
-                reason=Reason.KEY_NOT_FOUND,
-                facts={"context": self.context.hex()},
-            )
-        return self.values[0]
+        raise absence(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Value(KeyState):
+    """A key with one value, or with several that the caller's resolver made one."""
+
+    value: int | bytes = b""
+
+    __match_args__ = ("key", "value")
 
     @property
     def text(self) -> str:
-        """The one value, decoded as UTF-8.
-
-        Raises what ``value`` raises, and ValueTypeError for a counter and for other bytes.
-        """
+        """The value, decoded as UTF-8. ValueTypeError for a counter and for other bytes."""
         value = self.value
         if isinstance(value, int):
             raise ValueTypeError(f"key {shown(self.key)} is a counter, not text; use .counter")
@@ -149,16 +161,54 @@ class KeyState:
 
     @property
     def counter(self) -> int:
-        """The one value, a counter's sum.
-
-        Raises what ``value`` raises, and ValueTypeError for bytes.
-        """
+        """The value, a counter's sum. ValueTypeError for bytes."""
         value = self.value
         if not isinstance(value, int):
             raise ValueTypeError(
                 f"key {shown(self.key)} holds bytes, not a counter; use .value or .text"
             )
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict(KeyState):
+    """A key with several values: concurrent siblings, or values of several types."""
+
+    __match_args__ = ("key", "siblings")
+
+    if not TYPE_CHECKING:  # a type checker says sooner that there is no one value
+
+        @property
+        def value(self) -> bytes:
+            """There is not one."""
+            raise ConflictError(self)
+
+        text = counter = value
+
+
+@dataclass(frozen=True, slots=True)
+class Absent(KeyState):
+    """A key without a value; its context stands for that."""
+
+    __match_args__ = ("key",)
+
+    if not TYPE_CHECKING:
+
+        @property
+        def value(self) -> bytes:
+            """There is none."""
+            raise absence(self)
+
+        text = counter = value
+
+
+def absence(state: KeyState) -> KeyNotFound:
+    """The exception for a key without a value."""
+    return KeyNotFound(
+        f"no key {shown(state.key)}",
+        reason=Reason.KEY_NOT_FOUND,
+        facts={"context": state.context.hex()},
+    )
 
 
 class ValueTypeError(KvnodeError, TypeError):
@@ -193,6 +243,8 @@ class Receipt:
     """The node knew the request id: this is the first outcome, nothing was done again."""
     endpoint: str
     """The endpoint that took the write."""
+    stored_by: tuple[str, ...] = ()
+    """Members that had it on disk, the one that took it first; told for levels above "fsync"."""
 
 
 class OperationReceipt(NamedTuple):
@@ -211,6 +263,32 @@ class BatchReceipt:
     session: Mapping[int, int] = field(repr=False)
     repeated: bool
     endpoint: str
+    stored_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A write that a node knows to have happened."""
+
+    dots: tuple[Dot, ...]
+    """One per operation."""
+    node: str
+    """Name of the node that took it; empty if the answering node never met it."""
+    endpoint: str
+    """The endpoint that told."""
+
+
+class NotReplicated(DeadlineExceeded):
+    """The write is done and will spread, but in time fewer members had it than was asked for.
+
+    It is not undone, and making it again would be a second write. ``receipt.stored_by`` names
+    those that had it; the receipt has no context and no sum.
+    """
+
+    def __init__(self, message: str, facts: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.facts = facts or {}
+        self.receipt: Receipt | BatchReceipt | None = None
 
 
 def shown(raw: bytes) -> str:
@@ -252,18 +330,27 @@ def stored_value_of(message: types_pb2.StoredValue) -> StoredValue:
     )
 
 
-def key_state_of(message: types_pb2.KeyState) -> KeyState:
+def key_state_of(
+    message: types_pb2.KeyState, freshness: tuple[Freshness, ...] = ()
+) -> Value | Conflict | Absent:
     """The state of a key, field by field."""
-    return KeyState(
-        key=message.key,
-        context=message.context,
-        g_counter=counter_of(message.g_counter) if message.HasField("g_counter") else None,
-        pn_counter=counter_of(message.pn_counter) if message.HasField("pn_counter") else None,
-        register=(
-            stored_value_of(message.lww_register) if message.HasField("lww_register") else None
-        ),
-        siblings=tuple(stored_value_of(item) for item in message.siblings.values),
-    )
+    g_counter = counter_of(message.g_counter) if message.HasField("g_counter") else None
+    pn_counter = counter_of(message.pn_counter) if message.HasField("pn_counter") else None
+    register = stored_value_of(message.lww_register) if message.HasField("lww_register") else None
+    siblings = tuple([stored_value_of(item) for item in message.siblings.values])
+    found: list[int | bytes] = [sum_ for sum_ in (g_counter, pn_counter) if sum_ is not None]
+    if register is not None:
+        found.append(register.value)
+    found += [item.value for item in siblings]
+    fields = (message.key, message.context, g_counter, pn_counter, register, siblings, freshness)
+    if len(found) == 1:
+        return Value(*fields, found[0])
+    return Conflict(*fields) if found else Absent(*fields)
+
+
+def freshness_of(messages: Iterable[kv_pb2.Freshness]) -> tuple[Freshness, ...]:
+    """Per member."""
+    return tuple(Freshness(each.node, None if each.unknown else each.age_ms) for each in messages)
 
 
 def operation_receipt_of(message: kv_pb2.WriteResult) -> OperationReceipt:

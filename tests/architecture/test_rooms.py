@@ -40,6 +40,8 @@ MAY_IMPORT = {
         "core.errors",
         "storage.interfaces",
     },
+    "resolvers": {"client"},
+    "testing": {"testing", "client", "config", "node"},
     "__main__": {"cli"},
     "kvnode": {"client", "errors"},
 }
@@ -53,6 +55,8 @@ FOREIGN = {
     "rpc": {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"},
     "node": set(),
     "client": {"grpc", "grpc_status", "google"},
+    "resolvers": set(),
+    "testing": {"pytest"},
     "cli": {"click", "rich", "google"},
     "__main__": set(),
     "kvnode": set(),

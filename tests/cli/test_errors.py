@@ -68,7 +68,7 @@ def test_writes_that_fail(
     [(hang, 7), (fail(StatusCode.UNAVAILABLE), 7), (fail(StatusCode.INTERNAL), 1)],
 )
 def test_reads_that_fail(capfd: pytest.CaptureFixture[str], answer: Answer, code: int) -> None:
-    with scripted_node(answer) as node:
+    with scripted_node(*[answer] * 4) as node:
         assert run(["get", "k", "-e", node.address, "--timeout", "0.5"]) == code
     assert capfd.readouterr().err.count("\n") == 1
 
@@ -93,7 +93,8 @@ def test_resolve_replaces_what_it_read_and_tells_of_what_it_did_not(
 
 
 def test_resolve_that_cannot_read_back_has_resolved(capfd: pytest.CaptureFixture[str]) -> None:
-    with scripted_node(state(b"a", b"b"), succeed, fail(StatusCode.UNAVAILABLE)) as node:
+    broken = [fail(StatusCode.UNAVAILABLE)] * 4  # gRPC asks the only endpoint again
+    with scripted_node(state(b"a", b"b"), succeed, *broken) as node:
         assert run(["resolve", "k", "--keep", "2", "-e", node.address]) == 0
     assert "could not be read back" in capfd.readouterr().err
 

@@ -109,7 +109,7 @@ def test_being_behind_has_a_code_and_advice(cli: Cli, tmp_path: Path) -> None:
             next(watch.steps())
             token = encode_token(watch.token)
             client.put("k", "v")
-            until(lambda: client.status().log.first_arrival > 1, "the log is cut", 30)
+            until(lambda: client.admin.status().log.first_arrival > 1, "the log is cut", 30)
             done = cli("watch", "-e", node.address, "--since", token)
         assert done.code == 13
         assert "--since beginning" in done.err

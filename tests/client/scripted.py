@@ -31,11 +31,46 @@ from kvnode.v1 import (
 )
 
 Answer = Callable[[Any, grpc.ServicerContext], Message]
+Reply = Message | Callable[[Any], Message]
 
 DOT = types_pb2.Dot(origin=0x1122334455667788, seq=7)
 SESSION = types_pb2.VersionVector(entries=[DOT])
 
-REPLIES: dict[str, Message] = {
+
+def write_reply(request: kv_pb2.WriteRequest) -> kv_pb2.WriteResponse:
+    """Every operation done: 5 is in every counter now."""
+    results = []
+    for operation in request.operations:
+        result = kv_pb2.WriteResult(dot=DOT)
+        if operation.HasField("put"):
+            result.context = b"ctx"
+        elif operation.HasField("increment"):
+            result.counter.value = 5
+        results.append(result)
+    return kv_pb2.WriteResponse(results=results, session=SESSION, stored_by=["EWR"])
+
+
+def write_many_reply(request: kv_pb2.WriteManyRequest) -> kv_pb2.WriteManyResponse:
+    """Every request done."""
+    outcome = kv_pb2.WriteManyResponse.Outcome
+    return kv_pb2.WriteManyResponse(
+        outcomes=[outcome(response=write_reply(each)) for each in request.requests]
+    )
+
+
+def batch_get_reply(request: kv_pb2.BatchGetRequest) -> kv_pb2.BatchGetResponse:
+    """Every key has the value v."""
+    get: Any = REPLIES["Get"]
+    states = []
+    for key in request.keys:
+        state = types_pb2.KeyState()
+        state.CopyFrom(get.state)
+        state.key = key
+        states.append(state)
+    return kv_pb2.BatchGetResponse(states=states)
+
+
+REPLIES: dict[str, Reply] = {
     "Get": kv_pb2.GetResponse(
         state=types_pb2.KeyState(
             key=b"k",
@@ -45,14 +80,10 @@ REPLIES: dict[str, Message] = {
             ),
         )
     ),
-    "BatchGet": kv_pb2.BatchGetResponse(),
-    "Put": kv_pb2.PutResponse(result=kv_pb2.WriteResult(dot=DOT, context=b"ctx"), session=SESSION),
-    "Delete": kv_pb2.DeleteResponse(result=kv_pb2.WriteResult(dot=DOT), session=SESSION),
-    "Increment": kv_pb2.IncrementResponse(
-        result=kv_pb2.WriteResult(dot=DOT, counter=types_pb2.CounterValue(value=5)),
-        session=SESSION,
-    ),
-    "Write": kv_pb2.WriteResponse(results=[kv_pb2.WriteResult(dot=DOT)], session=SESSION),
+    "BatchGet": batch_get_reply,
+    "Write": write_reply,
+    "WriteMany": write_many_reply,
+    "Outcome": kv_pb2.OutcomeResponse(),
     "Scan": kv_pb2.ScanResponse(),
     "ListConflicts": kv_pb2.ListConflictsResponse(),
     "Status": admin_pb2.StatusResponse(name="EWR"),
@@ -64,6 +95,8 @@ class ScriptedNode:
     """Answers each call with the next of ``script``; when that is used up, with success."""
 
     def __init__(self, port: int) -> None:
+        self.arrived = threading.Semaphore(0)
+        """Released for every call that came."""
         self.address = f"127.0.0.1:{port}"
         self.script: list[Answer] = []
         self.calls: list[tuple[str, Any]] = []
@@ -77,14 +110,38 @@ class ScriptedNode:
     @property
     def request_ids(self) -> list[bytes]:
         """The ids of the writes that came."""
-        return [request.request_id for _, request in self.calls]
+        found = []
+        for method, request in self.calls:
+            if method in ("Write", "WriteMany"):
+                found += [each.request_id for each in writes_in(request)]
+        return found
+
+    @property
+    def operations(self) -> list[kv_pb2.Operation]:
+        """The operations of the writes that came."""
+        return [
+            operation
+            for method, request in self.calls
+            if method in ("Write", "WriteMany")
+            for each in writes_in(request)
+            for operation in each.operations
+        ]
 
     def answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Message:
         """One call."""
         with self._lock:
             self.calls.append((method, request))
+            self.arrived.release()
             step = self.script.pop(0) if self.script else succeed
-        return REPLIES[method] if step is succeed else step(request, context)
+        if step is not succeed:
+            return step(request, context)
+        usual = REPLIES[method]
+        return usual if isinstance(usual, Message) else usual(request)
+
+
+def writes_in(request: Any) -> list[kv_pb2.WriteRequest]:
+    """The writes of one call."""
+    return list(request.requests) if hasattr(request, "requests") else [request]
 
 
 def scripted(method: str) -> Callable[[Any, Any, grpc.ServicerContext], Message]:
@@ -125,7 +182,7 @@ class Membership(membership_pb2_grpc.MembershipServicer):
         self.node = node
 
 
-for name in ("Get", "BatchGet", "Put", "Delete", "Increment", "Write", "Scan", "ListConflicts"):
+for name in ("Get", "BatchGet", "Write", "WriteMany", "Outcome", "Scan", "ListConflicts"):
     setattr(KeyValue, name, scripted(name))
 for name in ("Members", "Join", "Replace", "Forget", "Leave"):
     setattr(Membership, name, scripted(name))
@@ -136,7 +193,7 @@ for kind, name in ((Admin, "Status"), (Admin, "Inspect"), (Collection, "Status")
 @contextmanager
 def serving(node: ScriptedNode) -> Iterator[grpc.Server]:
     """The node, reachable at its address."""
-    with futures.ThreadPoolExecutor(max_workers=8) as pool:
+    with futures.ThreadPoolExecutor(max_workers=32) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         kv_pb2_grpc.add_KeyValueServicer_to_server(KeyValue(node), server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_AdminServicer_to_server(Admin(node), server)  # type: ignore[no-untyped-call]
@@ -210,6 +267,23 @@ def pack(message: Message) -> Packed:
     packed = Packed()
     packed.Pack(message)
     return packed
+
+
+def behind(gate: threading.Event) -> Answer:
+    """The usual reply, when the gate is open."""
+
+    def step(request: Any, _context: grpc.ServicerContext) -> Message:
+        assert gate.wait(20), "nobody opened the gate"
+        usual = REPLIES[method_of(request)]
+        return usual if isinstance(usual, Message) else usual(request)
+
+    return step
+
+
+def method_of(request: Any) -> str:
+    """The call a request is for."""
+    name: str = type(request).__name__
+    return name.removesuffix("Request")
 
 
 def fail(code: grpc.StatusCode, message: str = "transport") -> Answer:

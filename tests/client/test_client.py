@@ -14,11 +14,11 @@ from kvnode import (
     Delete,
     Dot,
     Increment,
-    KeyState,
     NodeFailure,
     OperationReceipt,
     Put,
     StoredValue,
+    Value,
 )
 from kvnode.v1 import admin_pb2, kv_pb2, types_pb2
 from tests.client.scripted import DOT, REPLIES, SESSION, ScriptedNode, reply
@@ -34,7 +34,7 @@ def state(key: bytes) -> types_pb2.KeyState:
 def test_get(client: Client, node: ScriptedNode) -> None:
     found = client.get("k")
     item = StoredValue(b"v", A_DOT, 1000, "EWR")
-    assert found == KeyState(b"k", b"ctx", siblings=(item,))
+    assert found == Value(b"k", b"ctx", siblings=(item,), value=b"v")
     assert node.calls == [("Get", kv_pb2.GetRequest(key=b"k"))]
 
 
@@ -68,8 +68,9 @@ def test_put(client: Client, node: ScriptedNode) -> None:
     assert receipt.session == {DOT.origin: DOT.seq}
     assert not receipt.repeated
     assert receipt.endpoint == node.address
-    request = node.calls[0][1]
-    assert request.put == kv_pb2.Put(
+    assert receipt.stored_by == ("EWR",)
+    (request,) = node.calls[0][1:]
+    assert request.operations[0].put == kv_pb2.Put(
         key=b"k", value=b"v", type=types_pb2.DATA_TYPE_SIBLINGS, context=b"seen"
     )
     assert len(request.request_id) == 16
@@ -77,7 +78,7 @@ def test_put(client: Client, node: ScriptedNode) -> None:
 
 def test_delete(client: Client, node: ScriptedNode) -> None:
     assert client.delete(b"k", type=DataType.LWW_REGISTER, context=b"seen").dot == A_DOT
-    assert node.calls[0][1].delete == kv_pb2.Delete(
+    assert node.operations[0].delete == kv_pb2.Delete(
         key=b"k", type=types_pb2.DATA_TYPE_LWW_REGISTER, context=b"seen"
     )
 
@@ -85,7 +86,7 @@ def test_delete(client: Client, node: ScriptedNode) -> None:
 def test_increment(client: Client, node: ScriptedNode) -> None:
     receipt = client.increment("k", -5, type=DataType.PN_COUNTER)
     assert receipt.counter == 5
-    assert node.calls[0][1].increment == kv_pb2.Increment(
+    assert node.operations[0].increment == kv_pb2.Increment(
         key=b"k", amount=-5, type=types_pb2.DATA_TYPE_PN_COUNTER
     )
 
@@ -122,7 +123,7 @@ def test_write(client: Client, node: ScriptedNode) -> None:
 def test_a_batch_with_a_result_missing_is_the_nodes_failure(
     client: Client, node: ScriptedNode
 ) -> None:
-    assert node.script == []
+    node.script = [reply(kv_pb2.WriteResponse(results=[kv_pb2.WriteResult(dot=DOT)]))]
     with pytest.raises(NodeFailure):
         client.write([Increment("a"), Increment("b")])
 
@@ -167,8 +168,8 @@ def test_conflicts_asks_page_by_page(client: Client, node: ScriptedNode) -> None
 
 
 def test_status_and_inspect_are_the_messages(client: Client, node: ScriptedNode) -> None:
-    assert client.status() == REPLIES["Status"]
-    assert client.inspect("k") == REPLIES["Inspect"]
+    assert client.admin.status() == REPLIES["Status"]
+    assert client.admin.inspect("k") == REPLIES["Inspect"]
     assert node.calls[1] == ("Inspect", admin_pb2.InspectRequest(key=b"k"))
 
 
@@ -194,5 +195,5 @@ def test_many_threads_share_a_client(client: Client, node: ScriptedNode) -> None
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(work, range(16))) == [1] * 16
-    assert node.methods.count("Increment") == 80
-    assert len({request.request_id for method, request in node.calls if method != "Get"}) == 80
+    assert len(node.operations) == 80
+    assert len(set(node.request_ids)) == 80

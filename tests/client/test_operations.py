@@ -8,17 +8,26 @@ import pytest
 
 from kvnode import Client, DataType, Delete, Increment, InvalidArgument, Operation, Put
 from kvnode.client.channels import addresses_of
-from kvnode.client.operations import (
-    delete_message,
-    increment_message,
-    key_bytes,
-    put_message,
-    write_request,
-)
+from kvnode.client.operations import key_bytes, single_request, write_request
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import ScriptedNode
 
 CONTEXT = b"ctx"
+
+
+def put_message(put: Put) -> kv_pb2.Put:
+    """As it is sent."""
+    return single_request(put, b"").operations[0].put
+
+
+def increment_message(increment: Increment) -> kv_pb2.Increment:
+    """As it is sent."""
+    return single_request(increment, b"").operations[0].increment
+
+
+def delete_message(delete: Delete) -> kv_pb2.Delete:
+    """As it is sent."""
+    return single_request(delete, b"").operations[0].delete
 
 
 def reason_of(raised: pytest.ExceptionInfo[InvalidArgument]) -> str:
@@ -219,7 +228,7 @@ def test_refused_calls_send_nothing(client: Client, node: ScriptedNode) -> None:
         lambda: client.delete(""),
         lambda: client.increment("k", 0),
         lambda: client.write([]),
-        lambda: client.inspect(""),
+        lambda: client.admin.inspect(""),
         lambda: client.scan(prefix="\udcff"),
     ):
         with pytest.raises(InvalidArgument):

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from kvnode import ConflictError, DataType, Dot, KeyNotFound, KeyState, StoredValue, ValueTypeError
+from kvnode import (
+    Absent,
+    Conflict,
+    ConflictError,
+    DataType,
+    Dot,
+    KeyNotFound,
+    KeyState,
+    StoredValue,
+    Value,
+    ValueTypeError,
+)
 from kvnode.client.values import counter_of, key_state_of, shown
 from kvnode.v1 import types_pb2
 
@@ -16,6 +28,14 @@ ORIGIN = 0xAB
 def stored(value: bytes, seq: int = 1) -> StoredValue:
     """A value written at EWR."""
     return StoredValue(value, Dot(ORIGIN, seq), 1000, "EWR")
+
+
+def made(key: bytes, context: bytes, **fields: Any) -> Any:
+    """The state of the kind that these values make it."""
+    state = KeyState(key, context, **fields)
+    if len(state.values) == 1:
+        return Value(key, context, **fields, value=state.values[0])
+    return Conflict(key, context, **fields) if state.values else Absent(key, context)
 
 
 def test_the_types_have_the_numbers_of_the_wire() -> None:
@@ -37,13 +57,13 @@ def test_a_dot_reads_as_origin_and_seq() -> None:
 @pytest.mark.parametrize(
     ("state", "value"),
     [
-        (KeyState(b"k", b"c", g_counter=0), 0),
-        (KeyState(b"k", b"c", pn_counter=-3), -3),
-        (KeyState(b"k", b"c", register=stored(b"")), b""),
-        (KeyState(b"k", b"c", siblings=(stored(b"v"),)), b"v"),
+        (made(b"k", b"c", g_counter=0), 0),
+        (made(b"k", b"c", pn_counter=-3), -3),
+        (made(b"k", b"c", register=stored(b"")), b""),
+        (made(b"k", b"c", siblings=(stored(b"v"),)), b"v"),
     ],
 )
-def test_a_key_with_one_value_has_it(state: KeyState, value: int | bytes) -> None:
+def test_a_key_with_one_value_has_it(state: Any, value: int | bytes) -> None:
     assert state.visible
     assert not state.in_conflict
     assert state.value == value
@@ -53,13 +73,13 @@ def test_a_key_with_one_value_has_it(state: KeyState, value: int | bytes) -> Non
 @pytest.mark.parametrize(
     "state",
     [
-        KeyState(b"k", b"c", siblings=(stored(b"a"), stored(b"b", 2))),
-        KeyState(b"k", b"c", pn_counter=1, siblings=(stored(b"a"),)),
-        KeyState(b"k", b"c", g_counter=1, pn_counter=1),
-        KeyState(b"k", b"c", register=stored(b"a"), g_counter=0),
+        made(b"k", b"c", siblings=(stored(b"a"), stored(b"b", 2))),
+        made(b"k", b"c", pn_counter=1, siblings=(stored(b"a"),)),
+        made(b"k", b"c", g_counter=1, pn_counter=1),
+        made(b"k", b"c", register=stored(b"a"), g_counter=0),
     ],
 )
-def test_a_key_with_several_values_gives_none_of_them_alone(state: KeyState) -> None:
+def test_a_key_with_several_values_gives_none_of_them_alone(state: Any) -> None:
     """Picking one silently would lose the others."""
     assert state.in_conflict
     with pytest.raises(ConflictError, match="'k' is in conflict") as raised:
@@ -70,35 +90,35 @@ def test_a_key_with_several_values_gives_none_of_them_alone(state: KeyState) -> 
 
 def test_one_value_as_text_or_counter() -> None:
     """Without a cast: ``value`` is ``int | bytes``."""
-    word: str = KeyState(b"k", b"c", siblings=(stored("Zo\u00eb".encode()),)).text
-    total: int = KeyState(b"k", b"c", pn_counter=-3).counter
+    word: str = made(b"k", b"c", siblings=(stored("Zo\u00eb".encode()),)).text
+    total: int = made(b"k", b"c", pn_counter=-3).counter
     assert (word, total) == ("Zo\u00eb", -3)
-    assert KeyState(b"k", b"c", g_counter=0).counter == 0
+    assert made(b"k", b"c", g_counter=0).counter == 0
 
 
 def test_text_or_a_counter_that_the_value_is_not() -> None:
     with pytest.raises(ValueTypeError, match=r"key 'k' is a counter, not text; use \.counter"):
-        _ = KeyState(b"k", b"c", g_counter=1).text
+        _ = made(b"k", b"c", g_counter=1).text
     with pytest.raises(ValueTypeError, match=r"key 'k' is not UTF-8 \(.* at byte 1\); use \.value"):
-        _ = KeyState(b"k", b"c", register=stored(b"a\xff")).text
+        _ = made(b"k", b"c", register=stored(b"a\xff")).text
     with pytest.raises(TypeError, match=r"key 'k' holds bytes, not a counter"):
-        _ = KeyState(b"k", b"c", siblings=(stored(b"5"),)).counter
+        _ = made(b"k", b"c", siblings=(stored(b"5"),)).counter
 
 
 def test_of_several_values_or_none_there_is_no_text_and_no_counter() -> None:
-    several = KeyState(b"k", b"c", pn_counter=1, siblings=(stored(b"a"),))
+    several = made(b"k", b"c", pn_counter=1, siblings=(stored(b"a"),))
     with pytest.raises(ConflictError):
         _ = several.text
     with pytest.raises(ConflictError):
         _ = several.counter
     with pytest.raises(KeyNotFound):
-        _ = KeyState(b"k", b"c").text
+        _ = made(b"k", b"c").text
     with pytest.raises(KeyNotFound):
-        _ = KeyState(b"k", b"c").counter
+        _ = made(b"k", b"c").counter
 
 
 def test_a_conflict_names_its_values() -> None:
-    state = KeyState(b"\xff", b"c", pn_counter=-7, siblings=(stored(b"Ada"), stored(b"x" * 99)))
+    state = made(b"\xff", b"c", pn_counter=-7, siblings=(stored(b"Ada"), stored(b"x" * 99)))
     expected = (
         "key b'\\xff' is in conflict, its values are: -7, 'Ada', '" + "x" * 40 + "'... (99 bytes)"
     )
@@ -106,7 +126,7 @@ def test_a_conflict_names_its_values() -> None:
 
 
 def test_a_key_without_a_value_is_not_found_and_keeps_its_context() -> None:
-    state = KeyState(b"k", b"\x01\x02")
+    state = made(b"k", b"\x01\x02")
     assert not state.visible
     assert state.types == ()
     with pytest.raises(KeyNotFound) as raised:
@@ -116,7 +136,7 @@ def test_a_key_without_a_value_is_not_found_and_keeps_its_context() -> None:
 
 def test_states_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        KeyState(b"k", b"c").key = b"x"  # type: ignore[misc]
+        made(b"k", b"c").key = b"x"
 
 
 def test_a_sum_beyond_64_bits_is_exact() -> None:
@@ -136,7 +156,7 @@ def test_every_field_of_a_state_arrives() -> None:
         siblings=types_pb2.Siblings(values=[value, value]),
     )
     item = StoredValue(b"\x00\xff", Dot(2**64 - 1, 3), 5, "JFK")
-    assert key_state_of(message) == KeyState(b"k", b"c", 0, -1, item, (item, item))
+    assert key_state_of(message) == Conflict(b"k", b"c", 0, -1, item, (item, item))
 
 
 def test_absent_is_not_zero() -> None:

@@ -166,7 +166,7 @@ def test_a_slow_reader_is_told_that_it_is_behind_and_begins_anew(
         steps = begun(watch)
         for number in range(300):  # more than fits between the node and a reader that waits
             client.put(f"k{number:03}", bytes(100_000))
-        until(lambda: client.status().log.first_arrival > 150, "the log is cut", 30)
+        until(lambda: client.admin.status().log.first_arrival > 150, "the log is cut", 30)
         with pytest.raises(WatchBehind) as caught:
             list(steps)
         assert caught.value.token == watch.token

@@ -22,7 +22,7 @@ def wait_for(condition: Callable[[], bool], what: str, deadline_s: float = DEADL
 
 def vector(client: Client) -> dict[int, int]:
     """The node's version vector."""
-    return {entry.origin: entry.seq for entry in client.status().vector}
+    return {entry.origin: entry.seq for entry in client.admin.status().vector}
 
 
 def wait_equal(clients: Iterable[Client], deadline_s: float = DEADLINE_S) -> None:

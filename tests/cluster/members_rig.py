@@ -178,7 +178,7 @@ class Members:
 
     def met(self, name: str) -> bool:
         """Whether it has met every founder, and is connected to all."""
-        peers = self.client[name].status().peers
+        peers = self.client[name].admin.status().peers
         return not self.members(name).unmet and all(peer.state == "connected" for peer in peers)
 
     def wait_same_members(self, names: Iterable[str]) -> None:

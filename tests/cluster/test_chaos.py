@@ -137,6 +137,6 @@ def test_a_newcomer_waits_and_founders_do_not_wait_for_it(tmp_path: Path) -> Non
 
 def state_of(client: Client) -> str:
     try:
-        return client.status().state
+        return client.admin.status().state
     except KvnodeError:  # it is starting
         return ""

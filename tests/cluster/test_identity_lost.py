@@ -71,7 +71,7 @@ def test_trap_1_a_copy_that_was_put_back_returns_as_another_and_fetches_its_own_
     assert nodes.client["c"].increment("count", 1000).counter == 1105
     states = assert_same(nodes.clients("abc"))
     assert states[b"count"].pn_counter == 1105
-    assert states[b"text"].value == b"after the copy"
+    assert states[b"text"].one().value == b"after the copy"
     assert not [path for path in nodes.data("c").iterdir() if path.name.startswith("aside")]
 
 
@@ -134,7 +134,7 @@ def test_trap_1_it_is_found_out_too_when_all_were_restarted_meanwhile(nodes: Mem
 
 def told(nodes: Members, teller: str, about: str) -> bool:
     """Whether ``teller`` knows that ``about`` has all it has itself."""
-    peers = nodes.client[teller].status().peers
+    peers = nodes.client[teller].admin.status().peers
     return all(not peer.behind_ops for peer in peers if peer.name == about)
 
 
@@ -206,9 +206,9 @@ def test_trap_1_two_histories_are_never_merged_and_no_acknowledged_write_is_lost
     assert states[b"count"].pn_counter == 1105
     assert states[b"other"].pn_counter == 3
     assert sorted(one.value for one in states[b"s"].siblings) == [b"three", b"two"]
-    assert states[b"outdone"].value == b"by a"
-    assert states[b"register"].value == b"by c"
-    assert states[b"innocent"].value == b"by b"
+    assert states[b"outdone"].one().value == b"by a"
+    assert states[b"register"].one().value == b"by c"
+    assert states[b"innocent"].one().value == b"by b"
     assert {name: nodes.origin(name) for name in "ab"} == innocent, "an innocent node was retired"
     assert not [path for name in "ab" for path in nodes.data(name).glob("aside-*")]
     log = nodes.node["c"].stderr

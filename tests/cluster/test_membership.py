@@ -131,7 +131,7 @@ def test_trap_24_a_joining_node_answers_no_read_before_it_has_what_all_had(
     nodes.assert_takes_no_calls("d", "JOINING")
     nodes.start("c")
     nodes.wait_place("d", "serving")
-    assert nodes.client["d"].get("k").value == b"v"
+    assert nodes.client["d"].get("k").one().value == b"v"
 
 
 def test_what_is_no_newcomer_is_not_taken_in(nodes: Members, ask: Ask) -> None:
@@ -200,7 +200,7 @@ def test_trap_3_a_wiped_node_is_replaced_and_counts_in_a_slot_of_its_own(
     assert nodes.client["c"].increment("count", 1).counter == 6
     states = assert_same(nodes.clients("abc"))
     assert states[b"count"].pn_counter == 6
-    assert states[b"text"].value == b"from c"
+    assert states[b"text"].one().value == b"from c"
 
 
 def test_a_forgotten_node_that_returns_is_told_so_and_gives_nothing(
@@ -215,7 +215,9 @@ def test_a_forgotten_node_that_returns_is_told_so_and_gives_nothing(
     nodes.start("a", "b")
     nodes.wait_place("a", "serving")
     wait_for(
-        lambda: all(peer.state == "connected" for peer in nodes.client["a"].status().peers[:1]),
+        lambda: all(
+            peer.state == "connected" for peer in nodes.client["a"].admin.status().peers[:1]
+        ),
         "a and b are connected",
     )
     before = names_of(nodes, "a")
@@ -251,7 +253,7 @@ def test_a_node_that_leaves_hands_over_what_it_has(nodes: Members, ask: Ask) -> 
     nodes.wait_place("c", "forgotten")
     nodes.assert_takes_no_calls("c", "FORGOTTEN")
     states = assert_same(nodes.clients("ab"))
-    assert states[b"last"].value == b"from c"
+    assert states[b"last"].one().value == b"from c"
     assert states[b"count"].pn_counter == 3
     nodes.wait_same_members("ab")
     nodes.stop("c", trouble="forgotten")

@@ -105,4 +105,4 @@ def test_a_stopped_node_keeps_its_port_and_data(tmp_path: Path) -> None:
             cluster.stop("n1")
             cluster.start("n1")
             assert cluster.endpoint("n1") == endpoint
-            assert client.get("kept").value == b"value"
+            assert client.get("kept").one().value == b"value"

@@ -53,7 +53,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 
 def sample(client: Client, origin: int, through: str) -> Sample:
-    status = client.status()
+    status = client.admin.status()
     (relay,) = (peer for peer in status.peers if peer.name == through)
     reported = {entry.origin: entry.seq for entry in relay.vector}
     here = {entry.origin: entry.seq for entry in status.vector}
@@ -119,7 +119,7 @@ def test_what_a_writes_is_at_c_within_two_rounds_through_b(
 ) -> None:
     """Under load: C never falls behind, it follows."""
     isolate_a_from_c(cluster)
-    origin = clients["n1"].status().origin
+    origin = clients["n1"].admin.status().origin
     with writing(clients["n1"], "relay/load") as written:
         samples = samples_of(clients["n3"], origin, "n2")
     assert_current(samples)
@@ -133,7 +133,7 @@ def test_what_a_writes_is_at_c_within_two_rounds_through_b(
 
 def test_c_is_current_again_when_b_is_back(cluster: LocalCluster, clients: Clients) -> None:
     isolate_a_from_c(cluster)
-    origin = clients["n1"].status().origin
+    origin = clients["n1"].admin.status().origin
     with writing(clients["n1"], "relay/restart") as written:
         wait_for(lambda: seen(clients["n3"], "relay/restart"), "A's writes at C")
         cluster.kill("n2")
@@ -178,13 +178,13 @@ def test_a_stopped_peer_costs_the_others_no_memory_and_no_time(
         for _ in range(8 * PUSH_BUFFER_BYTES // BATCH_BYTES // len(awake) + 1):
             for client in awake.values():
                 client.write(batch)
-                status = client.status()
+                status = client.admin.status()
                 fullest = max(fullest, status.push_buffer_bytes)
                 (stopped,) = (peer for peer in status.peers if peer.name == "n4")
                 most_unanswered = max(most_unanswered, stopped.unanswered_messages)
         wait_equal(awake.values())
         for client in awake.values():
-            assert client.status().queued_requests == 0
+            assert client.admin.status().queued_requests == 0
     finally:
         cluster.resume("n4")
     assert PUSH_BUFFER_BYTES / 2 < fullest <= PUSH_BUFFER_BYTES + 2 * BATCH_BYTES
@@ -197,7 +197,7 @@ def test_c_does_not_wait_for_the_stopped_one_of_two_ways_round(
 ) -> None:
     """n2 and n4 both stand between A and C, and n4 stops while C may be asking it."""
     cluster.cut("n1", "n3")
-    origin = clients["n1"].status().origin
+    origin = clients["n1"].admin.status().origin
     with writing(clients["n1"], "relay/detour"):
         wait_for(lambda: seen(clients["n3"], "relay/detour"), "A's writes at C")
         cluster.pause("n4")

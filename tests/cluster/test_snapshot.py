@@ -27,7 +27,7 @@ VALUES = 40
 def received_bytes(client: Client) -> int:
     """How much of a snapshot the node has got."""
     try:
-        return client.status().sync.received_bytes
+        return client.admin.status().sync.received_bytes
     except KvnodeError:
         return 0
 

@@ -56,7 +56,7 @@ def clients(cluster: LocalCluster) -> Iterator[Clients]:
 
 def verified(client: Client, **options: object) -> pb.VerifyReply:
     """The verdict, after the progress."""
-    *progress, last = client.verify(**options)  # type: ignore[arg-type]
+    *progress, last = client.admin.verify(**options)  # type: ignore[arg-type]
     assert all(reply.progress for reply in progress)
     assert not last.progress
     return last
@@ -64,7 +64,7 @@ def verified(client: Client, **options: object) -> pb.VerifyReply:
 
 def repaired(client: Client, *keys: str) -> dict[bytes, str]:
     """What became of each key."""
-    *_, last = client.repair(keys)
+    *_, last = client.admin.repair(keys)
     return {each.key: each.outcome for each in last.keys}
 
 
@@ -107,7 +107,7 @@ def plant(folder: Path, key: bytes, change: Callable[[Entry], Entry]) -> None:
 
 def origin(client: Client) -> int:
     """The node's origin id."""
-    return client.status().origin
+    return client.admin.status().origin
 
 
 def test_equal_nodes_are_proved_equal(clients: Clients) -> None:
@@ -160,9 +160,9 @@ def test_flipped_bytes_are_found_and_healed(cluster: LocalCluster, clients: Clie
     clients["n2"].put("rotten", "written after the damage")
     assert repaired(clients["n3"], "rotten") == {b"rotten": "healed"}
     wait_equal(clients.values())
-    assert clients["n3"].get("rotten").value == b"written after the damage"
+    assert clients["n3"].get("rotten").one().value == b"written after the damage"
     assert repaired(clients["n3"]) == {b"rotten too": "healed"}
-    assert clients["n3"].get("rotten too").value == b"another value that rots"
+    assert clients["n3"].get("rotten too").one().value == b"another value that rots"
     cluster.kill("n3")
     cluster.start("n3")
     assert repaired(clients["n3"], "rotten", "k00001") == {b"rotten": "fine", b"k00001": "fine"}
@@ -183,7 +183,7 @@ def test_nodes_that_differ_raise_an_alarm_until_they_are_repaired(
         )
     wait_for(lambda: alarms(clients["n1"]) == {"n3"}, "n1's alarm about n3")
     wait_for(lambda: alarms(clients["n3"]) == {"n1", "n2"}, "n3's alarm about the others")
-    assert "run kvnode verify" in clients["n1"].status().problem
+    assert "run kvnode verify" in clients["n1"].admin.status().problem
     found = verified(clients["n1"])
     assert found.verdict == pb.VERDICT_DIFFERENT
     assert differences(found) == {("n3", b"contested", "different")}
@@ -199,7 +199,7 @@ def test_nodes_that_differ_raise_an_alarm_until_they_are_repaired(
 
 def alarms(client: Client) -> set[str]:
     """Whom the node's status names."""
-    return {each.peer for each in client.status().diverged}
+    return {each.peer for each in client.admin.status().diverged}
 
 
 @contextmanager
@@ -242,4 +242,4 @@ def test_writes_on_their_way_are_no_differences(cluster: LocalCluster, clients: 
     assert differences(found) == {("n3", b"k00007", "different")}
     wait_equal(clients.values())
     assert repaired(clients["n3"], "k00007", "k00008") == {b"k00007": "healed", b"k00008": "fine"}
-    assert clients["n3"].get("k00007").value == b"value 7"
+    assert clients["n3"].get("k00007").one().value == b"value 7"

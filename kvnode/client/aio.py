@@ -1,0 +1,386 @@
+"""The client for asyncio: the same names, arguments and exceptions as ``Client``.
+
+>>> async with AsyncClient("127.0.0.1:7080,127.0.0.1:7081") as db:
+...     await db.put("user:1", "Ada")
+...     await db.counter("visits").add(1)
+...     async for found in db.scan(prefix="user:"):
+...         print(found.key)
+
+Tasks that call at once share calls: ``asyncio.gather`` of a hundred puts is one or two calls.
+A client belongs to the event loop that used it first. A task that is cancelled while it waits for
+a write leaves the write's outcome open, as a lost reply does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, overload
+
+from kvnode.client.aio_bulk import AsyncBulk
+from kvnode.client.aio_handles import AsyncCounter, AsyncRegister, AsyncSiblings
+from kvnode.client.batch import AsyncBatch
+from kvnode.client.bulk import BulkLimits, Progress
+from kvnode.client.calls import (
+    DEFAULT_PAGE_KEYS,
+    MISSING,
+    Calls,
+    DefaultT,
+    Resolver,
+    failover_of,
+)
+from kvnode.client.levels import Consistency, Durability
+from kvnode.client.loops import LoopDriver
+from kvnode.client.operations import Delete, Increment, Operation, Put
+from kvnode.client.sessions import Session
+from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
+from kvnode.client.updates import TRIES, Change, update
+from kvnode.client.values import Absent, BatchReceipt, Conflict, DataType, Outcome, Receipt, Value
+from kvnode.errors import OutcomeUnknown
+from kvnode.v1 import kv_pb2
+
+if TYPE_CHECKING:
+    from kvnode.client.admin import AsyncAdmin
+    from kvnode.client.watching import AsyncWatch
+
+
+class AsyncClient:
+    """A connection to a kvnode cluster, for one event loop. See ``Client`` for what it promises.
+
+    A write that got no reply until its deadline raises ``OutcomeUnknown``::
+
+        try:
+            await client.put("user:1", "Ada")
+        except OutcomeUnknown as error:
+            async with AsyncClient(error.endpoint) as same:
+                receipt = await same.put("user:1", "Ada", request_id=error.request_id)
+    """
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str] = DEFAULT_ENDPOINT,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        durability: Durability = "fsync",
+        consistency: Consistency | None = None,
+        session: Session | bool = False,
+    ) -> None:
+        settings = settings_of(timeout_s, durability, consistency, session)
+        failover = failover_of(endpoints, time.monotonic)
+        self._calls = Calls(failover, settings)
+        self._driver = LoopDriver(failover)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The addresses this client knows, in the order given."""
+        return self._calls.failover.addresses
+
+    @property
+    def admin(self) -> AsyncAdmin:
+        """What operators ask of a node."""
+        from kvnode.client.admin import AsyncAdmin
+
+        return AsyncAdmin(self._driver, self._calls)
+
+    async def close(self) -> None:
+        """Close the connections. Calls in progress fail; later ones raise RuntimeError."""
+        await self._driver.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    # ---- reading
+
+    @overload
+    async def get(
+        self,
+        key: bytes | str,
+        *,
+        consistency: Consistency | None = None,
+        freshness: bool = False,
+        timeout_s: float | None = None,
+    ) -> Value | Conflict: ...
+    @overload
+    async def get(
+        self,
+        key: bytes | str,
+        *,
+        default: DefaultT,
+        consistency: Consistency | None = None,
+        freshness: bool = False,
+        timeout_s: float | None = None,
+    ) -> Value | Conflict | DefaultT: ...
+    @overload
+    async def get(
+        self,
+        key: bytes | str,
+        *,
+        resolve: Resolver,
+        consistency: Consistency | None = None,
+        freshness: bool = False,
+        timeout_s: float | None = None,
+    ) -> Value: ...
+    @overload
+    async def get(
+        self,
+        key: bytes | str,
+        *,
+        default: DefaultT,
+        resolve: Resolver,
+        consistency: Consistency | None = None,
+        freshness: bool = False,
+        timeout_s: float | None = None,
+    ) -> Value | DefaultT: ...
+    async def get(
+        self,
+        key: bytes | str,
+        *,
+        default: object = MISSING,
+        resolve: Resolver | None = None,
+        consistency: Consistency | None = None,
+        freshness: bool = False,
+        timeout_s: float | None = None,
+    ) -> object:
+        """What is under a key: a ``Value``, or a ``Conflict`` unless ``resolve`` makes it one.
+
+        KeyNotFound if that is nothing and there is no ``default``. Nothing is written: ``update``
+        does that. With ``freshness`` the result says how old what it shows may be.
+        """
+        return await self._driver.run(
+            self._calls.get(
+                key, default, resolve, consistency, freshness=freshness, timeout_s=timeout_s
+            )
+        )
+
+    async def batch_get(
+        self,
+        keys: Iterable[bytes | str],
+        *,
+        consistency: Consistency | None = None,
+        freshness: bool = False,
+        timeout_s: float | None = None,
+    ) -> list[Value | Conflict | Absent]:
+        """What is under many keys, in the order asked."""
+        return await self._driver.run(
+            self._calls.batch_get(keys, consistency, freshness=freshness, timeout_s=timeout_s)
+        )
+
+    def scan(
+        self,
+        *,
+        prefix: bytes | str = b"",
+        start: bytes | str = b"",
+        end: bytes | str = b"",
+        page_size: int = DEFAULT_PAGE_KEYS,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Value | Conflict]:
+        """The keys with a visible value, ``start`` <= key < ``end``, in key order.
+
+        A page is one moment's state; the pages of one scan are different moments.
+        """
+        request = self._calls.scan_request(prefix, start, end, page_size, consistency)
+        return self._pages(request, timeout_s)
+
+    def conflicts(
+        self,
+        *,
+        prefix: bytes | str = b"",
+        page_size: int = DEFAULT_PAGE_KEYS,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Value | Conflict]:
+        """The keys with more than one sibling or more than one type, in key order."""
+        request = self._calls.conflicts_request(prefix, page_size, consistency)
+        return self._pages(request, timeout_s)
+
+    # ---- writing
+
+    async def put(
+        self,
+        key: bytes | str,
+        value: bytes | str,
+        *,
+        lww: bool = False,
+        context: bytes | None = None,
+        blind: bool = False,
+        ttl: float | None = None,
+        request_id: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Store a value: replacing what the node holds now, what ``context`` shows, or nothing.
+
+        With ``ttl`` it expires so many seconds after the node took it.
+        """
+        put = Put(key, value, lww, context, blind, ttl)
+        return await self._driver.run(
+            self._calls.write_one(put, "put", request_id, durability, timeout_s)
+        )
+
+    async def delete(
+        self,
+        key: bytes | str,
+        *,
+        type: DataType | None = None,  # noqa: A002 - the proto's name
+        context: bytes | None = None,
+        request_id: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Remove what the node holds now, or exactly what ``context`` shows."""
+        delete = Delete(key, type, context)
+        return await self._driver.run(
+            self._calls.write_one(delete, "delete", request_id, durability, timeout_s)
+        )
+
+    async def increment(
+        self,
+        key: bytes | str,
+        amount: int = 1,
+        *,
+        type: DataType | None = None,  # noqa: A002 - the proto's name
+        request_id: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Add to a counter; ``counter`` of the receipt is the sum at the node that took it."""
+        increment = Increment(key, amount, type)
+        return await self._driver.run(
+            self._calls.write_one(increment, "increment", request_id, durability, timeout_s)
+        )
+
+    async def write(
+        self,
+        operations: Iterable[Operation],
+        *,
+        request_id: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> BatchReceipt:
+        """All operations or none, seen whole or not at all on every replica."""
+        return await self._driver.run(
+            self._calls.write(operations, request_id, durability, timeout_s)
+        )
+
+    async def update(
+        self,
+        key: bytes | str,
+        change: Change,
+        *,
+        resolve: Resolver | None = None,
+        tries: int = TRIES,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Value:
+        """Replace what was read by what ``change`` makes of it (of None, if there is nothing).
+
+        It replaces exactly what it has read. Where another write came between, both are kept as
+        siblings: then ``resolve`` makes one of them, up to ``tries`` times; without it, or if that
+        is not enough, ConflictError. ``change`` runs once.
+        """
+        return await self._driver.run(
+            update(self._calls, key, change, resolve, tries, durability, timeout_s)
+        )
+
+    def batch(
+        self, *, durability: Durability | None = None, timeout_s: float | None = None
+    ) -> AsyncBatch:
+        """Collects operations in a ``with`` block, and writes them at its end, all or none."""
+        return AsyncBatch(
+            lambda operations: self.write(operations, durability=durability, timeout_s=timeout_s)
+        )
+
+    def bulk(
+        self,
+        *,
+        limits: BulkLimits | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncBulk:
+        """Writes many independent operations in order, as fast as the node takes them."""
+        return AsyncBulk(self._driver, self._calls, limits, progress, durability, timeout_s)
+
+    def watch(self, *, prefix: bytes | str = b"", since: bytes | None = None) -> AsyncWatch:
+        """Every change from now on, behind a token, or with ``BEGINNING`` of all there is."""
+        from kvnode.client.watching import AsyncWatch
+
+        return AsyncWatch(self.endpoints, prefix=prefix, since=since)
+
+    # ---- views
+
+    def session(self, token: bytes = b"") -> AsyncClient:
+        """This client, in a session of its own: a new one, or one that goes on from a token."""
+        settings = self._calls.settings
+        level = "session" if settings.consistency == "local" else settings.consistency
+        settings = replace(settings, session=Session(token), consistency=level)
+        return _View(self._driver, Calls(self._calls.failover, settings))
+
+    @property
+    def token(self) -> bytes:
+        """All that the session has seen, for ``session`` of any client; empty without one."""
+        session = self._calls.settings.session
+        return session.token if session else b""
+
+    def counter(self, key: bytes | str, *, grow_only: bool = False) -> AsyncCounter:
+        """A handle of one counter."""
+        return AsyncCounter(self, key, grow_only=grow_only)
+
+    def register(self, key: bytes | str) -> AsyncRegister:
+        """A handle of one register, of which the last write wins."""
+        return AsyncRegister(self, key)
+
+    def siblings(self, key: bytes | str) -> AsyncSiblings:
+        """A handle of one key whose concurrent values are all kept."""
+        return AsyncSiblings(self, key)
+
+    # ---- afterwards
+
+    async def outcome(
+        self, unknown: OutcomeUnknown | bytes, *, timeout_s: float | None = None
+    ) -> Outcome | None:
+        """What became of a write whose reply was lost; its error or its request id says which.
+
+        None: no endpoint knows of it now. Where it was sent to it may still be on its way, and
+        elsewhere it may arrive.
+        """
+        return await self._driver.run(self._calls.outcome(unknown, timeout_s))
+
+    # ----
+
+    async def _pages(
+        self, request: kv_pb2.ScanRequest | kv_pb2.ListConflictsRequest, timeout_s: float | None
+    ) -> AsyncIterator[Value | Conflict]:
+        """The keys of all pages."""
+        while True:
+            states, request.page_token = await self._driver.run(
+                self._calls.page(request, timeout_s)
+            )
+            for state in states:
+                yield state
+            if not request.page_token:
+                return
+
+
+class _View(AsyncClient):
+    """A client that shares the connections of another."""
+
+    def __init__(self, driver: LoopDriver, calls: Calls) -> None:
+        self._driver = driver
+        self._calls = calls
+
+    async def close(self) -> None:
+        """The connections are the other's."""

@@ -1,0 +1,198 @@
+"""Handles: one key and its type, so that neither has to be said at every call.
+
+A handle sees the values of its type only, whatever else two regions may have put under the key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvnode.client.levels import Consistency, Durability
+from kvnode.client.updates import TRIES, view
+from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
+
+if TYPE_CHECKING:
+    from kvnode.client.calls import Resolver
+    from kvnode.client.client import Client
+    from kvnode.client.updates import Change
+
+
+class Counter:
+    """A counter that adds up what all regions add, exactly."""
+
+    def __init__(self, db: Client, key: bytes | str, *, grow_only: bool) -> None:
+        self._db = db
+        self.key = key
+        self._type = DataType.G_COUNTER if grow_only else DataType.PN_COUNTER
+
+    def add(
+        self,
+        amount: int = 1,
+        *,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Add; ``counter`` of the receipt is the sum where it was added."""
+        return self._db.increment(
+            self.key, amount, type=self._type, durability=durability, timeout_s=timeout_s
+        )
+
+    def subtract(
+        self,
+        amount: int = 1,
+        *,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Take away; a counter that only grows refuses it."""
+        return self.add(-amount, durability=durability, timeout_s=timeout_s)
+
+    def value(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> int:
+        """The sum; 0 if nothing was ever added."""
+        (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
+        found = view(state, self._type)
+        return found.counter if isinstance(found, Value) else 0
+
+    def delete(
+        self, *, durability: Durability | None = None, timeout_s: float | None = None
+    ) -> Receipt:
+        """Take away what the node has seen; what others add meanwhile survives."""
+        return self._db.delete(
+            self.key, type=self._type, durability=durability, timeout_s=timeout_s
+        )
+
+
+class Register:
+    """A value of which the last write wins, the same everywhere."""
+
+    def __init__(self, db: Client, key: bytes | str) -> None:
+        self._db = db
+        self.key = key
+
+    def set(
+        self,
+        value: bytes | str,
+        *,
+        ttl: float | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Store a value, for ``ttl`` seconds if that is given."""
+        return self._db.put(
+            self.key, value, lww=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+        )
+
+    def get(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> Value:
+        """The value. KeyNotFound if there is none."""
+        (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
+        found = view(state, DataType.LWW_REGISTER)
+        if not isinstance(found, Value):
+            raise absence(found)
+        return found
+
+    def delete(
+        self, *, durability: Durability | None = None, timeout_s: float | None = None
+    ) -> Receipt:
+        """Remove the value."""
+        return self._db.delete(
+            self.key, type=DataType.LWW_REGISTER, durability=durability, timeout_s=timeout_s
+        )
+
+
+class Siblings:
+    """A value; where regions wrote at once, all of them until somebody merges them."""
+
+    def __init__(self, db: Client, key: bytes | str) -> None:
+        self._db = db
+        self.key = key
+
+    def get(
+        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
+    ) -> Value | Conflict:
+        """The value, or all of them. KeyNotFound if there is none."""
+        (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
+        found = view(state, DataType.SIBLINGS)
+        if isinstance(found, Absent):
+            raise absence(found)
+        return found
+
+    def put(
+        self,
+        value: bytes | str,
+        *,
+        context: bytes | None = None,
+        ttl: float | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Replace what the node holds now, or exactly what ``context`` shows."""
+        return self._db.put(
+            self.key, value, context=context, ttl=ttl, durability=durability, timeout_s=timeout_s
+        )
+
+    def add(
+        self,
+        value: bytes | str,
+        *,
+        ttl: float | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Add a sibling, replacing nothing."""
+        return self._db.put(
+            self.key, value, blind=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+        )
+
+    def resolve(
+        self,
+        resolve: Resolver,
+        *,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Value:
+        """Merge what is there and store that. KeyNotFound if there is nothing."""
+        return self.update(as_it_is, resolve=resolve, durability=durability, timeout_s=timeout_s)
+
+    def update(
+        self,
+        change: Change,
+        *,
+        resolve: Resolver | None = None,
+        tries: int = TRIES,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Value:
+        """As ``Client.update``."""
+        return self._db.update(
+            self.key,
+            change,
+            resolve=resolve,
+            tries=tries,
+            durability=durability,
+            timeout_s=timeout_s,
+        )
+
+    def delete(
+        self,
+        *,
+        context: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> Receipt:
+        """Remove what the node holds now, or exactly what ``context`` shows."""
+        return self._db.delete(
+            self.key,
+            type=DataType.SIBLINGS,
+            context=context,
+            durability=durability,
+            timeout_s=timeout_s,
+        )
+
+
+def as_it_is(value: bytes | None) -> bytes | None:
+    """Merged is changed enough."""
+    return value

@@ -1,0 +1,266 @@
+"""Carries the policy's steps out on an event loop.
+
+Callers that come in one turn of the loop go together: a flight begins with ``call_soon``, behind
+all that is ready to run. That is no wait, and 64 tasks that were answered by one call ask again
+with one call. Each flight is a task; a caller that is cancelled leaves it, and what has been sent
+for that caller may still happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import grpc.aio
+from grpc import RpcError
+
+from kvnode.client.calls import flight_plan
+from kvnode.client.channels import (
+    CLOSED,
+    OPTIONS,
+    QUESTION,
+    READ_RETRIES,
+    Method,
+    ReplyT,
+    RequestT,
+)
+from kvnode.client.failover import Failover
+from kvnode.client.lanes import Entry, Flight, Lane
+from kvnode.client.status import failure_of
+from kvnode.client.steps import Look, Pause, Send, Step, StepAside, Steps, Submit
+from kvnode.client.threads import GRACE_S, LOOK_S
+
+ResultT = TypeVar("ResultT")
+
+
+class LoopDriver:
+    """The connections of one client and of its sessions, on the loop that used it first."""
+
+    def __init__(self, failover: Failover) -> None:
+        self.failover = failover
+        alone = len(failover.addresses) == 1
+        self._wires = {address: AioWire(address, retries=alone) for address in failover.addresses}
+        self._lanes: dict[Hashable, Lane] = {}
+        self._due: set[Hashable] = set()
+        self._open: dict[Entry, None] = {}
+        self._sweeping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def close(self) -> None:
+        """Close every channel; calls in progress end without a reply."""
+        self.failover.closed = True
+        self._closed.set()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in self._lanes.values():
+            while lane.waiting:
+                lane.waiting.popleft().fail(RuntimeError(CLOSED))
+        for wire in self._wires.values():
+            await wire.close()
+
+    async def run(self, steps: Steps[ResultT], aside: Callable[[], None] | None = None) -> ResultT:
+        """What the steps come to. ``aside``: what a flight does when it steps aside."""
+        answer: object = None
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = await self._carry_out(step, aside)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as stop:
+            return cast("ResultT", stop.value)
+
+    async def stream(
+        self,
+        method: Method[RequestT, ReplyT],
+        request: RequestT,
+        place: Steps[Any],
+        timeout_s: float,
+    ) -> AsyncIterator[ReplyT]:
+        """The replies of the endpoint that ``place`` finds; ``timeout_s`` is for all of them."""
+        endpoint = await self.run(place)
+        replies = self._wires[endpoint.address].stream(method, request, timeout_s)
+        try:
+            async for reply in replies:
+                yield cast("ReplyT", reply)
+        except RpcError as error:
+            failure = failure_of(error, endpoint.address)
+            raise failure.exception from failure.cause
+        finally:
+            replies.cancel()
+
+    # ---- steps
+
+    async def _carry_out(self, step: Step, aside: Callable[[], None] | None) -> object:
+        match step:
+            case Send():
+                try:
+                    return await self._wires[step.endpoint.address].call(step)
+                except asyncio.CancelledError:
+                    if self.failover.closed:
+                        raise RuntimeError(CLOSED) from None
+                    raise
+            case Submit():
+                await self._submit(step.entry)
+            case Pause():
+                return await self._pause(step.seconds)
+            case Look():
+                self._begin(self._look(step))
+            case StepAside():
+                if aside is not None:
+                    aside()
+        return None
+
+    async def _pause(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._closed.wait()
+        except TimeoutError:
+            return False
+
+    async def _look(self, step: Look) -> None:
+        question = Send(step.endpoint, QUESTION, b"", LOOK_S)
+        reply = await self._wires[step.endpoint.address].call(question)
+        self.failover.looked(step.endpoint, reply)
+
+    # ---- callers that share calls
+
+    async def _submit(self, entry: Entry) -> None:
+        """Return when the entry is settled."""
+        if self.failover.closed:
+            raise RuntimeError(CLOSED)
+        loop = self._own_loop()
+        settled: asyncio.Future[None] = loop.create_future()
+        entry.wake = partial(wake, settled)
+        lane = self._lanes.get(entry.lane)
+        if lane is None:
+            plan = flight_plan(self.failover, entry)
+            lane = self._lanes[entry.lane] = Lane(plan, ordered=entry.is_write)
+        lane.waiting.append(entry)
+        if entry.lane not in self._due:
+            self._due.add(entry.lane)
+            loop.call_soon(self._start, entry.lane)
+        self._open[entry] = None
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(GRACE_S, self._sweep)
+        try:
+            await settled
+        finally:
+            del self._open[entry]
+            if not entry.settled:  # cancelled: who is not sent yet stays here
+                entry.give_up()
+
+    def _sweep(self) -> None:
+        """Let those go whose time is over: one timer for all, not one for each call."""
+        now = self.failover.now()
+        for entry in self._open:
+            if now > entry.deadline + GRACE_S:
+                entry.give_up()
+        self._sweeping = bool(self._open)
+        if self._sweeping:
+            self._own_loop().call_later(GRACE_S, self._sweep)
+
+    def _start(self, key: Hashable) -> None:
+        """Let go who can."""
+        self._due.discard(key)
+        lane = self._lanes[key]
+        while not self.failover.closed and (flight := lane.begin()) is not None:
+            self._begin(self._fly(key, lane, flight))
+
+    async def _fly(self, key: Hashable, lane: Lane, flight: Flight) -> None:
+        aside = partial(self._hand_over, key, lane, flight)
+        try:
+            await self.run(lane.fly(flight), aside)
+        except (RuntimeError, asyncio.CancelledError) as error:  # closed
+            closed = error if isinstance(error, RuntimeError) else RuntimeError(CLOSED)
+            flight.strand(closed)
+        except BaseException as error:
+            flight.strand(error)
+            raise
+        finally:
+            aside()
+
+    def _hand_over(self, key: Hashable, lane: Lane, flight: Flight) -> None:
+        lane.land(flight)
+        if lane.waiting and key not in self._due:
+            self._due.add(key)
+            self._own_loop().call_soon(self._start, key)
+
+    def _begin(self, work: Any) -> None:
+        task = self._own_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError("an AsyncClient belongs to the event loop that used it first")
+        return loop
+
+
+def wake(settled: asyncio.Future[None]) -> None:
+    """Tell the caller, if there still is one."""
+    if not settled.done():
+        settled.set_result(None)
+
+
+class AioWire:
+    """A channel to one node, made on first use."""
+
+    def __init__(self, address: str, *, retries: bool) -> None:
+        """``retries``: let gRPC ask again by itself where that is safe."""
+        self.address = address
+        service = (("grpc.service_config", READ_RETRIES),) if retries else ()
+        self._options: tuple[tuple[str, object], ...] = (*OPTIONS, *service)
+        self._channel: grpc.aio.Channel | None = None
+        self._calls: dict[str, Any] = {}
+
+    async def call(self, step: Send) -> object:
+        """The reply, or gRPC's error."""
+        call = self._calls.get(step.method.path) or self._callable(step.method)
+        try:
+            return await call(step.request, timeout=step.timeout_s, wait_for_ready=step.wait)
+        except RpcError as error:
+            return error
+
+    def stream(self, method: Method[Any, Any], request: Any, timeout_s: float) -> Any:
+        """gRPC's call with the node's replies."""
+        assert method.request is not None
+        assert method.reply is not None
+        call = self._connected().unary_stream(
+            method.path, method.request.SerializeToString, method.reply.FromString
+        )
+        return call(request, timeout=timeout_s)
+
+    async def close(self) -> None:
+        """Give up the connection."""
+        channel, self._channel = self._channel, None
+        self._calls.clear()
+        if channel is not None:
+            await channel.close()
+
+    def _callable(self, method: Method[Any, Any]) -> Any:
+        call = self._connected().unary_unary(
+            method.path,
+            method.request.SerializeToString if method.request else None,
+            method.reply.FromString if method.reply else None,
+        )
+        self._calls[method.path] = call
+        return call
+
+    def _connected(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self.address, options=self._options)
+        return self._channel

@@ -1,0 +1,119 @@
+"""Reads that share a call: a flight of entries, each asking for one key or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kvnode.client.failover import Failover, another
+from kvnode.client.lanes import Entry
+from kvnode.client.levels import Consistency, read_options
+from kvnode.client.rpcs import BATCH_GET, GET
+from kvnode.client.steps import Steps
+from kvnode.core.errors import Reason
+from kvnode.errors import DataDamaged, InvalidArgument, KeyNotFound, KvnodeError, NodeFailure
+from kvnode.v1 import kv_pb2, types_pb2
+
+
+class Wish(NamedTuple):
+    """What all entries of a lane of reads have in common."""
+
+    consistency: Consistency
+    freshness: bool
+    in_session: bool
+    """The session has to hear of everything, also of what is not there."""
+
+
+class Shown(NamedTuple):
+    """What an entry of a read is settled with."""
+
+    states: Sequence[types_pb2.KeyState]
+    reply: kv_pb2.GetResponse | kv_pb2.BatchGetResponse
+
+
+def read_entries(
+    failover: Failover, wish: Wish, entries: Sequence[Entry], deadline: float
+) -> Steps[None]:
+    """Settle every entry.
+
+    One that is refused must not take others with it, and all together may be more than a reply
+    holds: then each half is asked for by itself.
+    """
+    going = [entry for entry in entries if entry.depart("")]
+    if not going:
+        return
+    options = read_options(wish.consistency, after_all(going), freshness=wish.freshness)
+    try:
+        if len(going) == 1 and len(going[0].keys) == 1 and not (wish.in_session or wish.freshness):
+            going[0].settle((yield from get(failover, going[0].keys[0], options, deadline)))
+            return
+        keys = [key for entry in going for key in entry.keys]
+        shown = yield from batch_get(failover, keys, options, deadline, divide=len(going) == 1)
+    except (InvalidArgument, DataDamaged) as error:
+        if len(going) == 1:
+            going[0].fail(error)
+            return
+        middle = len(going) // 2
+        yield from read_entries(failover, wish, going[:middle], deadline)
+        yield from read_entries(failover, wish, going[middle:], deadline)
+    except KvnodeError as error:
+        for entry in going:
+            entry.fail(another(error))
+    else:
+        position = 0
+        for entry in going:
+            states = shown.states[position : position + len(entry.keys)]
+            position += len(entry.keys)
+            entry.settle(Shown(states, shown.reply))
+
+
+def get(
+    failover: Failover, key: bytes, options: kv_pb2.ReadOptions | None, deadline: float
+) -> Steps[Shown]:
+    """The state of one key. That there is none is an error, which tells no more than that."""
+    try:
+        reply = yield from failover.read(GET, kv_pb2.GetRequest(key=key, options=options), deadline)
+    except KeyNotFound as error:
+        if error.reason != Reason.KEY_NOT_FOUND:
+            raise
+        absent = types_pb2.KeyState(key=key, context=error.context)
+        return Shown([absent], kv_pb2.GetResponse(state=absent))
+    return Shown([reply.state], reply)
+
+
+def batch_get(
+    failover: Failover,
+    keys: Sequence[bytes],
+    options: kv_pb2.ReadOptions | None,
+    deadline: float,
+    *,
+    divide: bool,
+) -> Steps[Shown]:
+    """The states of many keys, with ``divide`` in as many calls as their size asks for."""
+    request = kv_pb2.BatchGetRequest(keys=keys, options=options)
+    try:
+        reply = yield from failover.read(BATCH_GET, request, deadline)
+    except InvalidArgument as error:
+        if not divide or len(keys) == 1 or error.reason != Reason.BATCH_TOO_LARGE:
+            raise
+        middle = len(keys) // 2
+        first = yield from batch_get(failover, keys[:middle], options, deadline, divide=True)
+        second = yield from batch_get(failover, keys[middle:], options, deadline, divide=True)
+        return Shown([*first.states, *second.states], second.reply)
+    if len(reply.states) != len(keys):
+        raise NodeFailure(f"asked for {len(keys)} keys, the node sent {len(reply.states)}")
+    return Shown(reply.states, reply)
+
+
+def after_all(entries: Sequence[Entry]) -> types_pb2.VersionVector | None:
+    """What comes after each of their sessions."""
+    vectors = [entry.after for entry in entries if entry.after is not None]
+    if len(vectors) <= 1 or all(vector is vectors[0] for vector in vectors):
+        return vectors[0] if vectors else None
+    latest: dict[int, int] = {}
+    for vector in vectors:
+        for dot in vector.entries:
+            latest[dot.origin] = max(dot.seq, latest.get(dot.origin, 0))
+    return types_pb2.VersionVector(
+        entries=[types_pb2.Dot(origin=origin, seq=seq) for origin, seq in latest.items()]
+    )

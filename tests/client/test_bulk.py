@@ -1,0 +1,195 @@
+"""The bulk writer: when chunks leave, back-pressure, and that no failure is overlooked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from grpc import StatusCode
+
+from kvnode import (
+    AsyncClient,
+    BulkError,
+    BulkLimits,
+    Client,
+    InvalidArgument,
+    OutcomeUnknown,
+    Progress,
+)
+from kvnode.client.bulk import gathering
+from kvnode.client.calls import Calls
+from kvnode.client.failover import Failover
+from kvnode.client.operations import Increment, Put
+from kvnode.client.settings import settings_of
+from kvnode.v1 import kv_pb2
+from tests.client.scripted import ScriptedNode, behind, fail, refuse
+
+LIMITS = BulkLimits(operations_max=10, bytes_max=1000, interval_s=60, window_chunks=2)
+
+
+class Clock:
+    """Time that stands still."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_chunk_leaves_by_count_bytes_time_or_flush() -> None:
+    clock = Clock()
+    calls = Calls(Failover(["h:1"], clock), settings_of(5, "fsync", None, session=False))
+    waiting = gathering(calls, LIMITS, None, None)
+    assert waiting.wait_s() is None
+    waiting.take(Increment("k"))
+    assert waiting.wait_s() == 60
+    clock.now += 59
+    assert waiting.wait_s() == 1
+    clock.now += 1
+    assert waiting.wait_s() == 0
+    assert len(waiting.chunk()[0]) == 1
+
+    waiting.take(Put("k", b"x" * 600))
+    assert waiting.wait_s() == 60
+    waiting.take(Put("k", b"x" * 600))
+    assert waiting.wait_s() == 0
+    assert len(waiting.chunk()[0]) == 1  # both would be more than a chunk holds
+    waiting.chunk()
+
+    for _ in range(10):
+        waiting.take(Increment("k"))
+    assert waiting.wait_s() == 0
+    assert len(waiting.chunk()[0]) == 10
+
+    waiting.take(Increment("k"))
+    waiting.flushing = True
+    assert waiting.wait_s() == 0
+
+
+def test_bulk_writes_all_in_order(client: Client, node: ScriptedNode) -> None:
+    seen: list[Progress] = []
+    with client.bulk(limits=LIMITS, progress=seen.append) as bulk:
+        for number in range(95):
+            bulk.increment(f"k{number}")
+    assert bulk.progress == Progress(taken=95, acknowledged=95) == seen[-1]
+    assert [each.increment.key for each in node.operations] == [b"k%d" % n for n in range(95)]
+    assert len(set(node.request_ids)) == 95
+    assert all(
+        len(request.requests) <= 10 for method, request in node.calls if method == "WriteMany"
+    )
+
+
+def test_flush_waits_for_what_was_taken(client: Client, node: ScriptedNode) -> None:
+    with client.bulk(limits=LIMITS) as bulk:
+        bulk.put("k", "v")
+        assert node.calls == []
+        bulk.flush()
+        assert bulk.progress.waiting == 0
+        assert len(node.operations) == 1
+
+
+def test_a_full_window_holds_its_caller(client: Client, node: ScriptedNode) -> None:
+    gate = threading.Event()
+    node.script = [behind(gate)]
+    taken = []
+
+    def feed() -> None:
+        with client.bulk(limits=LIMITS) as bulk:
+            for number in range(100):
+                bulk.increment("k")
+                taken.append(number)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    assert node.arrived.acquire(timeout=10)
+    feeder.join(0.2)
+    assert len(taken) <= 20
+    gate.set()
+    feeder.join(20)
+    assert len(taken) == 100
+
+
+def test_failures_are_collected_and_raised_at_the_end(client: Client, node: ScriptedNode) -> None:
+    outcome = kv_pb2.WriteManyResponse.Outcome
+    usual = kv_pb2.WriteResponse(results=[kv_pb2.WriteResult()])
+    lost = outcome()
+    lost.error.code = 2
+    node.script = [
+        lambda _request, _context: kv_pb2.WriteManyResponse(
+            outcomes=[outcome(response=usual), lost]
+        ),
+        refuse(StatusCode.FAILED_PRECONDITION, "COUNTER_OVERFLOW"),
+    ]
+
+    def feed() -> None:
+        with client.bulk(limits=LIMITS) as bulk:
+            bulk.increment("a")
+            bulk.increment("b")
+            bulk.flush()
+            bulk.increment("c")
+
+    with pytest.raises(BulkError, match="1 of 3 operations failed: operation 1") as raised:
+        feed()
+    (failure,) = raised.value.failures
+    assert failure.number == 1
+    assert failure.operation == Increment("b")
+    assert isinstance(failure.error, OutcomeUnknown)
+    assert failure.error.request_id in node.request_ids
+    assert raised.value.progress == Progress(taken=3, acknowledged=2, failed=1)
+
+
+def test_too_many_failures_end_it(client: Client, node: ScriptedNode) -> None:
+    node.script = [fail(StatusCode.UNIMPLEMENTED)] * 100
+    limits = BulkLimits(operations_max=5, failures_max=5, interval_s=60)
+
+    def feed() -> None:
+        with client.bulk(limits=limits) as bulk:
+            for _ in range(5):
+                bulk.increment("k")
+            bulk.flush()
+            bulk.increment("k")
+
+    with pytest.raises(BulkError) as raised:
+        feed()
+    assert raised.value.progress == Progress(taken=5, failed=5)
+
+
+def test_a_mistake_is_the_callers_at_once(client: Client, node: ScriptedNode) -> None:
+    bulk = client.bulk(limits=LIMITS)
+
+    def feed() -> None:
+        with bulk:
+            bulk.put("fine", "v")
+            bulk.put("", "v")
+
+    with pytest.raises(InvalidArgument):
+        feed()
+    assert node.calls == []  # left by an exception, it does not send what waits
+    with pytest.raises(RuntimeError, match="with block"):
+        bulk.put("k", "v")
+    with pytest.raises(InvalidArgument):
+        BulkLimits(operations_max=10_001)
+
+
+def test_the_same_on_a_loop(node: ScriptedNode) -> None:
+    async def work() -> None:
+        async with AsyncClient(node.address) as client:
+            async with client.bulk(limits=LIMITS) as bulk:
+                for number in range(95):
+                    await bulk.increment(f"k{number}")
+                await bulk.flush()
+                assert bulk.progress.acknowledged == 95
+                await bulk.put("last", "v")
+            assert bulk.progress == Progress(taken=96, acknowledged=96)
+            node.script = [fail(StatusCode.UNIMPLEMENTED)]
+            failing = client.bulk(limits=LIMITS)
+            await failing.__aenter__()
+            await failing.put("k", "v")
+            with pytest.raises(BulkError):
+                await failing.__aexit__(None, None, None)
+
+    asyncio.run(work())
+    assert [each.increment.key for each in node.operations[:95]] == [
+        b"k%d" % number for number in range(95)
+    ]

@@ -1,0 +1,360 @@
+"""Who shares a call with whom, and that sharing changes nothing for anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from kvnode import (
+    AsyncClient,
+    Client,
+    DeadlineExceeded,
+    InvalidArgument,
+    KeyNotFound,
+    NodeUnavailable,
+    OutcomeUnknown,
+)
+from kvnode.client.lanes import FLIGHTS_MAX, Entry, Lane
+from kvnode.v1 import kv_pb2, types_pb2
+from tests.client.scripted import (
+    DOT,
+    ScriptedNode,
+    behind,
+    fail,
+    hang,
+    pack,
+    refuse,
+    reply,
+    scripted_node,
+)
+
+OUTCOME = kv_pb2.WriteManyResponse.Outcome
+DONE = OUTCOME(response=kv_pb2.WriteResponse(results=[kv_pb2.WriteResult(dot=DOT)]))
+
+
+def entry(*keys: bytes, size: int = 1) -> Entry:
+    """A write of these keys."""
+    return Entry(lane="", request=None, keys=keys, size=size, verb="", deadline=9.0, is_write=True)
+
+
+def lane(*entries: Entry, ordered: bool = True) -> Lane:
+    """A lane in which these wait."""
+    found = Lane(fly=lambda _: iter(()), ordered=ordered)  # type: ignore[arg-type,return-value]
+    found.waiting.extend(entries)
+    return found
+
+
+# ---- the lane by itself
+
+
+def test_who_waits_goes_together_as_far_as_a_call_holds() -> None:
+    small = [entry(b"%d" % number) for number in range(4)]
+    large = [entry(b"a", size=3 << 20), entry(b"b", size=2 << 20)]
+    found = lane(*small, *large)
+    first = found.begin()
+    assert first is not None
+    assert first.entries == [*small, large[0]]
+    second = found.begin()
+    assert second is not None
+    assert second.entries == [large[1]]
+
+
+def test_an_operation_that_fills_a_call_alone_goes_alone() -> None:
+    found = lane(entry(b"a", size=5 << 20), entry(b"b"))
+    first = found.begin()
+    assert first is not None
+    assert len(first.entries) == 1
+
+
+def test_no_more_calls_are_on_their_way_than_allowed() -> None:
+    found = lane()
+    for number in range(FLIGHTS_MAX):
+        found.waiting.append(entry(b"%d" % number))
+        assert found.begin() is not None
+    found.waiting.append(entry(b"last"))
+    assert found.begin() is None
+    found.land(found.flights[0])
+    assert found.begin() is not None
+
+
+def test_a_key_that_is_on_its_way_holds_back_what_comes_behind() -> None:
+    found = lane(entry(b"k"))
+    first = found.begin()
+    assert first is not None
+    found.waiting.extend([entry(b"k"), entry(b"other")])
+    assert found.begin() is None
+    found.land(first)
+    second = found.begin()
+    assert second is not None
+    assert [each.keys for each in second.entries] == [(b"k",), (b"other",)]
+
+
+def test_reads_of_one_key_need_no_order() -> None:
+    found = lane(entry(b"k"), ordered=False)
+    assert found.begin() is not None
+    found.waiting.append(entry(b"k"))
+    assert found.begin() is not None
+
+
+def test_who_gave_up_is_not_sent() -> None:
+    gone, there = entry(b"a"), entry(b"b")
+    gone.give_up()
+    found = lane(gone, there)
+    flight = found.begin()
+    assert flight is not None
+    assert flight.entries == [there]
+    assert isinstance(gone.error, NodeUnavailable)
+    assert not gone.depart("x")
+
+
+# ---- threads
+
+
+@contextmanager
+def away(node: ScriptedNode, client: Client, gate: threading.Event) -> Iterator[Any]:
+    """A pool whose callers find every place of the lane taken until the gate opens."""
+    node.script[:0] = [behind(gate)] * FLIGHTS_MAX
+    with ThreadPoolExecutor(40) as pool:
+        for number in range(FLIGHTS_MAX):
+            pool.submit(client.put, f"first{number}", "v")
+            assert node.arrived.acquire(timeout=10)
+        yield pool
+        gate.set()
+
+
+def waiting(client: Client, count: int) -> None:
+    """Return when so many callers wait in a lane."""
+    lanes = client._driver._lanes  # noqa: SLF001 - nothing else shows it
+    for _ in range(10_000):
+        if sum(len(each.waiting) for each in list(lanes.values())) == count:
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError(f"{count} callers never waited")
+
+
+def test_threads_that_wait_share_the_next_call(node: ScriptedNode) -> None:
+    gate = threading.Event()
+    with Client(node.address) as client:
+        with away(node, client, gate) as pool:
+            futures = [pool.submit(client.increment, f"k{number}") for number in range(30)]
+            waiting(client, 30)
+        assert [future.result().counter for future in futures] == [5] * 30
+    assert node.methods == ["Write"] * FLIGHTS_MAX + ["WriteMany"]
+    assert len(set(node.request_ids)) == 30 + FLIGHTS_MAX
+
+
+def test_an_idle_caller_goes_alone_and_at_once(client: Client, node: ScriptedNode) -> None:
+    client.put("a", "1")
+    client.put("b", "2")
+    assert node.methods == ["Write", "Write"]
+
+
+def test_each_of_many_gets_its_own_outcome(node: ScriptedNode) -> None:
+    """The second is refused, the node cannot take the third, and of the fourth it cannot say."""
+    gate = threading.Event()
+    with scripted_node() as other, Client([node.address, other.address]) as client:
+        with away(node, client, gate) as pool:
+            node.script.append(
+                reply(
+                    kv_pb2.WriteManyResponse(
+                        outcomes=[
+                            DONE,
+                            OUTCOME(error=status(StatusCode.INVALID_ARGUMENT, "BAD_VALUE")),
+                            OUTCOME(error=status(StatusCode.UNAVAILABLE, "STOPPING")),
+                            OUTCOME(error=Status(code=2, message="the log failed")),
+                        ]
+                    )
+                )
+            )
+            node.script.append(fail(StatusCode.UNIMPLEMENTED))
+            futures: list[Future[Any]] = []
+            for number in range(4):
+                futures.append(pool.submit(client.put, f"k{number}", "v"))
+                waiting(client, number + 1)
+        assert futures[0].result().endpoint == node.address
+        with pytest.raises(InvalidArgument):
+            futures[1].result()
+        assert futures[2].result().endpoint == other.address
+        with pytest.raises(OutcomeUnknown, match="put of key 'k3'") as raised:
+            futures[3].result()
+    assert raised.value.endpoint == node.address
+    assert [each.put.key for each in other.operations] == [b"k2"]
+
+
+def test_a_refusal_of_the_whole_call_is_found_out_caller_by_caller(node: ScriptedNode) -> None:
+    """A node may be stricter than the protocol: one caller's value must not be all callers'."""
+    gate = threading.Event()
+    with Client(node.address) as client:
+        with away(node, client, gate) as pool:
+            too_large = refuse(StatusCode.INVALID_ARGUMENT, "BATCH_TOO_LARGE")
+            node.script += [too_large, too_large]
+            futures: list[Future[Any]] = []
+            for number in range(4):
+                futures.append(pool.submit(client.put, f"k{number}", "v"))
+                waiting(client, number + 1)
+        for future in futures:
+            assert future.result().dot
+    assert [each.put.key for each in node.operations[-4:]] == [b"k0", b"k1", b"k2", b"k3"]
+
+
+def test_a_lost_reply_to_many_is_asked_for_again_with_the_same_ids(node: ScriptedNode) -> None:
+    gate = threading.Event()
+    with Client(node.address) as client:
+        with away(node, client, gate) as pool:
+            node.script.append(fail(StatusCode.UNAVAILABLE, "Socket closed"))
+            futures = [pool.submit(client.increment, f"k{number}") for number in range(5)]
+            waiting(client, 5)
+        assert [future.result().counter for future in futures] == [5] * 5
+    first, second = node.calls[-2:]
+    assert first == second
+
+
+def test_a_call_without_a_reply_does_not_hold_up_the_others(node: ScriptedNode) -> None:
+    """It is asked for again until its deadline; that must not be everybody's."""
+    node.script = [fail(StatusCode.UNAVAILABLE, "Socket closed"), hang] * FLIGHTS_MAX
+    with Client(node.address, timeout_s=8) as client, ThreadPoolExecutor(8) as pool:
+        stuck = [
+            pool.submit(client.put, f"stuck{number}", "v", timeout_s=3)
+            for number in range(FLIGHTS_MAX)
+        ]
+        for _ in range(2 * FLIGHTS_MAX):
+            assert node.arrived.acquire(timeout=10)
+        assert client.put("k", "v").dot
+        assert not any(future.done() for future in stuck)
+        for future in stuck:
+            with pytest.raises(OutcomeUnknown):
+                future.result()
+
+
+def test_a_caller_keeps_its_deadline_while_others_have_more_time(node: ScriptedNode) -> None:
+    """Also as the first of those who wait, whose call lasts as long as the last one's patience."""
+    gate = threading.Event()
+    with Client(node.address, timeout_s=20) as client, away(node, client, gate) as pool:
+        node.script.append(behind(gate))
+        hurried = pool.submit(client.put, "hurried", "v", timeout_s=0.3)
+        patient = pool.submit(client.put, "patient", "v")
+        with pytest.raises(NodeUnavailable, match="nothing was done"):
+            hurried.result(10)
+        gate.set()
+        assert patient.result().dot
+    assert b"hurried" not in [each.put.key for each in node.operations]
+
+
+def test_reads_share_calls_too_and_keep_their_own_fates(node: ScriptedNode) -> None:
+    gate = threading.Event()
+    with Client(node.address) as client, ThreadPoolExecutor(20) as pool:
+        node.script = [behind(gate)] * FLIGHTS_MAX
+        first = [pool.submit(client.get, "k") for _ in range(FLIGHTS_MAX)]
+        for _ in first:
+            assert node.arrived.acquire(timeout=10)
+        state = types_pb2.KeyState(key=b"b", pn_counter=types_pb2.CounterValue(value=1))
+        absent = types_pb2.KeyState(key=b"c", context=b"nothing")
+        damaged = refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED")
+        one = reply(kv_pb2.BatchGetResponse(states=[state, absent]))
+        node.script += [damaged, damaged, one]
+        futures: list[Future[Any]] = []
+        for number, key in enumerate(("a", "b", "c")):
+            futures.append(pool.submit(client.get, key))
+            waiting(client, number + 1)
+        gate.set()
+        with pytest.raises(Exception, match="no"):
+            futures[0].result()
+        assert futures[1].result().value == 1
+        with pytest.raises(KeyNotFound) as raised:
+            futures[2].result()
+        assert raised.value.context == b"nothing"
+    assert node.methods[FLIGHTS_MAX:] == ["BatchGet", "Get", "BatchGet"]
+
+
+def test_keys_that_are_too_much_for_one_reply_are_asked_for_in_parts(
+    client: Client, node: ScriptedNode
+) -> None:
+    too_large = refuse(StatusCode.INVALID_ARGUMENT, "BATCH_TOO_LARGE")
+    node.script = [too_large, too_large]
+    found = client.batch_get(["a", "b", "c", "d"])
+    assert [each.key for each in found] == [b"a", b"b", b"c", b"d"]
+    asked = [list(request.keys) for _, request in node.calls]
+    assert asked == [[b"a", b"b", b"c", b"d"], [b"a", b"b"], [b"a"], [b"b"], [b"c", b"d"]]
+
+
+# ---- tasks
+
+
+def test_tasks_that_call_at_once_share_calls(node: ScriptedNode) -> None:
+    async def work() -> None:
+        async with AsyncClient(node.address) as client:
+            receipts = await asyncio.gather(*(client.increment(f"k{n}") for n in range(64)))
+            assert [receipt.counter for receipt in receipts] == [5] * 64
+            states = await asyncio.gather(*(client.get(f"k{n}") for n in range(64)))
+            assert [state.key for state in states] == [b"k%d" % n for n in range(64)]
+            await client.put("alone", "v")
+
+    asyncio.run(work())
+    assert node.methods == ["WriteMany", "BatchGet", "Write"]
+    assert len(set(node.request_ids)) == 65
+
+
+def test_writes_of_one_key_stay_in_order_though_not_awaited(node: ScriptedNode) -> None:
+    async def work() -> None:
+        async with AsyncClient(node.address) as client:
+            tasks = []
+            for number in range(50):
+                tasks.append(asyncio.create_task(client.put("k", str(number))))
+                await asyncio.sleep(0)
+            await asyncio.gather(*tasks)
+
+    asyncio.run(work())
+    assert [int(each.put.value) for each in node.operations] == list(range(50))
+
+
+def test_a_cancelled_task_that_was_not_sent_sends_nothing(node: ScriptedNode) -> None:
+    gate = threading.Event()
+    node.script = [behind(gate)] * FLIGHTS_MAX
+
+    async def work() -> None:
+        async with AsyncClient(node.address) as client:
+            first = []
+            for number in range(FLIGHTS_MAX):
+                first.append(asyncio.create_task(client.put(f"first{number}", "v")))
+                assert await asyncio.to_thread(node.arrived.acquire, timeout=10)
+            cancelled = asyncio.create_task(client.put("cancelled", "v"))
+            kept = asyncio.create_task(client.put("kept", "v"))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            gate.set()
+            await asyncio.gather(*first, kept)
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+
+    asyncio.run(work())
+    assert {each.put.key for each in node.operations} == {b"first0", b"first1", b"kept"}
+
+
+def test_a_task_has_a_deadline_of_its_own(node: ScriptedNode) -> None:
+    node.script = [hang, hang]
+
+    async def work() -> None:
+        async with AsyncClient(node.address, timeout_s=20) as client:
+            with pytest.raises(OutcomeUnknown):
+                await client.put("k", "v", timeout_s=0.3)
+            with pytest.raises(DeadlineExceeded):
+                await client.get("k", timeout_s=0.3)
+
+    asyncio.run(work())
+
+
+def status(code: StatusCode, reason: str) -> Status:
+    """What a node says of one request among many."""
+    number: int = code.value[0]
+    return Status(
+        code=number, message="because", details=[pack(ErrorInfo(domain="kvnode", reason=reason))]
+    )

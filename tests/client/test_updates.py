@@ -1,0 +1,249 @@
+"""Conflicts: resolvers, update, and the handles' view of one type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from grpc import ServicerContext, StatusCode
+
+from kvnode import (
+    Client,
+    Conflict,
+    ConflictError,
+    DataType,
+    Dot,
+    InvalidArgument,
+    KeyNotFound,
+    StoredValue,
+    Value,
+    resolvers,
+)
+from kvnode.v1 import kv_pb2, types_pb2
+from tests.client.scripted import Answer, ScriptedNode, refuse, succeed
+
+
+def siblings(*values: bytes, context: bytes = b"seen", **others: Any) -> types_pb2.KeyState:
+    """A key with these siblings."""
+    held = [
+        types_pb2.StoredValue(
+            value=value, dot=types_pb2.Dot(origin=1, seq=number), time_ms=number, node="EWR"
+        )
+        for number, value in enumerate(values, start=1)
+    ]
+    found = types_pb2.Siblings(values=held) if held else None
+    return types_pb2.KeyState(key=b"k", context=context, siblings=found, **others)
+
+
+def got(state: types_pb2.KeyState) -> Answer:
+    """The answer to a read of one key, whichever call it is."""
+
+    def step(request: Any, context: ServicerContext) -> Message:
+        if isinstance(request, kv_pb2.BatchGetRequest):
+            return kv_pb2.BatchGetResponse(states=[state])
+        if not state.HasField("siblings") and not state.HasField("pn_counter"):
+            found = state.context.hex()
+            return refuse(StatusCode.NOT_FOUND, "KEY_NOT_FOUND", context=found)(request, context)
+        return kv_pb2.GetResponse(state=state)
+
+    return step
+
+
+def conflict(*values: bytes, **others: Any) -> Conflict:
+    """What a client makes of it; the first was written first."""
+    held = tuple(
+        StoredValue(value, Dot(1, number), number, "EWR")
+        for number, value in enumerate(values, start=1)
+    )
+    return Conflict(b"k", b"c", siblings=held, **others)
+
+
+# ---- resolvers
+
+
+def test_ready_resolvers() -> None:
+    found = conflict(b"tea,milk", b"tea,cake and more", b"jam")
+    assert resolvers.latest(found) == b"jam"
+    assert resolvers.longest(found) == b"tea,cake and more"
+    assert resolvers.union()(found) == b"cake and more,jam,milk,tea"
+    assert resolvers.union("and")(conflict(b"aandb", b"bandc")) == b"aandbandc"
+    assert resolvers.custom(b"+".join)(found) == (b"jam+tea,cake and more+tea,milk")
+    assert resolvers.custom(lambda _: "text")(found) == b"text"
+
+
+@pytest.mark.parametrize(
+    "resolve",
+    [resolvers.longest, resolvers.union(), resolvers.custom(lambda values: values[0])],
+)
+def test_resolvers_do_not_depend_on_the_order(resolve: Any) -> None:
+    """Two regions that merge the same siblings write the same."""
+    assert resolve(conflict(b"aa", b"bb", b"c")) == resolve(conflict(b"c", b"bb", b"aa"))
+
+
+def test_a_conflict_of_types_is_not_for_ready_resolvers() -> None:
+    with pytest.raises(ConflictError):
+        resolvers.latest(conflict(b"a", pn_counter=1))
+    with pytest.raises(ValueError, match="separator"):
+        resolvers.union("")
+
+
+def test_get_resolves_and_writes_nothing(client: Client, node: ScriptedNode) -> None:
+    node.script = [got(siblings(b"a", b"b")), got(siblings(b"a", b"b")), got(siblings(b"a"))]
+    assert isinstance(client.get("k"), Conflict)
+    found = client.get("k", resolve=resolvers.latest)
+    assert isinstance(found, Value)
+    assert (found.value, len(found.siblings), found.context) == (b"b", 2, b"seen")
+    assert client.get("k", resolve=resolvers.latest).value == b"a"
+    assert set(node.methods) == {"Get"}
+    node.script = [got(siblings(b"a", b"b"))]
+    with pytest.raises(TypeError, match="returns bytes or str"):
+        client.get("k", resolve=lambda _: None)  # type: ignore[arg-type,return-value]
+
+
+def test_a_default_stands_for_nothing_only(client: Client, node: ScriptedNode) -> None:
+    node.script = [got(siblings())]
+    assert client.get("k", default=None) is None
+    node.script = [refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED")]
+    with pytest.raises(Exception, match="no"):
+        client.get("k", default=None)
+
+
+# ---- update
+
+
+def puts(node: ScriptedNode) -> list[tuple[bytes, bytes]]:
+    """Values and contexts that were written."""
+    return [(each.put.value, each.put.context) for each in node.operations]
+
+
+def more(value: bytes | None) -> bytes:
+    """One more x."""
+    return (value or b"") + b"x"
+
+
+def test_update_replaces_what_it_has_read(client: Client, node: ScriptedNode) -> None:
+    node.script = [got(siblings(b"a", context=b"c1")), succeed, got(siblings(b"ax"))]
+    assert client.update("k", more).value == b"ax"
+    assert puts(node) == [(b"ax", b"c1")]
+    node.script = [got(siblings(context=b"none")), succeed, got(siblings(b"x"))]
+    assert client.update("k", more).value == b"x"
+    assert puts(node)[1:] == [(b"x", b"none")]
+
+
+def test_update_merges_what_came_between_and_changes_once(
+    client: Client, node: ScriptedNode
+) -> None:
+    node.script = [
+        got(siblings(b"a", context=b"c1")),
+        succeed,
+        got(siblings(b"ax", b"theirs", context=b"c2")),
+        got(siblings(b"ax", b"theirs", context=b"c3")),
+        succeed,
+        got(siblings(b"ax,theirs")),
+    ]
+    assert client.update("k", more, resolve=resolvers.union()).value == b"ax,theirs"
+    assert puts(node) == [(b"ax", b"c1"), (b"ax,theirs", b"c3")]
+
+
+def test_update_leaves_merging_to_others_who_were_quicker(
+    client: Client, node: ScriptedNode
+) -> None:
+    node.script = [
+        got(siblings(b"a")),
+        succeed,
+        got(siblings(b"ax", b"theirs")),
+        got(siblings(b"ax,theirs")),
+    ]
+    assert client.update("k", more, resolve=resolvers.union()).value == b"ax,theirs"
+    assert len(puts(node)) == 1
+
+
+def test_update_without_a_resolver_shows_the_conflict(client: Client, node: ScriptedNode) -> None:
+    node.script = [got(siblings(b"a", b"b"))]
+    with pytest.raises(ConflictError):
+        client.update("k", more)
+    assert puts(node) == []
+    node.script = [got(siblings(b"a")), succeed, got(siblings(b"ax", b"b"))]
+    with pytest.raises(ConflictError) as raised:
+        client.update("k", more)
+    assert raised.value.state.values == (b"ax", b"b")
+
+
+def test_update_tries_so_often(client: Client, node: ScriptedNode) -> None:
+    node.script = [got(siblings(b"a", b"b")), *[succeed, *[got(siblings(b"a", b"b"))] * 2] * 3]
+    with pytest.raises(ConflictError):
+        client.update("k", more, resolve=resolvers.latest, tries=3)
+    assert len(puts(node)) == 3
+    with pytest.raises(InvalidArgument):
+        client.update("k", more, tries=0)
+
+
+def test_update_that_changes_nothing_writes_nothing(client: Client, node: ScriptedNode) -> None:
+    node.script = [got(siblings(b"a"))] * 2
+    assert client.update("k", lambda value: value).value == b"a"
+    assert client.update("k", lambda _: None).value == b"a"
+    node.script = [got(siblings())]
+    with pytest.raises(KeyNotFound):
+        client.update("k", lambda _: None)
+    assert puts(node) == []
+
+
+def test_update_looks_after_its_own_write_wherever_it_is(
+    client: Client, node: ScriptedNode
+) -> None:
+    """Its second read names the write, so that a node without it waits or is passed over."""
+    node.script = [got(siblings(b"a")), succeed, got(siblings(b"ax"))]
+    client.update("k", more)
+    assert not node.calls[0][1].HasField("options")
+    assert node.calls[2][1].options.HasField("after")
+
+
+# ---- handles
+
+
+def test_handles_see_their_own_type_only(client: Client, node: ScriptedNode) -> None:
+    both = siblings(b"a", pn_counter=types_pb2.CounterValue(value=7))
+    node.script = [got(both)] * 5
+    assert client.counter("k").value() == 7
+    found = client.siblings("k").get()
+    assert isinstance(found, Value)
+    assert found.value == b"a"
+    assert client.counter("k", grow_only=True).value() == 0
+    with pytest.raises(KeyNotFound):
+        client.register("k").get()
+
+
+def test_handles_write_their_own_type(client: Client, node: ScriptedNode) -> None:
+    client.counter("k").add(3)
+    client.counter("k").subtract(2)
+    client.counter("k", grow_only=True).add()
+    client.counter("k").delete()
+    client.register("k").set("v")
+    client.register("k").delete()
+    client.siblings("k").put("v", context=b"c")
+    client.siblings("k").add("v")
+    client.siblings("k").delete()
+    with pytest.raises(InvalidArgument):
+        client.counter("k", grow_only=True).subtract()
+    increments = [each.increment for each in node.operations[:3]]
+    assert [(each.amount, DataType(each.type)) for each in increments] == [
+        (3, DataType.PN_COUNTER),
+        (-2, DataType.PN_COUNTER),
+        (1, DataType.G_COUNTER),
+    ]
+    assert DataType(node.operations[3].delete.type) is DataType.PN_COUNTER
+    assert DataType(node.operations[4].put.type) is DataType.LWW_REGISTER
+    assert DataType(node.operations[5].delete.type) is DataType.LWW_REGISTER
+    assert node.operations[6].put.context == b"c"
+    assert node.operations[7].put.blind
+    assert DataType(node.operations[8].delete.type) is DataType.SIBLINGS
+
+
+def test_a_handle_resolves_and_stores_that(client: Client, node: ScriptedNode) -> None:
+    node.script = [got(siblings(b"a", b"b", context=b"c1")), succeed, got(siblings(b"a,b"))]
+    assert client.siblings("k").resolve(resolvers.union()).value == b"a,b"
+    assert puts(node) == [(b"a,b", b"c1")]
+    node.script = [got(siblings(b"a"))]
+    assert client.siblings("k").resolve(resolvers.union()).value == b"a"
+    assert len(puts(node)) == 1

@@ -1,0 +1,1 @@
+"""The kit that users test their own programs with, and the clients against real nodes."""
