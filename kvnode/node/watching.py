@@ -34,11 +34,11 @@ from kvnode.core.entry import Entry, visible_types
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.ranges import prefix_end
 from kvnode.core.watch import Cursor, Writes, gather
+from kvnode.node.clocks import now_ms
 from kvnode.storage.interfaces import BelowFloor, DamagedBlock
 
 if TYPE_CHECKING:
     from kvnode.core.block import Block
-    from kvnode.node.clocks import now_ms
 from kvnode.node.engine import Engine
 
 STEP_BYTES = 256 << 10

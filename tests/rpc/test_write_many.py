@@ -1,6 +1,6 @@
 """Many independent writes in one call, write streams, outcomes, and levels at one node.
 
-The node has one peer, which it never meets: the cluster has two members.
+The node has peers that store nothing: nobody but itself ever has a write on disk.
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ def test_a_level_that_is_not_reached_is_told_and_the_write_stays(
     assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert refused.info.reason == Reason.NOT_REPLICATED
     found = shortfall(error.value)
-    assert (list(found.stored_by), found.wanted, found.operations) == (["shared"], 2, 1)
+    assert (list(found.stored_by), found.operations) == (["shared"], 1)
+    assert found.wanted >= 2, "other tests' peers may be members by now"
     assert api.values(key) == [b"v"]
     assert found.first == api.get(key).siblings.values[0].dot
 
@@ -218,7 +219,7 @@ def test_a_buffered_write_that_comes_to_nothing_is_counted(api: Api, key: bytes)
 @pytest.mark.parametrize(
     "level",
     [
-        {"replicas": 3},
+        {"replicas": 1_000},
         {"durability": 99},
         {"durability": kv_pb2.DURABILITY_QUORUM, "replicas": 1},
     ],
@@ -286,7 +287,7 @@ def test_reads_tell_how_fresh_they_are_if_asked(api: Api, key: bytes) -> None:
     api.put(key, b"v")
     asked = kv_pb2.GetRequest(key=key, options=kv_pb2.ReadOptions(freshness=True))
     fresh = {each.node: each for each in api.kv.Get(asked, timeout=CALL_S).freshness}
-    assert fresh.keys() == {"shared", "impostor"}
+    assert fresh.keys() >= {"shared", "impostor"}
     assert fresh["shared"].age_ms == 0
     assert not fresh["shared"].unknown
     assert fresh["impostor"].unknown

@@ -96,7 +96,7 @@ def check(state: StateStore) -> None:
 def check_waiting(state: StateStore) -> None:
     """Every value with a deadline has one row: among the garbage once the horizon is past it."""
     horizon = state.total()[0].horizon
-    entries = {key: decode_entry(raw) for key, raw in stored(state).items()}
+    entries = {key: decode_entry(raw, key) for key, raw in stored(state).items()}
     rows = [(row, key) for key, entry in entries.items() for row in deadlines(entry)]
     coming = sorted((Expiring(when, *dot), key) for (when, dot), key in rows if when > horizon)
     assert state.expiring(99, 10_000, Expiring(0))[1] == coming
