@@ -40,6 +40,8 @@ class _Causes:
 
     def __init__(self, facts: Facts) -> None:
         self._reissued = facts.history.reissued
+        self._last: dict[str, Vector] = {}
+        """Of each node, the last vector that was found right."""
         self._effects: dict[int, list[Effect]] = {}
         for effect in facts.by_dot.values():
             self._effects.setdefault(effect.origin, []).append(effect)
@@ -51,7 +53,12 @@ class _Causes:
     def missing(self, source: Call | Final) -> tuple[Effect, int, int] | None:
         """A covered write, and a dot that it had seen and the vector lacks."""
         vector = source.vector
+        last = self._last.get(source.node, {})
+        if any(vector.get(origin, 0) < seq for origin, seq in last.items()):
+            last = {}
         for origin, seq in vector.items():
+            if last.get(origin) == seq:
+                continue  # what that needs was there, and nothing has gone
             seqs = self._seqs.get(origin)
             if seqs is None or origin in self._reissued:
                 continue
@@ -62,6 +69,7 @@ class _Causes:
             for other, needed in effect.low.items():
                 if vector.get(other, 0) < needed and other != origin:
                     return effect, other, needed
+        self._last[source.node] = vector
         return None
 
 
