@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Literal
 
 from kvnode.core.dots import Vector
 from kvnode.core.report import Report
+from kvnode.node.ambient import MACHINE, Ambient
 
 PULL_PAUSE_MAX_S = 10.0
 """Between attempts to get what came in vain before."""
@@ -20,6 +20,7 @@ class Peer:
     name: str
     address: str
     """As this node dials it; empty if it only dials us."""
+    ambient: Ambient = MACHINE
     origin: int = 0
     state: Literal["connected", "unreachable", "refused"] = "unreachable"
     """Of the link from here to there."""
@@ -71,19 +72,19 @@ class Peer:
 
     def learn(self, report: Report) -> None:
         """Take a report. Vectors only grow; reports of two streams may cross."""
-        self.heard = time.monotonic()
+        self.heard = self.ambient.monotonic()
         for origin, seq in report.vector.items():
             if seq > self.vector.get(origin, 0):
                 self.vector[origin] = seq
 
     def paused(self) -> list[int]:
         """Origins not to ask this peer for now."""
-        now = time.monotonic()
+        now = self.ambient.monotonic()
         return [origin for origin, (_, until) in self.stuck.items() if until > now]
 
     def pause(self, origin: int, pause_s: float) -> None:
         """It sent something of this origin that cannot be taken: ask for that later."""
-        if self.stuck.get(origin, (0, 0.0))[1] <= time.monotonic():
+        if self.stuck.get(origin, (0, 0.0))[1] <= self.ambient.monotonic():
             self._pause_longer(origin, pause_s)
 
     def pulled(self, missing: Vector, vector: Vector, pause_s: float) -> None:
@@ -97,7 +98,7 @@ class Peer:
     def _pause_longer(self, origin: int, pause_s: float) -> None:
         pulls = self.stuck.get(origin, (0, 0.0))[0] + 1
         pause = min(pause_s * 2.0 ** min(pulls, 16), PULL_PAUSE_MAX_S)
-        self.stuck[origin] = (pulls, time.monotonic() + pause)
+        self.stuck[origin] = (pulls, self.ambient.monotonic() + pause)
 
     def measure_clock(
         self, report: Report, sent_ms: float, now_ms: float, *, at_once: bool = True

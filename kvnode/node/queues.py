@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -89,3 +90,10 @@ class Arrivals:
             operations += arrivals[-1].block.count
             size += len(arrivals[-1].block.raw)
         return arrivals
+
+
+def reject(refusal: Exception, futures: Sequence[Pending]) -> None:
+    """Tell all who still wait."""
+    for future in futures:
+        if not future.done():
+            future.set_exception(refusal)

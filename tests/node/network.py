@@ -141,7 +141,7 @@ class PlayedNode:
             self.engine,
             self.membership,
             Handshake(CLUSTER, self.membership),
-            open_link=lambda peer: PlayedLink(network, name, peer.name),  # type: ignore[arg-type,return-value]
+            open_link=lambda address: PlayedLink(network, name, address.partition(":")[0]),  # type: ignore[arg-type,return-value]
         )
         self.engine.on_commit = self.replicator.committed
 
