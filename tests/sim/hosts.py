@@ -58,6 +58,8 @@ class Host:
         self.node: Node | None = None
         self.refusal = ""
         """Why it did not start, or stopped by itself."""
+        self.origin = 0
+        """Under which its node writes, or wrote last."""
         self.retired = False
         """It is meant to be down for good."""
         self.keeps_vector: dict[int, int] = {}

@@ -20,6 +20,8 @@ from tests.sim.loop import VirtualLoop
 
 LATENCY_S = (0.0005, 0.01)
 KEEPALIVE_S = 9.0
+TICK_S = 1e-6
+"""Between two messages that come together: timers of one moment have no order."""
 
 
 class Carried(Protocol):
@@ -83,7 +85,8 @@ class Network:
             self.counts["fault: message lost, connection broken"] += 1
             self._later(self.chance.uniform(*way.latency_s), lambda: call.fail("connection reset"))
             return after_s
-        at_s = max(after_s, self.loop.time() + self.chance.uniform(*way.latency_s))
+        at_s = self.loop.time() + self.chance.uniform(*way.latency_s)
+        at_s = max(after_s + TICK_S, at_s)
         self.loop.call_at(at_s, self._arrive, way, call, act, context=self.context)
         return at_s
 
@@ -102,7 +105,7 @@ class Network:
             return
         kept, way.kept = way.kept, []
         goes_on: dict[int, bool] = {}
-        for call, act in kept:
+        for place, (call, act) in enumerate(kept, 1):
             if call.over:
                 continue
             if id(call) not in goes_on:
@@ -110,7 +113,7 @@ class Network:
                 late = goes_on[id(call)]
                 self.counts["fault: late after a silent cut" if late else "fault: given up"] += 1
             if goes_on[id(call)]:
-                self._later(0.0, act)
+                self._later(place * TICK_S, act)
             else:
                 call.fail("connection timed out")
 
