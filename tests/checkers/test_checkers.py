@@ -165,8 +165,29 @@ def test_a_vector_that_moves_back_is_found_unless_the_node_was_made_to_start_ove
     assert "which n3 had shown before" in text
     history.faults.append(Fault("kill", ("n3",), 36.0, 37.0))
     assert findings(history, "causality")
-    history.faults.append(Fault("wipe", ("n3",), 36.0, 37.0))
+    history.faults.append(Fault("resync", ("n3",), 36.0, 37.0))
     assert not findings(history, "causality")
+
+
+@pytest.mark.parametrize("kind", ["join", "wipe"])
+def test_a_newcomer_that_answers_before_it_has_what_the_members_had_is_found(kind: str) -> None:
+    ideal = Ideal(3)
+    ideal.write("n1", put(b"k", b"a"))
+    ideal.history.faults.append(Fault(kind, ("n3", "n1"), 16.0, None))
+    ideal.write("n3", put(b"j", b"b"))
+    history = ideal.settle()
+    (text,) = findings(history, "causality")
+    assert "came in at 16 ms and answered without 1:1" in text
+    history.faults.append(Fault("forget", ("n1",), 30.0, None))
+    assert not findings(history, "causality")
+
+
+def test_a_newcomer_need_not_have_what_was_written_after_it_came() -> None:
+    ideal = Ideal(3)
+    ideal.history.faults.append(Fault("join", ("n3", "n1"), 5.0, None))
+    ideal.write("n1", put(b"k", b"a"))
+    ideal.read("n3", b"k")
+    assert everything(ideal.settle()) == []
 
 
 # ---- sessions
