@@ -6,6 +6,7 @@ a,b=map(int,sys.argv[1].split("-"))
 traced=len(sys.argv)>2
 from collections import Counter
 total=Counter()
+import gc; gc.collect(); gc.freeze()
 t0=time.process_time()
 for seed in range(a,b+1):
     t=time.process_time()

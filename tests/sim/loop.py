@@ -64,7 +64,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.steps = 0
         """Callbacks run so far."""
         self._ready: deque[asyncio.Handle]
-        self._scheduled: list[asyncio.TimerHandle]
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """A heap; the second makes its order total, and comparing cheap."""
+        self._number = 0
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -81,6 +83,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process.tasks.add(task)
         return task
 
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Of two for one moment the one that was set first runs first."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._number += 1
+        heapq.heappush(self._timers, (when, self._number, timer))
+        return timer
+
     def resume(self, process: Process) -> None:
         """Let a stopped process go on."""
         process.stopped = False
@@ -94,17 +105,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.call_soon(callback, *args, context=context)
 
     def _run_once(self) -> None:
-        ready, timers = self._ready, self._scheduled
+        ready, timers = self._ready, self._timers
         if not ready:
-            while timers and timers[0].cancelled():
-                heapq.heappop(timers)._scheduled = False  # noqa: SLF001 - BaseEventLoop's own
+            while timers and timers[0][2].cancelled():
+                heapq.heappop(timers)
             if not timers:
                 raise Stuck
-            self._now_s = max(self._now_s, timers[0].when())
+            self._now_s = max(self._now_s, timers[0][0])
         due = self._now_s + RESOLUTION_S
-        while timers and timers[0].when() < due:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False  # noqa: SLF001
+        while timers and timers[0][0] < due:
+            timer = heapq.heappop(timers)[2]
             if not timer.cancelled():
                 ready.append(timer)
         for _ in range(len(ready)):

@@ -144,7 +144,7 @@ def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> 
     chance = Random(seed)  # noqa: S311 - the same seed, the same plan
     size = chance.choice(SIZES)
     founders = [f"n{number}" for number in range(1, size + 1)]
-    drawing = Drawing(chance, chance.choice((8_000, 14_000, 20_000)), founders)
+    drawing = Drawing(chance, chance.choice((5_000, 8_000, 13_000)), founders)
     kinds: list[Storage] = ["memory", "lmdb"]
     drawn = chance.choice(kinds)
     chosen = drawn if storage == "mixed" else kinds[storage == "lmdb"]
@@ -162,15 +162,15 @@ def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> 
 def _settings(chance: Random) -> dict[str, int]:
     small_log = chance.random() < 0.5
     return {
-        "heartbeat_interval_ms": 700,
-        "anti_entropy_interval_ms": 700,
-        "relay_interval_ms": 1_500,
+        "heartbeat_interval_ms": 1_000,
+        "anti_entropy_interval_ms": 1_000,
+        "relay_interval_ms": 2_000,
         "peer_timeout_ms": 3_000,
         "reconnect_interval_ms": 600,
         "compare_interval_ms": chance.choice((2_500, 60_000)),
         "checkpoint_interval_ms": chance.choice((500, 2_000, 60_000)),
         "checkpoint_keys": chance.choice((6, 20, 100_000)),
-        "retention_interval_ms": 1_000,
+        "retention_interval_ms": 1_500,
         "log_retention_s": 1 if small_log else 3_600,
         "log_retention_bytes": 4_096 if small_log else 1 << 20,
         "log_bytes_max": chance.choice((4_096, 16_384)) if small_log else 1 << 30,

@@ -80,6 +80,8 @@ class World:
         """What is said from now on is not of this run."""
         self._traced = traced
         self._number = 0
+        self._hosts_of: dict[int, str] = {}
+        """Origin -> the host whose node writes under it."""
         self._before: dict[Dot, Vector] = {}
         """First dot of an own block -> what its node had applied before."""
         self._made: dict[bytes, list[tuple[Dot, int]]] = {}
@@ -142,6 +144,7 @@ class World:
     def begun(self, host: Host, node: Node) -> None:
         """A node was opened, and will run."""
         host.origin = node.replicator.origin
+        self._hosts_of[host.origin] = host.name
         self.tell(host.name, f"opens as {host.origin:016x} with {node.vector}")
         known = max((s for (o, s) in self._before if o == host.origin), default=0)
         if node.engine.log.last_arrival:
@@ -189,6 +192,8 @@ class World:
 
     def stopped_by_itself(self, host: Host, failure: BaseException | None) -> None:
         """A node could not start, or could not go on."""
+        if self.over:
+            return
         self.counts["path: node stopped by itself"] += 1
         self.tell(host.name, f"stopped: {failure}")
 
@@ -282,9 +287,10 @@ class World:
         """Tell the checkers what only the driver knows."""
         history = self.history
         calls = []
-        for call in history.calls:
+        taken = {call.dots for call in history.calls if call.dots and not call.repeated}
+        for call in sorted(history.calls, key=lambda call: call.number):
             if call.writes and call.outcome == "unknown":
-                call = self._find_out(call)
+                call = self._find_out(call, taken)
             if call.dots and not call.repeated:
                 call = replace(call, before=self._before_dot(call.dots[0]))
             calls.append(call)
@@ -295,12 +301,12 @@ class World:
         for verdict in judge(history):
             self.result.findings += verdict.findings
 
-    def _find_out(self, call: Call) -> Call:
+    def _find_out(self, call: Call, taken: set[tuple[Dot, ...]]) -> Call:
         """Of a call with an unknown outcome, where it went, if anywhere."""
-        taken = {each.dots for each in self.history.calls if each.dots}
         for (origin, seq), count in self._made.get(call.request, []):
             dots = tuple((origin, seq + n) for n in range(count))
-            if dots not in taken and count == len(call.writes):
+            if dots not in taken and self._hosts_of[origin] == call.node:
+                taken.add(dots)
                 return replace(call, dots=dots)
         return call
 
