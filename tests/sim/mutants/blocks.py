@@ -20,6 +20,7 @@ from kvnode.core.writer import Accepted, BlockWriter
 from kvnode.node.replicator import Replicator
 from kvnode.storage.interfaces import BelowFloor
 from kvnode.storage.log import LmdbLog
+from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
 
 
@@ -109,7 +110,7 @@ def duplicate_is_applied_again(plant: Planting) -> None:
     plant.function(receive.judge, judge)
 
 
-@mutant(17)
+@mutant(17, plan=schedules.lost_replies)
 def retry_is_a_new_request(plant: Planting) -> None:
     """A known request id is not looked up: the retry is carried out again."""
 
@@ -119,7 +120,7 @@ def retry_is_a_new_request(plant: Planting) -> None:
     plant.method(BlockWriter, "_repeated", _repeated)
 
 
-@mutant(17)
+@mutant(17, plan=schedules.killed_before_the_reply)
 def replay_forgets_request_ids(plant: Planting) -> None:
     """Request ids of the log behind the last checkpoint are not known after a restart."""
 
@@ -130,7 +131,7 @@ def replay_forgets_request_ids(plant: Planting) -> None:
     plant.method(Replica, "replay", replay)
 
 
-@mutant(22)
+@mutant(22, plan=schedules.crowds)
 def two_requests_work_from_one_state(plant: Planting) -> None:
     """A request in a block does not see what the requests before it in the block did."""
 
@@ -145,7 +146,7 @@ def two_requests_work_from_one_state(plant: Planting) -> None:
     plant.method(BlockWriter, "_add", _add)
 
 
-@mutant()
+@mutant(plan=schedules.crowds)
 def refused_batch_leaves_its_first_half(plant: Planting) -> None:
     """Of a batch that is refused half way, what came before the refusal stays in the state."""
 
@@ -162,7 +163,7 @@ def refused_batch_leaves_its_first_half(plant: Planting) -> None:
     plant.method(BlockWriter, "_add", _add)
 
 
-@mutant(7)
+@mutant(7, plan=schedules.hour_ahead)
 def fast_clock_is_refused(plant: Planting) -> None:
     """A received write whose time lies 20 s ahead of the own clock is not taken."""
 
@@ -188,7 +189,7 @@ def fast_clock_is_refused(plant: Planting) -> None:
     plant.method(Replica, "plan", plan)
 
 
-@mutant(12)
+@mutant(12, plan=schedules.left_behind)
 def log_with_holes_is_sent(plant: Planting) -> None:
     """Who asks from below the log's floor is sent the rest of the log, without a word."""
 
@@ -203,7 +204,7 @@ def log_with_holes_is_sent(plant: Planting) -> None:
     plant.method(LmdbLog, "lacking", lacking)
 
 
-@mutant(23)
+@mutant(23, plan=schedules.dies_after_telling_one)
 def only_own_blocks_are_passed_on(plant: Planting) -> None:
     """A node gives others what it wrote itself, never what it received."""
 

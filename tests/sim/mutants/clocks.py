@@ -10,10 +10,11 @@ from kvnode.core.hlc import LOGICAL_BITS
 from kvnode.core.replica import Durable
 from kvnode.storage import checkpoint as checkpoints
 from kvnode.storage.interfaces import Checkpoint
+from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
 
 
-@mutant(8)
+@mutant(8, plan=schedules.clocks_apart)
 def clock_is_the_wall_clock(plant: Planting) -> None:
     """A write bears the wall clock's time, whatever its writer has received."""
 
@@ -23,7 +24,7 @@ def clock_is_the_wall_clock(plant: Planting) -> None:
     plant.function(clock.tick, tick)
 
 
-@mutant(8)
+@mutant(8, plan=schedules.clocks_set_back_over_a_restart)
 def checkpoint_without_the_clock(plant: Planting) -> None:
     """The hybrid clock is left out of the checkpoint."""
 
@@ -35,7 +36,7 @@ def checkpoint_without_the_clock(plant: Planting) -> None:
     plant.function(checkpoints.encode_meta, encode_meta)
 
 
-@mutant(8)
+@mutant(8, plan=schedules.clocks_set_back_before_a_join)
 def snapshot_without_the_clock(plant: Planting) -> None:
     """The hybrid clock of a snapshot is not taken over with its values."""
 

@@ -10,13 +10,10 @@ from kvnode.core.entry import Entry
 from kvnode.core.roster import Roster
 from kvnode.core.snapshot import Lost, Row
 from kvnode.core.stability import Stability
-from kvnode.core.types import lww, siblings
-from kvnode.core.types.lww import Register
 from kvnode.node.resync import Resync
 from kvnode.storage.interfaces import Checkpoint
+from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
-
-assert siblings
 
 
 @mutant(9)
@@ -29,7 +26,7 @@ def tombstones_go_after_a_while(plant: Planting) -> None:
     plant.method(Stability, "stable", stable)
 
 
-@mutant(9)
+@mutant(9, plan=schedules.far_away)
 def unusable_reports_are_used(plant: Planting) -> None:
     """A report counts although its sender wrote things before it that are not here."""
 
@@ -41,18 +38,7 @@ def unusable_reports_are_used(plant: Planting) -> None:
     plant.method(Stability, "_refresh", _refresh)
 
 
-@mutant(9)
-def silent_members_are_not_waited_for(plant: Planting) -> None:
-    """Stability is the least of the reports that came, without those that never did."""
-
-    def stable(self: Stability, own: Vector, counted: Iterable[int] | None) -> Vector:
-        return real(self, own, [one for one in counted or () if self.last(one) is not None])
-
-    real = Stability.stable
-    plant.method(Stability, "stable", stable)
-
-
-@mutant(9, 24)
+@mutant(9, 24, plan=schedules.taken_in)
 def newcomers_do_not_count(plant: Planting) -> None:
     """A joining member is not waited for before something is collected."""
 
@@ -68,17 +54,7 @@ def newcomers_do_not_count(plant: Planting) -> None:
     plant.method(Roster, "counted", counted)
 
 
-@mutant(10)
-def collected_tombstone_takes_the_value(plant: Planting) -> None:
-    """Collecting a register's tombstone also takes a value that was written after it."""
-
-    def collect(state: Register, stable: Vector) -> Register:
-        return lww.EMPTY if state[2] <= stable.get(state[1], 0) and state[2] % 7 == 0 else state
-
-    plant.function(lww.collect, collect)
-
-
-@mutant(13)
+@mutant(13, plan=schedules.left_behind)
 def snapshot_vector_is_adopted_too_early(plant: Planting) -> None:
     """The vector of a snapshot is shown while its entries are still being merged."""
 
@@ -95,7 +71,7 @@ def snapshot_vector_is_adopted_too_early(plant: Planting) -> None:
     plant.method(Resync, "_join", _join)
 
 
-@mutant(13)
+@mutant(13, plan=schedules.left_behind)
 def snapshot_lacks_an_entry(plant: Planting) -> None:
     """One key of a snapshot is left out of the merge, its vector is adopted all the same."""
 
@@ -114,7 +90,7 @@ def snapshot_lacks_an_entry(plant: Planting) -> None:
     plant.function(snapshot.join_entries, join_entries)
 
 
-@mutant(9)
+@mutant(9, plan=schedules.left_behind)
 def snapshot_absence_says_nothing(plant: Planting) -> None:
     """What a snapshot lacks although its vector covers it stays: deletes are not merged."""
 

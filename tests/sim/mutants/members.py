@@ -12,10 +12,11 @@ from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
 from kvnode.node.replicator import Replicator
 from kvnode.storage import directory
+from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
 
 
-@mutant(1)
+@mutant(1, plan=schedules.put_back)
 def copied_directory_keeps_its_identity(plant: Planting) -> None:
     """A directory that was put back goes on writing under its origin, nobody asks its peers."""
 
@@ -29,7 +30,7 @@ def copied_directory_keeps_its_identity(plant: Planting) -> None:
     plant.method(Replicator, "_check_own", _check_own)
 
 
-@mutant(1)
+@mutant(1, plan=schedules.put_back)
 def peers_are_not_asked_what_this_node_wrote(plant: Planting) -> None:
     """A node does not look whether peers know more of its own writes than it does."""
 
@@ -39,7 +40,7 @@ def peers_are_not_asked_what_this_node_wrote(plant: Planting) -> None:
     plant.method(Replicator, "_check_own", _check_own)
 
 
-@mutant(24)
+@mutant(24, plan=schedules.replaced)
 def joining_node_answers(plant: Planting) -> None:
     """A node that has not caught up yet takes clients' calls."""
 
@@ -50,7 +51,7 @@ def joining_node_answers(plant: Planting) -> None:
     plant.method(Membership, "refusal", refusal)
 
 
-@mutant(24)
+@mutant(24, plan=schedules.replaced)
 def newcomer_serves_when_the_sponsor_says_so(plant: Planting) -> None:
     """A newcomer serves without waiting for all members' admission and for what they had."""
 
@@ -60,7 +61,7 @@ def newcomer_serves_when_the_sponsor_says_so(plant: Planting) -> None:
     plant.method(Roster, "waits_for", waits_for)
 
 
-@mutant(26)
+@mutant(26, plan=schedules.forgotten_while_it_writes)
 def late_message_of_a_forgotten_member_is_merged(plant: Planting) -> None:
     """Blocks of a forgotten member are taken whatever the members have acknowledged."""
 
@@ -70,7 +71,7 @@ def late_message_of_a_forgotten_member_is_merged(plant: Planting) -> None:
     plant.method(Membership, "_fence", _fence)
 
 
-@mutant(26)
+@mutant(26, plan=schedules.forgotten_with_writes_on_the_way)
 def forget_is_complete_at_once(plant: Planting) -> None:
     """A forgotten member counts no more before all others have acknowledged the forget."""
 
@@ -80,13 +81,12 @@ def forget_is_complete_at_once(plant: Planting) -> None:
     plant.method(Roster, "pending", pending)
 
 
-@mutant(26)
+@mutant(26, plan=schedules.two_forgets)
 def second_forget_is_not_acknowledged(plant: Planting) -> None:
     """Who has acknowledged one forget acknowledges no larger set later."""
 
     def with_acknowledgement(self: Roster, member: int, held: Mapping[int, Held]) -> Roster:
-        known = dict(self.acks.get(member, {}))
-        return real(self, member, {**held, **known})
+        return self if self.acks.get(member) else real(self, member, held)
 
     real = Roster.with_acknowledgement
     plant.method(Roster, "with_acknowledgement", with_acknowledgement)

@@ -16,6 +16,7 @@ from kvnode.storage import checkpoint as checkpoints
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.log import LmdbLog
 from kvnode.storage.state import LmdbState
+from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
 
 LATE_S = 0.2
@@ -90,7 +91,7 @@ def effect_is_stored_and_the_vector_is_not(plant: Planting) -> None:
     plant.function(checkpoints.encode_meta, encode_meta)
 
 
-@mutant(15)
+@mutant(15, plan=schedules.restarts)
 def replay_leaves_out_the_last_block(plant: Planting) -> None:
     """A restart takes the last block of the log for an unfinished one."""
 
@@ -102,7 +103,7 @@ def replay_leaves_out_the_last_block(plant: Planting) -> None:
     plant.method(LmdbLog, "replay", replay)
 
 
-@mutant()
+@mutant(plan=schedules.restarts)
 def replay_skips_an_operation(plant: Planting) -> None:
     """A restart leaves out the first operation of every block behind the checkpoint."""
 
@@ -113,7 +114,7 @@ def replay_skips_an_operation(plant: Planting) -> None:
     plant.method(Replica, "replay", replay)
 
 
-@mutant(5)
+@mutant(5, plan=schedules.awaited_over_a_restart)
 def checkpoint_forgets_awaited_dots(plant: Planting) -> None:
     """Dots of contexts that have not arrived yet are not written by a checkpoint."""
 
@@ -130,7 +131,7 @@ def checkpoint_forgets_awaited_dots(plant: Planting) -> None:
     plant.method(LmdbState, "save", save)
 
 
-@mutant(21)
+@mutant(21, plan=schedules.full_disks)
 def full_disk_stops_the_node(plant: Planting) -> None:
     """A checkpoint that finds no room fails for good: what it should have written is dropped."""
 

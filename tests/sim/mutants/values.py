@@ -15,6 +15,7 @@ from kvnode.core.types.lww import Register
 from kvnode.core.types.siblings import Siblings
 from kvnode.core.types.slots import Slot, Slots
 from kvnode.core.writer import BlockWriter
+from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
 
 
@@ -140,7 +141,7 @@ def remove_takes_all_siblings(plant: Planting) -> None:
     plant.function(siblings.merge, merge)
 
 
-@mutant(6)
+@mutant(6, plan=schedules.same_moment)
 def equal_times_are_decided_by_arrival(plant: Planting) -> None:
     """Of two register writes in one millisecond the one that is here already stays."""
 
