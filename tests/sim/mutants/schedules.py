@@ -219,7 +219,7 @@ def clocks_set_back_before_a_join(seed: int) -> Plan:
 
 def left_behind(seed: int) -> Plan:
     """A member that is cut off while the others write more than their logs keep."""
-    script = Script(seed, **SHORT_LOG)
+    script = Script(seed, push_buffer_bytes=300, **SHORT_LOG)
     script.busy(script.nodes, ALL, from_ms=100, to_ms=1_000, every_ms=50, keys=4)
     script.step(1_000, "cut", "n3", lasts_ms=7_000)
     script.busy(("n1", "n2"), ALL, from_ms=1_200, to_ms=5_500, every_ms=40, keys=4, deletes=0.3)
