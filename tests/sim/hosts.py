@@ -95,6 +95,7 @@ class Host:
             self.kill()
             return
         self.world.tell(self.name, "stops")
+        self.world.ended(self, node)
         closing = process.run(self.world.loop.create_task, node.close())
         await asyncio.wait((closing,), timeout=60)
         if self.process is process:
@@ -114,10 +115,9 @@ class Host:
         node, self.node, self.process = self.node, None, None
         process.killed = True
         hang_up(process)
-        if node is not None:
+        if node is not None and files_open:
             self.world.ended(self, node)
-            if files_open:
-                close_files(node)
+            close_files(node)
         self.world.graveyard.append((process, node, list(process.tasks)))
 
     async def _live(self, process: Process, chance: Random) -> None:
@@ -130,9 +130,9 @@ class Host:
                 try:
                     await node.run(self.address)
                     await node.wait_failed()
+                    self.world.ended(self, node)
                 finally:
                     await node.close()
-                self.world.ended(self, node)
                 self.node = None
                 failure = node.failure
                 if not isinstance(failure, Reborn):
