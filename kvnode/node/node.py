@@ -64,6 +64,7 @@ class Node:
         *,
         ambient: Ambient = MACHINE,
         open_link: OpenLink | None = None,
+        directory: DataDirectory | None = None,
     ) -> None:
         """Open the data directory and recover; StorageError if that is not possible.
 
@@ -71,13 +72,14 @@ class Node:
             config: what the operator wants.
             ambient: time, chance and threads.
             open_link: how to reach the node at an address; a gRPC channel by default.
+            directory: the opened data directory; by default that of the configuration.
         """
         self.config = config
         self.started = ambient.monotonic()
         self.stopping = False
         self.failure: BaseException | None = None
         self._failed = asyncio.Event()
-        self.directory = DataDirectory(
+        self.directory = directory or DataDirectory(
             Path(config.data),
             cluster=config.cluster,
             name=config.name,

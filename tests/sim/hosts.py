@@ -19,10 +19,12 @@ import grpc
 from kvnode.config import Config
 from kvnode.node.node import Node, Reborn
 from kvnode.rpc.link import Link, Pulled
+from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import StorageError
 from tests.sim.ambient import Machine, PlayedAmbient
 from tests.sim.channel import PlayedChannel, hang_up
 from tests.sim.loop import Process
+from tests.sim.memory import Disk, MemoryDirectory
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -64,6 +66,8 @@ class Host:
         """It is meant to be down for good."""
         self.keeps_vector: dict[int, int] = {}
         """What was synced here, and so has to be here after a restart."""
+        self.disk: Disk | None = None
+        """In memory."""
         self._starts = 0
 
     def answering(self) -> tuple[Process, Sequence[grpc.GenericRpcHandler]] | None:
@@ -95,6 +99,7 @@ class Host:
             self.kill()
             return
         self.world.tell(self.name, "stops")
+        self.world.ended(self, node)
         closing = process.run(self.world.loop.create_task, node.close())
         await asyncio.wait((closing,), timeout=60)
         if self.process is process:
@@ -114,10 +119,9 @@ class Host:
         node, self.node, self.process = self.node, None, None
         process.killed = True
         hang_up(process)
-        if node is not None:
+        if node is not None and files_open:
             self.world.ended(self, node)
-            if files_open:
-                close_files(node)
+            close_files(node)
         self.world.graveyard.append((process, node, list(process.tasks)))
 
     async def _live(self, process: Process, chance: Random) -> None:
@@ -125,14 +129,19 @@ class Host:
         try:
             while True:
                 ambient = PlayedAmbient(self.machine, chance)
-                self.node = node = Node(self.config, ambient=ambient, open_link=self._open_link)
+                self.node = node = Node(
+                    self.config,
+                    ambient=ambient,
+                    open_link=self._open_link,
+                    directory=self._directory(chance),
+                )
                 self.world.begun(self, node)
                 try:
                     await node.run(self.address)
                     await node.wait_failed()
+                    self.world.ended(self, node)
                 finally:
                     await node.close()
-                self.world.ended(self, node)
                 self.node = None
                 failure = node.failure
                 if not isinstance(failure, Reborn):
@@ -150,6 +159,15 @@ class Host:
         self.node, self.process = None, None
         process.killed = True
         hang_up(process)
+
+    def _directory(self, chance: Random) -> DataDirectory | None:
+        """In memory, or None for files."""
+        if self.world.plan.storage == "lmdb":
+            return None
+        if self.disk is None:
+            config = self.config
+            self.disk = MemoryDirectory.made(config.cluster, config.name, chance.randbytes)
+        return MemoryDirectory(self.disk, self.data, chance.randbytes)  # type: ignore[return-value]
 
     def _open_link(self, address: str) -> Link:
         channel = PlayedChannel(self.world.network, self.name, self.world.at(address))
@@ -186,12 +204,15 @@ class Host:
     def wipe(self) -> None:
         """Lose the disk."""
         assert self.process is None
+        self.disk = None
         shutil.rmtree(self.data, ignore_errors=True)
 
 
 def close_files(node: Node) -> None:
     """What the kernel does for a process that has died."""
     directory = node.directory
+    if isinstance(directory, MemoryDirectory):
+        return
     directory.log.close()
     directory.state.close()
     node.resync.incoming.close()

@@ -149,11 +149,13 @@ def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> 
     drawn = chance.choice(kinds)
     chosen = drawn if storage == "mixed" else kinds[storage == "lmdb"]
     settings = _settings(chance)
+    if chosen == "memory":
+        settings |= WHOLE_LOG
     faults = chance.sample(FAULTS, k=min(len(FAULTS), chance.choice((0, 2, 3, 4, 5, 6))))
     for fault in sorted(faults, key=lambda fault: fault.__name__):
         fault(drawing)
     if chance.random() < 0.45:
-        chance.choice(CHANGES)(drawing)
+        chance.choice(CHANGES if chosen == "lmdb" else CHANGES_WITHOUT_FILES)(drawing)
     _ask_all(drawing, operations)
     steps = sorted(drawing.steps, key=lambda step: step.at_ms)
     return Plan(seed, tuple(founders), settings, chosen, tuple(steps), drawing.lasts_ms)
@@ -391,6 +393,13 @@ FAULTS: list[Callable[[Drawing], None]] = [
 CHANGES: list[Callable[[Drawing], None]] = [
     joins, joins, replacements, forgets, leaves, restores, restores, clones,
 ]  # fmt: skip
+CHANGES_WITHOUT_FILES = [each for each in CHANGES if each not in (restores, clones)]
+WHOLE_LOG = {
+    "log_retention_s": 3_600,
+    "log_retention_bytes": 1 << 30,
+    "log_bytes_max": 1 << 30,
+    "snapshot_instead_of_log_ops": 100_000,
+}
 
 
 def kinds() -> Iterator[str]:

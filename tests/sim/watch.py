@@ -17,6 +17,8 @@ PATHS = {
     "snapshot of %s: going on": "path: snapshot resumed",
     "the snapshot of %s was interrupted": "path: snapshot interrupted",
     "the snapshot of %s is given up": "path: snapshot given up",
+    "peer %s connected": "path: push stream opened",
+    "snapshot of %s: about": "path: snapshot begun",
     "quarantined block": "path: block quarantined",
     "a good copy of block": "path: quarantine settled",
     "issued again": "path: writes issued again",

@@ -152,6 +152,9 @@ class World:
                 block = decode_block(raw)
                 if block.origin == host.origin and block.first_seq > known:
                     self._note(block)
+                    self.counts["path: on disk, and nobody was told"] += 1
+        if node.directory.identity.pristine:
+            self.counts["path: copied directory found out when opened"] += 1
         self.checks.begun(host, node)
         told = node.engine.on_commit
 
@@ -186,15 +189,18 @@ class World:
             self.reissued.add(int(node.directory.identity.retired[-1], 16))
             host.keeps_vector = {}
         counts, engine = self.counts, node.engine
-        counts["path: checkpoints"] += engine.checkpoints.made
+        counts["path: checkpoint written"] += engine.checkpoints.made
         counts["path: garbage collected"] += node.collector.entries_collected
-        counts["path: log cut"] += engine.log_cut if hasattr(engine, "log_cut") else 0
+        counts["path: log cut"] += engine.log.first_arrival > 1
+        counts["path: register lost and journalled"] += len(engine.journal)
+        counts["path: ended with a round on its way to disk"] += engine._running is not None  # noqa: SLF001
 
     def stopped_by_itself(self, host: Host, failure: BaseException | None) -> None:
         """A node could not start, or could not go on."""
         if self.over:
             return
         self.counts["path: node stopped by itself"] += 1
+        self.counts["path: copy of a running node turned away"] += "is a copy of" in str(failure)
         self.tell(host.name, f"stopped: {failure}")
 
     # ---- what clients tell
@@ -203,6 +209,9 @@ class World:
         """A call has ended."""
         self.history.calls.append(call)
         self.counts[f"client: {call.outcome}"] += 1
+        self.counts["path: retry recognised"] += call.repeated
+        if call.outcome != "ok":
+            self.counts[f"{call.outcome}: {call.reason}"] += 1
         self.tell(
             f"client{call.client}",
             f"call {call.number} at {call.node}: {call.outcome} {call.reason} "
