@@ -61,7 +61,7 @@ def newcomer_serves_when_the_sponsor_says_so(plant: Planting) -> None:
     plant.method(Roster, "waits_for", waits_for)
 
 
-@mutant(26, plan=schedules.forgotten_while_it_writes)
+@mutant(26, plan=schedules.late_from_the_dead)
 def late_message_of_a_forgotten_member_is_merged(plant: Planting) -> None:
     """Blocks of a forgotten member are taken whatever the members have acknowledged."""
 

@@ -88,7 +88,7 @@ class Script:
     def plan(self, lasts_ms: int) -> Plan:
         """What it came to."""
         steps = sorted(self._steps, key=lambda step: step.at_ms)
-        return Plan(self.seed, self.nodes, self._settings, "memory", tuple(steps), lasts_ms)
+        return Plan(self.seed, self.nodes, self._settings, "lmdb", tuple(steps), lasts_ms)
 
 
 ORDINARY = {
@@ -228,18 +228,6 @@ def left_behind(seed: int) -> Plan:
     return script.plan(10_500)
 
 
-def taken_in(seed: int) -> Plan:
-    """A newcomer by snapshot, far away and slow, that writes as soon as it may."""
-    script = Script(seed, snapshot_instead_of_log_ops=20, **EAGER_CHECKPOINTS)
-    script.busy(script.nodes, ALL, from_ms=100, to_ms=3_000, every_ms=50)
-    script.step(3_000, "join", "x1", "n1")
-    script.step(3_001, "slow link", "x1", lasts_ms=12_000, amount=script.chance.choice((0.8, 2.0)))
-    script.step(3_002, "clock step", "x1", amount=-6_000.0)
-    script.busy(script.nodes, ("LWW",), from_ms=3_000, to_ms=15_000, every_ms=120, deletes=0.5)
-    script.busy(("x1",), ("LWW",), from_ms=3_100, to_ms=15_000, every_ms=100, deletes=0.2)
-    return script.plan(16_000)
-
-
 def replaced(seed: int) -> Plan:
     """A node that lost its disk and is asked while it comes back, over a slow link."""
     script = Script(seed)
@@ -269,42 +257,6 @@ def dies_after_telling_one(seed: int) -> Plan:
     script.busy(("n2", "n3"), ALL, from_ms=100, to_ms=6_000, every_ms=90)
     script.step(3_050, "forget", "n1", "n2", flag=False)
     return script.plan(7_000)
-
-
-def far_away(seed: int) -> Plan:
-    """A member behind a slow link that hears reports before it has what they cover."""
-    script = Script(
-        seed, push_buffer_bytes=300, push_messages_max=1, push_message_bytes=200, pull_bytes=300,
-        **EAGER_CHECKPOINTS,
-    )  # fmt: skip
-    script.step(100, "slow link", "n3", lasts_ms=14_000, amount=2.5)
-    script.step(100, "clock step", "n1", amount=-4_000.0)
-    script.busy(("n1",), ("LWW",), from_ms=300, to_ms=13_000, every_ms=80, deletes=0.1, keys=5)
-    script.busy(("n2", "n3"), ("LWW",), from_ms=300, to_ms=13_000, every_ms=90, deletes=0.5, keys=5)
-    return script.plan(14_000)
-
-
-def forgotten_while_it_writes(seed: int) -> Plan:
-    """A member behind a slow link is forgotten while it goes on writing."""
-    script = Script(seed, push_buffer_bytes=300, push_messages_max=1, pull_bytes=300)
-    script.step(300, "slow link", "n1", lasts_ms=9_000, amount=2.0)
-    script.busy(script.nodes, ALL, from_ms=100, to_ms=8_000, every_ms=90)
-    script.busy(("n1",), ALL, from_ms=400, to_ms=8_000, every_ms=40)
-    script.step(3_000 + 100 * (seed % 10), "forget", "n1", "n2", flag=True)
-    return script.plan(9_000)
-
-
-def forgotten_with_writes_on_the_way(seed: int) -> Plan:
-    """A dead member's last registers are at one other only, which is far away; deletes go on."""
-    script = Script(seed, push_buffer_bytes=300, push_messages_max=1, pull_bytes=300,
-                    **EAGER_CHECKPOINTS)  # fmt: skip
-    script.step(100, "clock step", "n1", amount=-6_000.0)
-    script.step(500, "cut pair", "n1", "n3", lasts_ms=9_000)
-    script.step(500, "slow link", "n3", lasts_ms=9_000, amount=2.5)
-    script.busy(("n1",), ("LWW",), from_ms=600, to_ms=2_500, every_ms=60, deletes=0.0, keys=4)
-    script.busy(("n3",), ("LWW",), from_ms=600, to_ms=9_000, every_ms=80, deletes=0.6, keys=4)
-    script.step(2_500, "forget", "n1", "n3", flag=False)
-    return script.plan(10_000)
 
 
 def two_forgets(seed: int) -> Plan:
@@ -349,3 +301,78 @@ def full_disks(seed: int) -> Plan:
     for at_ms in range(600, 5_000, 1_200):
         script.step(at_ms, "disk full", script.chance.choice(script.nodes), lasts_ms=700)
     return script.plan(12_000)
+
+
+def two_types(seed: int) -> Plan:
+    """Keys that are created under several types at once, on both sides of a cut."""
+    script = Script(seed, 2)
+    script.step(100, "cut", "n1", lasts_ms=2_500)
+    for number in range(20):
+        at_ms, key = 200 + 100 * number, f"m{number % 10}"
+        for client, node in enumerate(script.nodes):
+            kind = script.chance.choice(ALL)
+            script.ask(at_ms, client, node, script.change(key, kind, 0.0))
+    return script.plan(3_500)
+
+
+def one_collects(seed: int) -> Plan:
+    """Deleted keys of which only one node has let go what is left."""
+    script = Script(seed)
+    script.busy(script.nodes, ("LWW",), from_ms=100, to_ms=2_000, every_ms=50, keys=8, deletes=0.6)
+    for at_ms in range(2_500, 7_000, 900):
+        script.step(at_ms, "checkpoint", "n1")
+    return script.plan(7_500)
+
+
+HASTY_REPORTS = {
+    "heartbeat_interval_ms": 200,
+    "relay_interval_ms": 200,
+    "anti_entropy_interval_ms": 400,
+    **EAGER_CHECKPOINTS,
+}
+
+
+def taken_in(seed: int) -> Plan:
+    """A newcomer, far away and with a slow clock, that writes as soon as it may."""
+    script = Script(seed, snapshot_instead_of_log_ops=20, **HASTY_REPORTS)
+    script.busy(script.nodes, ("LWW",), from_ms=100, to_ms=2_000, every_ms=60)
+    script.step(2_000, "join", "x1", "n1")
+    script.step(2_001, "slow link", "x1", lasts_ms=14_000, amount=2.0)
+    script.step(2_002, "clock step", "x1", amount=-6_000.0)
+    script.busy(script.nodes, ("LWW",), from_ms=2_000, to_ms=15_000, every_ms=60, deletes=0.6)
+    script.busy(("x1",), ("LWW",), from_ms=2_100, to_ms=15_000, every_ms=50, deletes=0.0, reads=0.0)
+    return script.plan(16_000)
+
+
+def far_away(seed: int) -> Plan:
+    """A member that hears what others have long before it can pull it."""
+    script = Script(seed, pull_bytes=200, **HASTY_REPORTS)
+    script.step(100, "clock step", "n1", amount=-6_000.0)
+    script.step(200, "cut pair", "n1", "n3", lasts_ms=12_000)
+    script.step(200, "slow link", "n3", lasts_ms=12_000, amount=0.8)
+    script.busy(("n1",), ("LWW",), from_ms=300, to_ms=9_000, every_ms=50, deletes=0.0, keys=6)
+    script.busy(("n3",), ("LWW",), from_ms=300, to_ms=9_000, every_ms=70, deletes=0.6, keys=6)
+    return script.plan(12_500)
+
+
+def forgotten_with_writes_on_the_way(seed: int) -> Plan:
+    """A dead member's last registers are at one other only, and come slowly; deletes go on."""
+    script = Script(seed, pull_bytes=200, **HASTY_REPORTS)
+    script.step(100, "clock step", "n1", amount=-6_000.0)
+    script.step(200, "cut pair", "n1", "n3", lasts_ms=12_000)
+    script.step(200, "slow link", "n3", lasts_ms=12_000, amount=0.8)
+    script.busy(("n1",), ("LWW",), from_ms=300, to_ms=3_000, every_ms=40, deletes=0.0, keys=6)
+    script.busy(("n3",), ("LWW",), from_ms=300, to_ms=9_000, every_ms=70, deletes=0.6, keys=6)
+    script.step(3_000, "forget", "n1", "n3", flag=False)
+    return script.plan(12_500)
+
+
+def late_from_the_dead(seed: int) -> Plan:
+    """A dead member's last writes are held at one other, which lacks what comes before them."""
+    script = Script(seed, push_buffer_bytes=300, push_messages_max=1, pull_bytes=400)
+    script.step(300, "slow link", "n2", lasts_ms=9_000, amount=1.5)
+    script.busy(("n1",), ALL, from_ms=100, to_ms=2_600, every_ms=40)
+    script.step(2_000, "cut pair", "n1", "n3", lasts_ms=9_000)
+    script.step(2_600 + 50 * (seed % 20), "forget", "n1", "n3", flag=False)
+    script.busy(("n3",), ALL, from_ms=100, to_ms=8_000, every_ms=150)
+    return script.plan(9_500)

@@ -171,7 +171,7 @@ def tombstone_beats_every_value(plant: Planting) -> None:
     plant.function(lww.merge, merge)
 
 
-@mutant(18)
+@mutant(18, plan=schedules.two_types)
 def second_type_replaces_the_first(plant: Planting) -> None:
     """A key keeps only the type that was written last where it arrives."""
 
@@ -191,7 +191,7 @@ def digest_sees_the_order_of_a_map(plant: Planting) -> None:
     plant.function(siblings.live, live)
 
 
-@mutant(19)
+@mutant(19, plan=schedules.one_collects)
 def digest_sees_tombstones(plant: Planting) -> None:
     """What only waits for collection is part of the digest."""
 
@@ -201,7 +201,7 @@ def digest_sees_tombstones(plant: Planting) -> None:
     plant.function(lww.live, live)
 
 
-@mutant()
+@mutant(plan=schedules.same_moment)
 def loser_is_not_journalled(plant: Planting) -> None:
     """A register value that loses against a concurrent one is dropped without a word."""
 
