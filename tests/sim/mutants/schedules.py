@@ -368,11 +368,11 @@ def forgotten_with_writes_on_the_way(seed: int) -> Plan:
 
 
 def late_from_the_dead(seed: int) -> Plan:
-    """A dead member's last writes are held at one other, which lacks what comes before them."""
-    script = Script(seed, push_buffer_bytes=300, push_messages_max=1, pull_bytes=400)
-    script.step(300, "slow link", "n2", lasts_ms=9_000, amount=1.5)
-    script.busy(("n1",), ALL, from_ms=100, to_ms=2_600, every_ms=40)
-    script.step(2_000, "cut pair", "n1", "n3", lasts_ms=9_000)
-    script.step(2_600 + 50 * (seed % 20), "forget", "n1", "n3", flag=False)
+    """A member's last writes wait for a slow disk at the only other one that gets them."""
+    script = Script(seed)
+    script.busy(("n1",), ALL, from_ms=100, to_ms=4_000, every_ms=30)
+    script.step(1_000, "slow disk", "n2", lasts_ms=7_000, amount=0.6)
+    script.step(1_500, "cut pair", "n1", "n3", lasts_ms=9_000)
+    script.step(2_000 + 90 * (seed % 10), "forget", "n1", "n3", flag=seed % 2 == 0)
     script.busy(("n3",), ALL, from_ms=100, to_ms=8_000, every_ms=150)
     return script.plan(9_500)
