@@ -39,6 +39,13 @@ class Context:
     token: bytes
     dots: frozenset[Dot]
     vector: Vector
+    counters: frozenset[Type] = frozenset()
+    """Those that were shown: of a counter that was not, a context names nothing."""
+
+    def seen(self, kind: Type) -> Vector:
+        """What of this type the context names."""
+        named = kind in self.counters or kind not in ("GCOUNTER", "PNCOUNTER")
+        return self.vector if named else {}
 
 
 class Client:
@@ -82,7 +89,7 @@ class Client:
         known = self._contexts.get(change.key)
         written = Written(change.action, change.key, change.type, change.value, change.amount)
         if change.mode == "context" and known is not None:
-            return replace(written, mode="context", context=known.dots, seen=known.vector)
+            return replace(written, mode="context", context=known.dots, seen=known.seen(change.type))
         return replace(written, mode="blind" if change.mode == "blind" else "observed")
 
     def _operation(self, written: Written) -> pb.Operation:
@@ -135,7 +142,8 @@ class Client:
             call = replace(call, seen=seen, vector=vector)
             for state, shown in zip(reply.states, seen, strict=True):
                 dots = frozenset(shown.siblings)
-                self._contexts[state.key] = Context(state.context, dots, vector)
+                counters = frozenset(shown.counters)
+                self._contexts[state.key] = Context(state.context, dots, vector, counters)
         self._world.record(call)
 
     async def _call(self, node: str, method: str, request: Any, timeout_s: float) -> Call:
