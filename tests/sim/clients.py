@@ -70,7 +70,8 @@ class Client:
             written = tuple(self._written(change) for change in ask.changes)
             node, origin = ask.node, self._world.origin_at(ask.node)
             for attempt in range(RETRIES_MAX):
-                outcome = await self._write(ask, node, request_id, written)
+                deaf = ask.deaf and not attempt
+                outcome = await self._write(ask, node, request_id, written, deaf=deaf)
                 if outcome == "ok" or attempt == ask.retries:
                     return
                 if outcome == "refused" and not ask.failover:
@@ -109,7 +110,13 @@ class Client:
                 return pb.Operation(delete=pb.Delete(key=written.key, type=kind, context=token))
 
     async def _write(
-        self, ask: Ask, node: str, request_id: bytes, written: tuple[Written, ...]
+        self,
+        ask: Ask,
+        node: str,
+        request_id: bytes,
+        written: tuple[Written, ...],
+        *,
+        deaf: bool,
     ) -> str:
         request = pb.WriteRequest(
             operations=[self._operation(each) for each in written], request_id=request_id
@@ -117,7 +124,10 @@ class Client:
         call = await self._call(node, "Write", request, ask.timeout_s)
         call = replace(call, writes=written, request=request_id)
         reply = self._reply
-        if reply is not None:
+        if reply is not None and deaf:
+            self._world.counts["fault: answer lost on its last hop"] += 1
+            call = replace(call, outcome="unknown", reason="LOST")
+        elif reply is not None:
             dots = tuple((each.dot.origin, each.dot.seq) for each in reply.results)
             call = replace(call, dots=dots, vector=_vector(reply.session), repeated=reply.repeated)
             for each, result in zip(written, reply.results, strict=True):
