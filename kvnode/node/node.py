@@ -177,7 +177,7 @@ class Node:
         if self.membership.returning_from:
             self._run(self._return(), "return")
         else:
-            await self.membership.introduce_as(address)
+            await self._unless_failed(self.membership.introduce_as(address))
 
         if self.directory.identity.aside:
             self._run(reissue(self), "reissue")
@@ -287,6 +287,17 @@ class Node:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
         self._background.append(task)
+
+    async def _unless_failed(self, work: Coroutine[None, None, None]) -> None:
+        """Wait for it, but no longer than the node can go on: it might never end."""
+        working = asyncio.create_task(work)
+        failing = asyncio.create_task(self._failed.wait())
+        await asyncio.wait((working, failing), return_when=asyncio.FIRST_COMPLETED)
+        failing.cancel()
+        if not working.done():
+            working.cancel()
+            return
+        working.result()
 
     async def _return(self) -> None:
         """Come back under a new identity (``returning.py``)."""

@@ -175,6 +175,12 @@ class Exchange:
 
     # ---- the server's side
 
+    def end(self) -> asyncio.Task[None]:
+        """Its server stops: cancel what serves it."""
+        assert self._task is not None
+        self._task.cancel()
+        return self._task
+
     def lose_server(self) -> None:
         """Its process has died."""
         self._down(lambda: self.fail("connection reset by peer"))

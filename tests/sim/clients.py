@@ -39,6 +39,13 @@ class Context:
     token: bytes
     dots: frozenset[Dot]
     vector: Vector
+    counters: frozenset[Type] = frozenset()
+    """Those that were shown: of a counter that was not, a context names nothing."""
+
+    def seen(self, kind: Type) -> Vector:
+        """What of this type the context names."""
+        named = kind in self.counters or kind not in ("GCOUNTER", "PNCOUNTER")
+        return self.vector if named else {}
 
 
 class Client:
@@ -63,7 +70,8 @@ class Client:
             written = tuple(self._written(change) for change in ask.changes)
             node, origin = ask.node, self._world.origin_at(ask.node)
             for attempt in range(RETRIES_MAX):
-                outcome = await self._write(ask, node, request_id, written)
+                deaf = ask.deaf and not attempt
+                outcome = await self._write(ask, node, request_id, written, deaf=deaf)
                 if outcome == "ok" or attempt == ask.retries:
                     return
                 if outcome == "refused" and not ask.failover:
@@ -82,7 +90,7 @@ class Client:
         known = self._contexts.get(change.key)
         written = Written(change.action, change.key, change.type, change.value, change.amount)
         if change.mode == "context" and known is not None:
-            return replace(written, mode="context", context=known.dots, seen=known.vector)
+            return replace(written, mode="context", context=known.dots, seen=known.seen(change.type))
         return replace(written, mode="blind" if change.mode == "blind" else "observed")
 
     def _operation(self, written: Written) -> pb.Operation:
@@ -102,7 +110,13 @@ class Client:
                 return pb.Operation(delete=pb.Delete(key=written.key, type=kind, context=token))
 
     async def _write(
-        self, ask: Ask, node: str, request_id: bytes, written: tuple[Written, ...]
+        self,
+        ask: Ask,
+        node: str,
+        request_id: bytes,
+        written: tuple[Written, ...],
+        *,
+        deaf: bool,
     ) -> str:
         request = pb.WriteRequest(
             operations=[self._operation(each) for each in written], request_id=request_id
@@ -110,7 +124,10 @@ class Client:
         call = await self._call(node, "Write", request, ask.timeout_s)
         call = replace(call, writes=written, request=request_id)
         reply = self._reply
-        if reply is not None:
+        if reply is not None and deaf:
+            self._world.counts["fault: answer lost on its last hop"] += 1
+            call = replace(call, outcome="unknown", reason="LOST")
+        elif reply is not None:
             dots = tuple((each.dot.origin, each.dot.seq) for each in reply.results)
             call = replace(call, dots=dots, vector=_vector(reply.session), repeated=reply.repeated)
             for each, result in zip(written, reply.results, strict=True):
@@ -135,7 +152,8 @@ class Client:
             call = replace(call, seen=seen, vector=vector)
             for state, shown in zip(reply.states, seen, strict=True):
                 dots = frozenset(shown.siblings)
-                self._contexts[state.key] = Context(state.context, dots, vector)
+                counters = frozenset(shown.counters)
+                self._contexts[state.key] = Context(state.context, dots, vector, counters)
         self._world.record(call)
 
     async def _call(self, node: str, method: str, request: Any, timeout_s: float) -> Call:

@@ -46,6 +46,23 @@ class WatchedLink(Link):
             yield pulled
 
 
+class PlayedServer:
+    """What a node stops when it closes: calls that run end, and no more are taken."""
+
+    def __init__(self, process: Process) -> None:
+        self.stopped = False
+        self._process = process
+
+    async def retire(self) -> None:
+        """Nobody watches its health."""
+
+    async def stop(self, _grace_s: float) -> None:
+        """End what is served."""
+        self.stopped = True
+        ended = [exchange.end() for exchange in list(self._process.served)]
+        await asyncio.gather(*ended, return_exceptions=True)
+
+
 class Host:
     """See the module."""
 
@@ -68,11 +85,12 @@ class Host:
         """What was synced here, and so has to be here after a restart."""
         self.disk: Disk | None = None
         """In memory."""
+        self.server: PlayedServer
         self._starts = 0
 
     def answering(self) -> tuple[Process, Sequence[grpc.GenericRpcHandler]] | None:
         """See ``channel.Host``."""
-        if self.process is None or self.node is None:
+        if self.process is None or self.node is None or self.server.stopped:
             return None
         return self.process, self.node.services
 
@@ -135,6 +153,8 @@ class Host:
                     open_link=self._open_link,
                     directory=self._directory(chance),
                 )
+                self.server = PlayedServer(process)
+                node._server = self.server  # type: ignore[assignment]  # noqa: SLF001
                 self.world.begun(self, node)
                 try:
                     await node.run(self.address)

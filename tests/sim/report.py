@@ -18,6 +18,7 @@ SEEDS_ENOUGH = 400
 EXPECTED = (
     *(f"fault: {kind}" for kind in kinds()),
     "fault: call broken by a cut",
+    "fault: answer lost on its last hop",
     "fault: message kept by a silent cut",
     "fault: late after a silent cut",
     "fault: given up",

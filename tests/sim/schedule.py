@@ -50,11 +50,14 @@ class Ask:
     retries: int = 0
     failover: str = ""
     timeout_s: float = 3.0
+    deaf: bool = False
+    """The first answer gets lost on its last hop."""
 
     def __str__(self) -> str:
         what = "; ".join(map(str, self.changes)) or "read " + b" ".join(self.keys).decode()
         retry = f", {self.retries} retries {self.failover}".rstrip() if self.retries else ""
-        return f"client{self.client} at {self.node}: {what}{retry}"
+        deaf = ", first answer lost" if self.deaf else ""
+        return f"client{self.client} at {self.node}: {what}{retry}{deaf}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +224,8 @@ def _ask_all(drawing: Drawing, operations: int) -> None:
                 changes.append(_change(chance, cell, f"v{number}.{index}".encode()))
             retries = chance.choice((0, 1, 2))
             failover = drawing.one() if retries and drawing.flip() else ""
-            ask = Ask(number, client, node, tuple(changes), (), retries, failover, timeout_s)
+            deaf = retries > 0 and chance.random() < 0.08
+            ask = Ask(number, client, node, tuple(changes), (), retries, failover, timeout_s, deaf)
             made += size
         drawing.steps.append(Step(at_ms, "ask", ask=ask))
 

@@ -13,9 +13,11 @@ import logging
 import shutil
 import sys
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -307,8 +309,18 @@ class World:
         history.settled = True
         history.reissued = frozenset(self.reissued)
         history.lost_origins = dict(self.lost)
+        self._check_retries()
         for verdict in judge(history):
             self.result.findings += verdict.findings
+
+    def _check_retries(self) -> None:
+        """A node that has applied a request does not take it again."""
+        for request_id, where in sorted(self._made.items()):
+            for (first, _), (again, _) in permutations(where, 2):
+                before = self._before_dot(again) or {}
+                seen = before.get(first[0], 0) >= first[1]
+                if seen and again[0] not in self.reissued:
+                    self.finding("retries", f"request {request_id!r} was taken as {first} and {again}")
 
     def _find_out(self, call: Call, taken: set[tuple[Dot, ...]]) -> Call:
         """Of a call with an unknown outcome, where it went, if anywhere."""
@@ -379,8 +391,10 @@ def _forget(worlds: list[World]) -> None:
     hook = sys.unraisablehook
     sys.unraisablehook = lambda _: None
     try:
-        while worlds:
-            worlds.pop().bury()
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tasks that were killed before their first step
+            while worlds:
+                worlds.pop().bury()
+            gc.collect()
     finally:
         sys.unraisablehook = hook
