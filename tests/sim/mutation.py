@@ -11,6 +11,8 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import click
+
 from tests.checkers.history import Finding
 from tests.sim.mutants import MUTANTS, Mutant, planted
 from tests.sim.schedule import Plan
@@ -34,7 +36,7 @@ class Catch:
 
 
 def run(jobs: int, seeds_max: int = 200, names: Sequence[str] = ()) -> int:
-    """Hunt all mutants (or those named); prints a table, returns the exit code."""
+    """Hunt all mutants (or those named); shows a line for each, returns the exit code."""
     bugs = [bug.name for bug in MUTANTS if not names or bug.name in names]
     survived = 0
     for catch in _hunt_all(bugs, jobs, seeds_max):
@@ -42,11 +44,12 @@ def run(jobs: int, seeds_max: int = 200, names: Sequence[str] = ()) -> int:
         traps = ",".join(map(str, bug.traps)) or "-"
         if catch.seed is None:
             survived += 1
-            print(f"{bug.name:<48} {traps:>6}  SURVIVED {catch.tried} seeds: {bug.broken}")
+            line = f"SURVIVED {catch.tried} seeds: {bug.broken}"
         else:
             text = f"{', '.join(catch.checkers)}: {catch.text}"[:TEXT_CHARS]
-            print(f"{bug.name:<48} {traps:>6}  seed {catch.seed:<4} {text}")
-    print(f"{len(bugs) - survived} of {len(bugs)} planted bugs caught")
+            line = f"seed {catch.seed:<4} {text}"
+        click.echo(f"{bug.name:<48} {traps:>6}  {line}")
+    click.echo(f"{len(bugs) - survived} of {len(bugs)} planted bugs caught")
     return 1 if survived else 0
 
 

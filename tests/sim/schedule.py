@@ -144,7 +144,7 @@ class Drawing:
 
 def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> Plan:
     """The plan of a seed."""
-    chance = Random(seed)  # noqa: S311 - the same seed, the same plan
+    chance = Random(seed)
     size = chance.choice(SIZES)
     founders = [f"n{number}" for number in range(1, size + 1)]
     drawing = Drawing(chance, chance.choice((5_000, 8_000, 13_000)), founders)
@@ -408,7 +408,7 @@ WHOLE_LOG = {
 
 def kinds() -> Iterator[str]:
     """Every kind of step a plan can have."""
-    drawing = Drawing(Random(0), 10_000, ["n1", "n2", "n3"])  # noqa: S311
+    drawing = Drawing(Random(0), 10_000, ["n1", "n2", "n3"])
     for each in (*FAULTS, *CHANGES):
         each(drawing)
     drawing.add(0, "cut")

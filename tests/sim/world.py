@@ -69,8 +69,8 @@ class World:
         self.counts = self.result.counts
         self.history = self.result.history
         self.history.epoch_ms = EPOCH_MS
-        self.chance = Random(f"{plan.seed}/world")  # noqa: S311
-        self.network = Network(loop, Random(f"{plan.seed}/network"), self.counts)  # noqa: S311
+        self.chance = Random(f"{plan.seed}/world")
+        self.network = Network(loop, Random(f"{plan.seed}/network"), self.counts)
         self.hosts: dict[str, Host] = {}
         self.checks = Checks(self)
         self.graveyard: list[tuple[Process, Node | None, list[asyncio.Task[Any]]]] = []
@@ -345,7 +345,7 @@ def _shown(call: Call) -> str:
 
 def play(plan: Plan, *, traced: bool = False) -> Result:
     """Run a plan."""
-    shm = Path("/dev/shm")  # noqa: S108 - a file system in memory
+    shm = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="kvnode-sim-", dir=shm if shm.is_dir() else None))
     collecting = gc.isenabled()
     gc.disable()  # it would run finalizers at moments of its own
