@@ -9,12 +9,12 @@ from typing import Any
 
 from kvnode.core.block import Block
 from kvnode.core.replica import Replica, Round
-from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.engine import Engine
 from kvnode.node.worker import Worker
 from kvnode.storage import checkpoint as checkpoints
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.log import LmdbLog
+from kvnode.storage.memtable import Memtable
 from kvnode.storage.state import LmdbState
 from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
@@ -132,12 +132,10 @@ def checkpoint_forgets_awaited_dots(plant: Planting) -> None:
 
 
 @mutant(21, plan=schedules.full_disks)
-def full_disk_stops_the_node(plant: Planting) -> None:
-    """A checkpoint that finds no room fails for good: what it should have written is dropped."""
+def full_disk_loses_the_memtable(plant: Planting) -> None:
+    """What a checkpoint could not write for lack of room does not wait for the next one."""
 
-    def start(self: Checkpoints) -> None:
-        real(self)
-        self._engine.memtable.restore_frozen = self._engine.memtable.drop_frozen  # type: ignore[assignment,method-assign]
+    def restore_frozen(self: Memtable, size: int) -> None:
+        self.drop_frozen()
 
-    real = Checkpoints.start
-    plant.method(Checkpoints, "start", start)
+    plant.method(Memtable, "restore_frozen", restore_frozen)
