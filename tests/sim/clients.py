@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from kvnode.core.dots import covers
 from kvnode.rpc.link import link_error
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
@@ -67,7 +68,7 @@ class Client:
                 return
             self._asked += 1
             request_id = f"{self.number:04d}/{ask.number:011d}".encode()
-            written = tuple(self._written(change) for change in ask.changes)
+            written = tuple(self._written(change, ask) for change in ask.changes)
             node, origin = ask.node, self._world.origin_at(ask.node)
             for attempt in range(RETRIES_MAX):
                 deaf = ask.deaf and not attempt
@@ -86,8 +87,13 @@ class Client:
                         return  # elsewhere it could be counted twice
                 self._world.counts["client: retries"] += 1
 
-    def _written(self, change: Change) -> Written:
+    def _written(self, change: Change, ask: Ask) -> Written:
         known = self._contexts.get(change.key)
+        if known is not None and change.type in ("GCOUNTER", "PNCOUNTER"):
+            # A context leaves out what it saw deleted: a node without that delete still shows it.
+            nodes = {ask.node, ask.failover} - {""}
+            has_all = (covers(self._world.hosts[n].keeps_vector, known.vector) for n in nodes)
+            known = known if all(has_all) else None
         written = Written(change.action, change.key, change.type, change.value, change.amount)
         if change.mode == "context" and known is not None:
             return replace(written, mode="context", context=known.dots, seen=known.seen(change.type))
