@@ -348,7 +348,7 @@ class PlayedChannel:
     ) -> Callable[..., Call]:
         """As ``grpc.aio.Channel``."""
 
-        def begin(request: Any, timeout: float | None = None) -> Call:  # noqa: ARG001, ASYNC109
+        def begin(request: Any, timeout: float | None = None) -> Call:  # noqa: ARG001
             call = self._begin(method, request_serializer, response_deserializer)
             call.exchange.ask(request_serializer(request))
             return call
@@ -374,7 +374,7 @@ class PlayedChannel:
 
         return ask
 
-    async def close(self, grace: float | None = None) -> None:  # noqa: ARG002
+    async def close(self, grace: float | None = None) -> None:
         """Nothing is open but calls, which their owners end."""
 
 

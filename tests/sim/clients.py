@@ -96,7 +96,9 @@ class Client:
             known = known if all(has_all) else None
         written = Written(change.action, change.key, change.type, change.value, change.amount)
         if change.mode == "context" and known is not None:
-            return replace(written, mode="context", context=known.dots, seen=known.seen(change.type))
+            return replace(
+                written, mode="context", context=known.dots, seen=known.seen(change.type)
+            )
         return replace(written, mode="blind" if change.mode == "blind" else "observed")
 
     def _operation(self, written: Written) -> pb.Operation:
@@ -185,7 +187,13 @@ class Client:
             if reason in ("INTERNAL", "STATE_DAMAGED"):
                 world.finding("call", f"{method} at {node}: {error.details()}")
         return Call(
-            number, self.number, node, started_ms, world.now_ms(), outcome, reason  # type: ignore[arg-type]
+            number,
+            self.number,
+            node,
+            started_ms,
+            world.now_ms(),
+            outcome,
+            reason,  # type: ignore[arg-type]
         )
 
 

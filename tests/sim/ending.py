@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import grpc
+
 from kvnode.core.errors import Refused
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1.kv_pb2_grpc import KeyValueStub
@@ -135,6 +137,7 @@ class Ending:
                 if step.ask
                 for key in (*step.ask.keys, *(change.key for change in step.ask.changes))
             }
+            or {b"nothing"}
         )
         await asyncio.sleep(QUIET_S)
         world.checks.observe()
@@ -142,15 +145,17 @@ class Ending:
         for host, node in self._members():
             channel = PlayedChannel(world.network, OPERATOR, host)
             stub = KeyValueStub(channel)  # type: ignore[no-untyped-call]
-            reply = await stub.BatchGet(pb.BatchGetRequest(keys=keys), timeout=5)
+            try:
+                reply = await stub.BatchGet(pb.BatchGetRequest(keys=keys), timeout=5)
+            except grpc.aio.AioRpcError as error:
+                world.finding("end", f"{host.name} is not read: {error.details()}")
+                continue
             digest = live_digest(node)
             world.history.finals.append(
                 Final(host.name, dict(node.vector), digest, seen_of(reply.states))
             )
             assert host.process is not None
-            checkpoint = host.process.run(
-                world.loop.create_task, node.engine.checkpoints.current()
-            )
+            checkpoint = host.process.run(world.loop.create_task, node.engine.checkpoints.current())
             try:
                 await checkpoint
             except Refused as refusal:

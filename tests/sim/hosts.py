@@ -105,7 +105,7 @@ class Host:
         self._starts += 1
         self.refusal = ""
         self.process = process = Process(f"{self.name}.{self._starts}")
-        chance = Random(f"{self.world.seed}/{self.name}/{self._starts}")  # noqa: S311 - a seed's
+        chance = Random(f"{self.world.seed}/{self.name}/{self._starts}")
         process.run(self.world.loop.create_task, self._live(process, chance))
 
     async def stop(self) -> None:
@@ -179,6 +179,7 @@ class Host:
         self.node, self.process = None, None
         process.killed = True
         hang_up(process)
+        self.world.graveyard.append((process, None, list(process.tasks)))
 
     def _directory(self, chance: Random) -> DataDirectory | None:
         """In memory, or None for files."""

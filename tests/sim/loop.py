@@ -84,7 +84,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return task
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Of two for one moment the one that was set first runs first."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)

@@ -144,7 +144,7 @@ class Drawing:
 
 def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> Plan:
     """The plan of a seed."""
-    chance = Random(seed)  # noqa: S311 - the same seed, the same plan
+    chance = Random(seed)
     size = chance.choice(SIZES)
     founders = [f"n{number}" for number in range(1, size + 1)]
     drawing = Drawing(chance, chance.choice((5_000, 8_000, 13_000)), founders)
@@ -322,7 +322,9 @@ def clocks(drawing: Drawing) -> None:
     for _ in range(drawing.chance.randint(1, 4)):
         step = drawing.chance.choice((-60_000, -3_000, -200, 200, 3_000, 60_000))
         drawing.add(drawing.at(), "clock step", drawing.one(), amount=step)
-    drawing.add(drawing.at(), "clock drift", drawing.one(), amount=drawing.chance.uniform(-0.2, 0.2))
+    drawing.add(
+        drawing.at(), "clock drift", drawing.one(), amount=drawing.chance.uniform(-0.2, 0.2)
+    )
 
 
 def full_disks(drawing: Drawing) -> None:
@@ -378,7 +380,11 @@ def restores(drawing: Drawing) -> None:
     drawing.add(at_ms, "copy", host)
     later_ms = at_ms + drawing.ms(500, drawing.lasts_ms // 2)
     drawing.add(
-        later_ms, "restore", host, lasts_ms=drawing.ms(50, 3_000), flag=drawing.chance.random() < 0.4
+        later_ms,
+        "restore",
+        host,
+        lasts_ms=drawing.ms(50, 3_000),
+        flag=drawing.chance.random() < 0.4,
     )
 
 
@@ -408,7 +414,7 @@ WHOLE_LOG = {
 
 def kinds() -> Iterator[str]:
     """Every kind of step a plan can have."""
-    drawing = Drawing(Random(0), 10_000, ["n1", "n2", "n3"])  # noqa: S311
+    drawing = Drawing(Random(0), 10_000, ["n1", "n2", "n3"])
     for each in (*FAULTS, *CHANGES):
         each(drawing)
     drawing.add(0, "cut")

@@ -266,7 +266,9 @@ class Steps:
             self.errands.append(errand)
         for _ in range(3):
             problem = await errand.ask(at)
-            self.world.tell(OPERATOR, f"{errand.what} {errand.host.name} at {at}: {problem or 'ok'}")
+            self.world.tell(
+                OPERATOR, f"{errand.what} {errand.host.name} at {at}: {problem or 'ok'}"
+            )
             if not problem:
                 errand.done = True
                 self.world.counts[f"path: {errand.what.lower()} done"] += 1

@@ -13,6 +13,7 @@ import logging
 import shutil
 import sys
 import tempfile
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -69,8 +70,8 @@ class World:
         self.counts = self.result.counts
         self.history = self.result.history
         self.history.epoch_ms = EPOCH_MS
-        self.chance = Random(f"{plan.seed}/world")  # noqa: S311
-        self.network = Network(loop, Random(f"{plan.seed}/network"), self.counts)  # noqa: S311
+        self.chance = Random(f"{plan.seed}/world")
+        self.network = Network(loop, Random(f"{plan.seed}/network"), self.counts)
         self.hosts: dict[str, Host] = {}
         self.checks = Checks(self)
         self.graveyard: list[tuple[Process, Node | None, list[asyncio.Task[Any]]]] = []
@@ -320,7 +321,9 @@ class World:
                 before = self._before_dot(again) or {}
                 seen = before.get(first[0], 0) >= first[1]
                 if seen and again[0] not in self.reissued:
-                    self.finding("retries", f"request {request_id!r} was taken as {first} and {again}")
+                    self.finding(
+                        "retries", f"request {request_id!r} was taken as {first} and {again}"
+                    )
 
     def _find_out(self, call: Call, taken: set[tuple[Dot, ...]]) -> Call:
         """Of a call with an unknown outcome, where it went, if anywhere."""
@@ -345,9 +348,9 @@ def _shown(call: Call) -> str:
 
 def play(plan: Plan, *, traced: bool = False) -> Result:
     """Run a plan."""
-    shm = Path("/dev/shm")  # noqa: S108 - a file system in memory
+    shm = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="kvnode-sim-", dir=shm if shm.is_dir() else None))
-    collecting = gc.isenabled()
+    collecting, hook = gc.isenabled(), sys.unraisablehook
     gc.disable()  # it would run finalizers at moments of its own
     worlds: list[World] = []
 
@@ -366,6 +369,9 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
         except virtual.Stuck as stuck:
             world.finding("stuck", str(stuck))
             return world.result
+        except Exception:  # of the simulator itself: it has a seed too
+            world.finding("simulator", traceback.format_exc(limit=-4))
+            return world.result
         finally:
             logger.removeHandler(watch)
             logger.setLevel(level)
@@ -373,6 +379,7 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
             for host in world.hosts.values():
                 host.kill()
             world.over = True
+            sys.unraisablehook = lambda _: None  # see _forget
 
     try:
         return virtual.run(main)
@@ -381,6 +388,7 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
         return worlds[0].result
     finally:
         _forget(worlds)
+        sys.unraisablehook = hook
         if collecting:
             gc.enable()
         shutil.rmtree(folder, ignore_errors=True)
@@ -388,13 +396,8 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
 
 def _forget(worlds: list[World]) -> None:
     """Let killed tasks go without a word: what they would say in the end is not of this world."""
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda _: None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tasks that were killed before their first step
-            while worlds:
-                worlds.pop().bury()
-            gc.collect()
-    finally:
-        sys.unraisablehook = hook
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tasks that were killed before their first step
+        while worlds:
+            worlds.pop().bury()
+        gc.collect()
