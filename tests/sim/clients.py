@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 WIRE: dict[Type, Any] = {"GCOUNTER": 1, "PNCOUNTER": 2, "LWW": 3, "SIBLINGS": 4}
+Outcome = Literal["ok", "refused", "unknown"]
 RETRIES_MAX = 3
 RETRY_S = 0.4
 UNSENT = "UNREACHABLE"
@@ -172,7 +173,8 @@ class Client:
         started_ms = world.now_ms()
         number = world.number()
         self._reply: Any = None
-        outcome, reason = "ok", ""
+        outcome: Outcome = "ok"
+        reason = ""
         try:
             stub = KeyValueStub(channel)  # type: ignore[no-untyped-call]
             self._reply = await getattr(stub, method)(request, timeout=timeout_s)
@@ -186,15 +188,7 @@ class Client:
                     outcome, reason = "refused", UNSENT
             if reason in ("INTERNAL", "STATE_DAMAGED"):
                 world.finding("call", f"{method} at {node}: {error.details()}")
-        return Call(
-            number,
-            self.number,
-            node,
-            started_ms,
-            world.now_ms(),
-            outcome,
-            reason,  # type: ignore[arg-type]
-        )
+        return Call(number, self.number, node, started_ms, world.now_ms(), outcome, reason)
 
 
 def _vector(message: types_pb2.VersionVector) -> Vector:

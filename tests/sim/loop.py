@@ -138,7 +138,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """It stays in the heap until it is due."""
 
-    def _process_events(self, event_list: list[Any]) -> None:
+    def _process_events(self, event_list: list[Any]) -> None:  # noqa: ARG002 - its name
         raise AssertionError("a virtual loop has no files")
 
     def _write_to_self(self) -> None:

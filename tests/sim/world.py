@@ -300,12 +300,11 @@ class World:
         history = self.history
         calls = []
         taken = {call.dots for call in history.calls if call.dots and not call.repeated}
-        for call in sorted(history.calls, key=lambda call: call.number):
-            if call.writes and call.outcome == "unknown":
-                call = self._find_out(call, taken)
-            if call.dots and not call.repeated:
-                call = replace(call, before=self._before_dot(call.dots[0]))
-            calls.append(call)
+        for told in sorted(history.calls, key=lambda call: call.number):
+            unknown = told.writes and told.outcome == "unknown"
+            call = self._find_out(told, taken) if unknown else told
+            before = call.dots and not call.repeated
+            calls.append(replace(call, before=self._before_dot(call.dots[0])) if before else call)
         history.calls = calls
         history.settled = True
         history.reissued = frozenset(self.reissued)
