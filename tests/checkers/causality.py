@@ -1,9 +1,12 @@
-"""No effect before its cause, and no node that knows less than it had shown.
+"""No effect before its cause, no node that knows less than it had shown, no blank newcomer.
 
 1. A vector that covers a write covers all that its writer surely had seen. Of one origin the last
    covered write is enough: what an origin has seen only grows.
 2. What a node answers a call with covers all it had shown in calls that ended before that one
    started; unless the node was made to start over in between (``history.STARTS_OVER``).
+3. A node that was taken in ("join", or "wipe" and its replacement) answers nobody before it has
+   all that the members had when it came: what it would show is not old, it is wrong. Members that
+   went away afterwards have no say, nor have origins of which something was lost.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from bisect import bisect_right
 from tests.checkers.count import Count, read_text
 from tests.checkers.facts import Effect, Facts, dot_text, join
 from tests.checkers.history import STARTS_OVER, Call, Final, Vector, Verdict
+
+TAKEN_IN = frozenset({"join", "wipe"})
+GOES_AWAY = frozenset({"wipe", "restore", "clone", "forget", "leave"})
 
 
 def causality(facts: Facts) -> Verdict:
@@ -32,6 +38,7 @@ def causality(facts: Facts) -> Verdict:
                 "which its writer had seen"
             )
     _never_back(facts, answered, count)
+    _newcomers(facts, count)
     return count.verdict
 
 
@@ -40,6 +47,8 @@ class _Causes:
 
     def __init__(self, facts: Facts) -> None:
         self._reissued = facts.history.reissued
+        self._last: dict[str, Vector] = {}
+        """Of each node, the last vector that was found right."""
         self._effects: dict[int, list[Effect]] = {}
         for effect in facts.by_dot.values():
             self._effects.setdefault(effect.origin, []).append(effect)
@@ -51,7 +60,12 @@ class _Causes:
     def missing(self, source: Call | Final) -> tuple[Effect, int, int] | None:
         """A covered write, and a dot that it had seen and the vector lacks."""
         vector = source.vector
+        last = self._last.get(source.node, {})
+        if any(vector.get(origin, 0) < seq for origin, seq in last.items()):
+            last = {}
         for origin, seq in vector.items():
+            if last.get(origin) == seq:
+                continue  # what that needs was there, and nothing has gone
             seqs = self._seqs.get(origin)
             if seqs is None or origin in self._reissued:
                 continue
@@ -62,6 +76,7 @@ class _Causes:
             for other, needed in effect.low.items():
                 if vector.get(other, 0) < needed and other != origin:
                     return effect, other, needed
+        self._last[source.node] = vector
         return None
 
 
@@ -102,3 +117,31 @@ def _node_never_back(calls: list[Call], restarts: list[float], count: Count) -> 
                     f"which {call.node} had shown before"
                 )
                 break
+
+
+def _newcomers(facts: Facts, count: Count) -> None:
+    faults, settled = facts.history.faults, facts.history.settled
+    # a driver that knows everything tells every vector, also an empty one
+    answered = [c for c in facts.history.calls if c.outcome == "ok" and (c.vector or settled)]
+    unsteady = {fault.nodes[0] for fault in faults if fault.kind in GOES_AWAY and fault.nodes}
+    for fault in faults:
+        if fault.kind not in TAKEN_IN or not fault.nodes:
+            continue
+        newcomer = fault.nodes[0]
+        needed: Vector = {}
+        for call in answered:
+            if (call.ended_ms or 0.0) < fault.started_ms and call.node not in unsteady:
+                needed = join(needed, call.vector)
+        for lost in facts.history.lost_origins:
+            needed.pop(lost, None)
+        for call in answered:
+            if call.node != newcomer or call.started_ms < fault.started_ms:
+                continue
+            short = [o for o, seq in needed.items() if call.vector.get(o, 0) < seq]
+            if short:
+                count.lost(
+                    f"{read_text(call)} came in at {fault.started_ms:.0f} ms and answered without "
+                    f"{dot_text((short[0], needed[short[0]]))}, which members had shown by then"
+                )
+            else:
+                count.ok()

@@ -30,6 +30,9 @@ from tests.checkers.history import UNCLEAN, Call, Dot, Final, History, Seen, Typ
 Cell = tuple[bytes, Type]
 """The identity of a value: key and type."""
 NO_DOTS: frozenset[Dot] = frozenset()
+Told = tuple[list[int], list[Vector]]
+"""The vectors of an origin's acknowledgements, in order, and their own components."""
+NOTHING_TOLD: Told = ([], [])
 
 
 class Effect:
@@ -222,9 +225,9 @@ class Facts:
 
     def _low(self, call: Call, dot: Dot) -> Vector:
         origin, seq = dot
-        told = self._told.get(origin, [])
-        index = bisect_left(told, seq, key=lambda vector: vector[origin])
-        low = told[index - 1] if index else {}
+        seqs, vectors = self._told.get(origin, NOTHING_TOLD)
+        index = bisect_left(seqs, seq)
+        low = vectors[index - 1] if index else {}
         if call.token and not call.repeated:
             low = join(low, call.token)
         return low
@@ -296,17 +299,19 @@ def shown(history: History) -> Iterator[tuple[Call | Final, Seen]]:
             yield final, seen
 
 
-def _acknowledged_vectors(history: History) -> dict[int, list[Vector]]:
-    """Of each origin, the vectors it acknowledged writes with, in their order."""
+def _acknowledged_vectors(history: History) -> dict[int, Told]:
+    """Of each origin, what it acknowledged writes with."""
     told: dict[int, list[Vector]] = {}
     for call in history.calls:
         if call.outcome == "ok" and call.dots and not call.repeated and call.vector:
             origin = call.dots[0][0]
             if call.durability != "buffered" and origin in call.vector:
                 told.setdefault(origin, []).append(call.vector)
+    out: dict[int, Told] = {}
     for origin, vectors in told.items():
         vectors.sort(key=itemgetter(origin))
-    return told
+        out[origin] = ([vector[origin] for vector in vectors], vectors)
+    return out
 
 
 def join(a: Vector, b: Vector) -> Vector:

@@ -208,6 +208,8 @@ class Wanderer:
     def __init__(self, seed: int, nodes: int = 3) -> None:
         self.random = Random(seed)
         self.ideal = Ideal(nodes)
+        self.lossless = False
+        """Whether every call is answered, and no value expires."""
         self._last: dict[bytes, tuple[Seen, Vector]] = {}
         """The last read of each key, by anybody: contexts are taken from it."""
         self._tokens: dict[int, Vector] = {client: {} for client in range(3)}
@@ -239,6 +241,8 @@ class Wanderer:
             size = random.choice((1, 1, 1, 2, 4))
             writes = [self._written() for _ in range(size)]
             outcome: Outcome = random.choices(("ok", "unknown", "refused"), (20, 1, 1))[0]
+            if self.lossless:
+                outcome = "ok"
             call = ideal.write(
                 node, *writes, client=client, outcome=outcome,
                 happens=random.random() < 0.5, token=token,
@@ -264,7 +268,7 @@ class Wanderer:
             return Written("increment", key, kind, amount=amount)
         self.ideal.values += 1
         deadline = None
-        if random.random() < 0.1:
+        if random.random() < 0.1 and not self.lossless:
             now = EPOCH_MS + len(self.ideal.history.calls) * 10
             deadline = now + random.randrange(1500)
         if kind == "SIBLINGS" and random.random() < 0.1:

@@ -103,7 +103,8 @@ class _Judge:
         gone = [
             effect
             for effect in left
-            if effect.written.action == "delete" or effect.written.deadline_ms is not None
+            if effect.written.action == "delete"
+            or expired_maybe(self._facts, effect.written, read, self._skew_ms)
         ]
         gone += [loose for loose in story.loose if loose.call.started_ms <= read.ended_ms]
         if not gone:

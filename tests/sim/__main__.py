@@ -3,6 +3,7 @@
     python -m tests.sim --seeds 1-1000           run these seeds on all cores
     python -m tests.sim --minutes 10             as many as there is time for
     python -m tests.sim --trace 4711             one seed, told step by step; shrunk if it fails
+    python -m tests.sim --mutants                whether all planted bugs are caught, and where
 
 A seed decides everything: founders, settings, clients, faults, and every moment at which something
 happens. A failure names its seed and the command that replays it.
@@ -17,6 +18,7 @@ from itertools import count
 
 import click
 
+from tests.sim import mutation
 from tests.sim.directed import run_directed
 from tests.sim.report import SEEDS_ENOUGH, Tally
 from tests.sim.runner import Options, run_many
@@ -34,6 +36,7 @@ TELL_S = 15.0
 @click.option("--trace", metavar="SEED", type=int, help="Tell one seed step by step.")
 @click.option("--storage", type=click.Choice(["memory", "lmdb", "mixed"]), default="mixed")
 @click.option("--operations", type=int, default=OPERATIONS, help="Of clients, per seed.")
+@click.option("--mutants", is_flag=True, help="Hunt the planted bugs instead.")
 @click.option("--directed/--no-directed", default=True, help="Run the directed schedules first.")
 def main(
     *,
@@ -43,9 +46,12 @@ def main(
     trace: int | None,
     storage: str,
     operations: int,
+    mutants: bool,
     directed: bool,
 ) -> None:
     """Simulate kvnode clusters under faults, one seed after the other."""
+    if mutants:
+        sys.exit(mutation.run(jobs))
     options = Options(storage, operations)
     if trace is not None:
         sys.exit(_trace(trace, options))

@@ -92,6 +92,8 @@ class Exchange:
     def __init__(self, network: Network, source: str, target: Host, method: str) -> None:
         self.delivered = False
         """Whether a handler was begun."""
+        self.broken = False
+        """See ``Carried``."""
         self.status: tuple[grpc.StatusCode, str, Metadata] | None = None
         """As the client knows it."""
         self.replies = Mailbox()

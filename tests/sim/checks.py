@@ -97,9 +97,23 @@ class Checks:
                 self.reloaded(host, node)
             self._compare(host, node)
             self._bounds(host, node)
+            self._forgotten(host, node)
             node.engine.replica.check_invariants()
             if node.verification.diverged:
                 self._find(host, node.verification.problem())
+
+    def _forgotten(self, host: Host, node: Node) -> None:
+        """Of a member that all others have forgotten nothing is here that none of them had then."""
+        roster = node.membership.roster
+        if host.origin in roster.forgets or roster.unacknowledged():
+            return
+        for origin in roster.forgets:
+            if node.vector.get(origin, 0) > roster.limit(origin):
+                self._find(
+                    host,
+                    f"has {node.vector[origin]} writes of {origin:016x}, which was forgotten when "
+                    f"members had {roster.limit(origin)}",
+                )
 
     def _compare(self, host: Host, node: Node) -> None:
         vector = frozenset(node.vector.items())

@@ -14,7 +14,7 @@ import grpc
 from kvnode.core.errors import Refused
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1.kv_pb2_grpc import KeyValueStub
-from tests.checkers.history import Final
+from tests.checkers.history import Dot, Final
 from tests.sim.channel import PlayedChannel
 from tests.sim.checks import live_digest
 from tests.sim.clients import seen_of
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 ROUNDS_MAX = 80
+JOURNAL_WHOLE_ROWS = 1_000
+"""A journal of so many rows holds all that a run can make lose."""
 QUIET_S = 2.0
 
 
@@ -135,7 +137,14 @@ class Ending:
                 continue
             digest = live_digest(node)
             world.history.finals.append(
-                Final(host.name, dict(node.vector), digest, seen_of(reply.states))
+                Final(
+                    host.name,
+                    dict(node.vector),
+                    digest,
+                    seen_of(reply.states),
+                    world.now_ms(),
+                    journal_of(node),
+                )
             )
             assert host.process is not None
             checkpoint = host.process.run(world.loop.create_task, node.engine.checkpoints.current())
@@ -174,3 +183,12 @@ def _problem_of(node: Node, origins: set[int]) -> str:
     if remaining != origins:
         problems.append(f"knows {sorted(remaining)} as members, not {sorted(origins)}")
     return next(filter(None, problems), "")
+
+
+def journal_of(node: Node) -> frozenset[Dot] | None:
+    """The losers in its journal; None if old ones may have made room."""
+    journal = node.engine.journal
+    if node.config.journal_rows_max < JOURNAL_WHOLE_ROWS:
+        return None
+    rows, _ = journal.page(b"", 0, node.config.journal_rows_max, 1 << 30)
+    return frozenset(loser.dot for _, loser in rows)

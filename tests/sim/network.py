@@ -27,6 +27,9 @@ TICK_S = 1e-6
 class Carried(Protocol):
     """A call, as the network sees it."""
 
+    broken: bool
+    """A message of it was lost: nothing that was sent after that arrives."""
+
     def fail(self, why: str) -> None:
         """It is broken, at both ends."""
         ...
@@ -78,11 +81,14 @@ class Network:
     ) -> float:
         """Let ``act`` happen at the target, not before ``after_s``; returns when it will."""
         way = self.way(source, target)
+        if call.broken:
+            return after_s
         if way.cut:
             self._stop(way, call, act)
             return after_s
         if way.loss and self.chance.random() < way.loss:
             self.counts["fault: message lost, connection broken"] += 1
+            call.broken = True
             self._later(self.chance.uniform(*way.latency_s), lambda: call.fail("connection reset"))
             return after_s
         at_s = self.loop.time() + self.chance.uniform(*way.latency_s)
