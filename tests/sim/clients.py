@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 
+from kvnode.core.dots import covers
 from kvnode.rpc.link import link_error
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 WIRE: dict[Type, Any] = {"GCOUNTER": 1, "PNCOUNTER": 2, "LWW": 3, "SIBLINGS": 4}
+Outcome = Literal["ok", "refused", "unknown"]
 RETRIES_MAX = 3
 RETRY_S = 0.4
 UNSENT = "UNREACHABLE"
@@ -67,7 +69,7 @@ class Client:
                 return
             self._asked += 1
             request_id = f"{self.number:04d}/{ask.number:011d}".encode()
-            written = tuple(self._written(change) for change in ask.changes)
+            written = tuple(self._written(change, ask) for change in ask.changes)
             node, origin = ask.node, self._world.origin_at(ask.node)
             for attempt in range(RETRIES_MAX):
                 deaf = ask.deaf and not attempt
@@ -86,11 +88,18 @@ class Client:
                         return  # elsewhere it could be counted twice
                 self._world.counts["client: retries"] += 1
 
-    def _written(self, change: Change) -> Written:
+    def _written(self, change: Change, ask: Ask) -> Written:
         known = self._contexts.get(change.key)
+        if known is not None and change.type in ("GCOUNTER", "PNCOUNTER"):
+            # A context leaves out what it saw deleted: a node without that delete still shows it.
+            nodes = {ask.node, ask.failover} - {""}
+            has_all = (covers(self._world.hosts[n].keeps_vector, known.vector) for n in nodes)
+            known = known if all(has_all) else None
         written = Written(change.action, change.key, change.type, change.value, change.amount)
         if change.mode == "context" and known is not None:
-            return replace(written, mode="context", context=known.dots, seen=known.seen(change.type))
+            return replace(
+                written, mode="context", context=known.dots, seen=known.seen(change.type)
+            )
         return replace(written, mode="blind" if change.mode == "blind" else "observed")
 
     def _operation(self, written: Written) -> pb.Operation:
@@ -164,7 +173,8 @@ class Client:
         started_ms = world.now_ms()
         number = world.number()
         self._reply: Any = None
-        outcome, reason = "ok", ""
+        outcome: Outcome = "ok"
+        reason = ""
         try:
             stub = KeyValueStub(channel)  # type: ignore[no-untyped-call]
             self._reply = await getattr(stub, method)(request, timeout=timeout_s)
@@ -178,9 +188,7 @@ class Client:
                     outcome, reason = "refused", UNSENT
             if reason in ("INTERNAL", "STATE_DAMAGED"):
                 world.finding("call", f"{method} at {node}: {error.details()}")
-        return Call(
-            number, self.number, node, started_ms, world.now_ms(), outcome, reason  # type: ignore[arg-type]
-        )
+        return Call(number, self.number, node, started_ms, world.now_ms(), outcome, reason)
 
 
 def _vector(message: types_pb2.VersionVector) -> Vector:

@@ -180,7 +180,7 @@ def naive_new_identity() -> Directed:
 
 
 def two_forgets() -> Directed:
-    """Two members are forgotten at once, at two ends of a cut, each with writes only one end has."""
+    """Two members are forgotten at two ends of a cut, each with writes only that end has."""
     script = Script("n1", "n2", "n3", "n4", "n5")
     script.add("n4", b"c", 1).add("n5", b"c", 2).wait(500)
     for one in ("n1", "n4"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import grpc
+
 from kvnode.core.errors import Refused
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1.kv_pb2_grpc import KeyValueStub
@@ -93,35 +95,18 @@ class Ending:
 
     def _problem(self) -> str:
         """What is not as it should be in the end; empty if nothing is."""
-        hosts = [host for host in self._world.hosts.values() if not host.retired]
-        down = [host for host in hosts if host.node is None]
-        if down:
-            return f"{down[0].name} is down: {down[0].refusal}"
-        waiting = [errand for errand in self._steps.errands if not errand.done]
-        if waiting:
-            return f"{waiting[0].what} {waiting[0].host.name} is not done"
+        for host in self._world.hosts.values():
+            if host.node is None and not host.retired:
+                return f"{host.name} is down: {host.refusal}"
+        for errand in self._steps.errands:
+            if not errand.done:
+                return f"{errand.what} {errand.host.name} is not done"
         members = self._members()
-        for host, node in members:
-            membership = node.membership
-            refusal = membership.refusal()
-            if refusal is not None:
-                return f"{host.name}: {refusal.message}"
-            if node.replicator.lww_refusal():
-                return f"{host.name}: {node.replicator.lww_refusal()}"
-            if node.directory.identity.aside:
-                return f"{host.name} has writes to issue again"
-            pending = membership.roster.pending(node.vector)
-            if pending:
-                return f"{host.name}: the forget of {pending[0]:016x} is not complete"
-            if len(node.quarantine):
-                return f"{host.name}: {node.quarantine.problem(node.engine.names)}"
-            if node.replicator.engine.replica.durable.fence:
-                return f"{host.name}: {node.engine.replica.durable.fence}"
         origins = {node.replicator.origin for _, node in members}
         for host, node in members:
-            remaining = set(node.membership.roster.remaining())
-            if remaining != origins:
-                return f"{host.name} knows {sorted(remaining)} as members, not {sorted(origins)}"
+            problem = _problem_of(node, origins)
+            if problem:
+                return f"{host.name}: {problem}"
         vectors = {host.name: dict(node.vector) for host, node in members}
         first = next(iter(vectors.values()), {})
         if any(vector != first for vector in vectors.values()):
@@ -137,6 +122,7 @@ class Ending:
                 if step.ask
                 for key in (*step.ask.keys, *(change.key for change in step.ask.changes))
             }
+            or {b"nothing"}
         )
         await asyncio.sleep(QUIET_S)
         world.checks.observe()
@@ -144,7 +130,11 @@ class Ending:
         for host, node in self._members():
             channel = PlayedChannel(world.network, OPERATOR, host)
             stub = KeyValueStub(channel)  # type: ignore[no-untyped-call]
-            reply = await stub.BatchGet(pb.BatchGetRequest(keys=keys), timeout=5)
+            try:
+                reply = await stub.BatchGet(pb.BatchGetRequest(keys=keys), timeout=5)
+            except grpc.aio.AioRpcError as error:
+                world.finding("end", f"{host.name} is not read: {error.details()}")
+                continue
             digest = live_digest(node)
             world.history.finals.append(
                 Final(
@@ -172,6 +162,27 @@ class Ending:
         for _, node in self._members():
             return set(node.membership.roster.forgets)
         return set()
+
+
+def _problem_of(node: Node, origins: set[int]) -> str:
+    """Of one node, among members with these origins."""
+    membership, engine = node.membership, node.engine
+    refusal = membership.refusal()
+    problems = [
+        refusal.message if refusal else "",
+        node.replicator.lww_refusal(),
+        engine.replica.durable.fence,
+        node.quarantine.problem(engine.names),
+        "has writes to issue again" if node.directory.identity.aside else "",
+    ]
+    pending = membership.roster.pending(node.vector)
+    if pending:
+        missing = membership.roster.unacknowledged()
+        problems.append(f"the forgets of {pending} are not complete, {missing} to acknowledge")
+    remaining = set(membership.roster.remaining())
+    if remaining != origins:
+        problems.append(f"knows {sorted(remaining)} as members, not {sorted(origins)}")
+    return next(filter(None, problems), "")
 
 
 def journal_of(node: Node) -> frozenset[Dot] | None:

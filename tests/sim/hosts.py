@@ -179,6 +179,7 @@ class Host:
         self.node, self.process = None, None
         process.killed = True
         hang_up(process)
+        self.world.graveyard.append((process, None, list(process.tasks)))
 
     def _directory(self, chance: Random) -> DataDirectory | None:
         """In memory, or None for files."""

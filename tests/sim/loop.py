@@ -84,7 +84,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return task
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Of two for one moment the one that was set first runs first."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)
@@ -134,7 +138,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """It stays in the heap until it is due."""
 
-    def _process_events(self, event_list: list[Any]) -> None:
+    def _process_events(self, event_list: list[Any]) -> None:  # noqa: ARG002 - its name
         raise AssertionError("a virtual loop has no files")
 
     def _write_to_self(self) -> None:

@@ -322,7 +322,9 @@ def clocks(drawing: Drawing) -> None:
     for _ in range(drawing.chance.randint(1, 4)):
         step = drawing.chance.choice((-60_000, -3_000, -200, 200, 3_000, 60_000))
         drawing.add(drawing.at(), "clock step", drawing.one(), amount=step)
-    drawing.add(drawing.at(), "clock drift", drawing.one(), amount=drawing.chance.uniform(-0.2, 0.2))
+    drawing.add(
+        drawing.at(), "clock drift", drawing.one(), amount=drawing.chance.uniform(-0.2, 0.2)
+    )
 
 
 def full_disks(drawing: Drawing) -> None:
@@ -378,7 +380,11 @@ def restores(drawing: Drawing) -> None:
     drawing.add(at_ms, "copy", host)
     later_ms = at_ms + drawing.ms(500, drawing.lasts_ms // 2)
     drawing.add(
-        later_ms, "restore", host, lasts_ms=drawing.ms(50, 3_000), flag=drawing.chance.random() < 0.4
+        later_ms,
+        "restore",
+        host,
+        lasts_ms=drawing.ms(50, 3_000),
+        flag=drawing.chance.random() < 0.4,
     )
 
 

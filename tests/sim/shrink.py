@@ -13,9 +13,9 @@ SECONDS = 240.0
 
 
 def shrink(result: Result, tell: Callable[[str], None], seconds: float = SECONDS) -> Result:
-    """A run of as few of the plan's steps as was found in the time, with the same checker's finding.
+    """The failing run of the fewest steps that was found in the time.
 
-    Faults go before what clients ask for: what is left of them says most.
+    It fails if the checker that spoke first finds something: not necessarily the same thing.
     """
     checker = result.findings[0].checker
     until = time.monotonic() + seconds

@@ -266,7 +266,9 @@ class Steps:
             self.errands.append(errand)
         for _ in range(3):
             problem = await errand.ask(at)
-            self.world.tell(OPERATOR, f"{errand.what} {errand.host.name} at {at}: {problem or 'ok'}")
+            self.world.tell(
+                OPERATOR, f"{errand.what} {errand.host.name} at {at}: {problem or 'ok'}"
+            )
             if not problem:
                 errand.done = True
                 self.world.counts[f"path: {errand.what.lower()} done"] += 1
@@ -311,12 +313,20 @@ class Steps:
         copy = self._copies.get(host.name)
         if copy is None or host.retired or self._busy(host) or copy[2] != host.origin:
             return
+        if step.flag and self._nobody_knows(host, copy[1]):
+            return  # nobody could tell that numbers are used twice: a documented limit
         self._fault(step, "below the file system" if step.flag else "")
         host.kill()
         self.disk_lost(host, copy[1])
         host.put_back(copy[0], below=step.flag)
         host.keeps_vector = dict(copy[1])
         await self._start_after(host, step.lasts_ms)
+
+    def _nobody_knows(self, host: Host, copied: Vector) -> bool:
+        """Whether the host has written since, and no other has any of it."""
+        others = [other for other in self.world.hosts.values() if other is not host]
+        held = max((other.keeps_vector.get(host.origin, 0) for other in others), default=0)
+        return held <= copied.get(host.origin, 0) < host.keeps_vector.get(host.origin, 0)
 
     async def _clone(self, step: Step) -> None:
         host = self.world.hosts[step.nodes[0]]

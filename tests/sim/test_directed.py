@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from kvnode.core import stability
+from kvnode.core import snapshot, stability
 from kvnode.core.dots import Vector
 from kvnode.core.replica import Durable
 from kvnode.core.report import Report
 from kvnode.core.roster import Roster
 from kvnode.node.peers import Peer
 from kvnode.node.replicator import Replicator
+from kvnode.storage import checkpoint as checkpoint_rows
 from kvnode.storage import merging, state
 from kvnode.storage.interfaces import Checkpoint
 from tests.sim import directed
@@ -30,7 +31,7 @@ def test_it_is_clean(make: Callable[[], Directed]) -> None:
 
 
 def without_clock_in_checkpoints(patch: pytest.MonkeyPatch) -> None:
-    encode = state.encode_meta
+    encode = checkpoint_rows.encode_meta
 
     def forgetful(checkpoint: Checkpoint) -> bytes:
         return encode(replace(checkpoint, durable=replace(checkpoint.durable, hlc=0)))
@@ -39,7 +40,7 @@ def without_clock_in_checkpoints(patch: pytest.MonkeyPatch) -> None:
 
 
 def without_clock_in_snapshots(patch: pytest.MonkeyPatch) -> None:
-    join = merging.join_durable
+    join = snapshot.join_durable
 
     def forgetful(mine: Durable, theirs: Durable, *, own_origin: int) -> Durable:
         joined = join(mine, theirs, own_origin=own_origin)

@@ -13,6 +13,7 @@ import logging
 import shutil
 import sys
 import tempfile
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -299,12 +300,11 @@ class World:
         history = self.history
         calls = []
         taken = {call.dots for call in history.calls if call.dots and not call.repeated}
-        for call in sorted(history.calls, key=lambda call: call.number):
-            if call.writes and call.outcome == "unknown":
-                call = self._find_out(call, taken)
-            if call.dots and not call.repeated:
-                call = replace(call, before=self._before_dot(call.dots[0]))
-            calls.append(call)
+        for told in sorted(history.calls, key=lambda call: call.number):
+            unknown = told.writes and told.outcome == "unknown"
+            call = self._find_out(told, taken) if unknown else told
+            before = call.dots and not call.repeated
+            calls.append(replace(call, before=self._before_dot(call.dots[0])) if before else call)
         history.calls = calls
         history.settled = True
         history.reissued = frozenset(self.reissued)
@@ -320,7 +320,9 @@ class World:
                 before = self._before_dot(again) or {}
                 seen = before.get(first[0], 0) >= first[1]
                 if seen and again[0] not in self.reissued:
-                    self.finding("retries", f"request {request_id!r} was taken as {first} and {again}")
+                    self.finding(
+                        "retries", f"request {request_id!r} was taken as {first} and {again}"
+                    )
 
     def _find_out(self, call: Call, taken: set[tuple[Dot, ...]]) -> Call:
         """Of a call with an unknown outcome, where it went, if anywhere."""
@@ -347,7 +349,7 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
     """Run a plan."""
     shm = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="kvnode-sim-", dir=shm if shm.is_dir() else None))
-    collecting = gc.isenabled()
+    collecting, hook = gc.isenabled(), sys.unraisablehook
     gc.disable()  # it would run finalizers at moments of its own
     worlds: list[World] = []
 
@@ -366,6 +368,9 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
         except virtual.Stuck as stuck:
             world.finding("stuck", str(stuck))
             return world.result
+        except Exception:  # of the simulator itself: it has a seed too
+            world.finding("simulator", traceback.format_exc(limit=-4))
+            return world.result
         finally:
             logger.removeHandler(watch)
             logger.setLevel(level)
@@ -373,6 +378,7 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
             for host in world.hosts.values():
                 host.kill()
             world.over = True
+            sys.unraisablehook = lambda _: None  # see _forget
 
     try:
         return virtual.run(main)
@@ -381,6 +387,7 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
         return worlds[0].result
     finally:
         _forget(worlds)
+        sys.unraisablehook = hook
         if collecting:
             gc.enable()
         shutil.rmtree(folder, ignore_errors=True)
@@ -388,13 +395,8 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
 
 def _forget(worlds: list[World]) -> None:
     """Let killed tasks go without a word: what they would say in the end is not of this world."""
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda _: None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tasks that were killed before their first step
-            while worlds:
-                worlds.pop().bury()
-            gc.collect()
-    finally:
-        sys.unraisablehook = hook
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tasks that were killed before their first step
+        while worlds:
+            worlds.pop().bury()
+        gc.collect()
