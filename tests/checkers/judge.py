@@ -1,4 +1,18 @@
-"""All checkers over one history, and their verdicts as a table."""
+"""All checkers over one history, and their verdicts as a table.
+
+What a driver gives decides how strict they can be:
+
+- reads by BatchGet: it returns the node's vector also for keys that are absent (a read without a
+  vector is judged by its values alone);
+- ``before`` of each write, from its block, where the driver can look inside: without it, what an
+  "observed" write replaced is known in bounds;
+- the dots of writes with an unknown outcome that did happen, and then ``settled``: without them,
+  such a write excuses what it may have replaced, and an increment any sum it may be part of;
+- of each final ``at_ms``, where values expire, and ``journal``, where it is large enough for all;
+- ``lost_origins`` and ``reissued``, from what was done on purpose;
+- faults by the names in ``UNCLEAN`` and ``STARTS_OVER``, "join" and "forget" and "leave" with the
+  node that it is about first.
+"""
 
 from __future__ import annotations
 
