@@ -10,8 +10,10 @@ import pytest
 import kvnode.core.entry as entries
 from kvnode.core.types import lww
 from kvnode.core.types.lww import Register
+from tests.sim import mutation
 from tests.sim.mutants import MUTANTS, CannotPlantError, Mutant, Planting, planted
-from tests.sim.mutation import hunt
+from tests.sim.mutants.schedules import two_types
+from tests.sim.mutation import hunt, run
 
 TRAPS_OF_THE_CORE = {*range(1, 11), *range(12, 21), 22, 23, 24, 26}
 """Trap 11, expiry as a silent local delete, waits for schedules with values that expire."""
@@ -55,11 +57,28 @@ def test_a_function_is_replaced_wherever_it_is_bound() -> None:
     assert lww.merge is entries._MERGE[lww.ID] is real
 
 
-@pytest.mark.slow
+def test_a_planted_bug_is_caught_and_the_run_says_by_whom(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(1, seeds_max=3, names=["second-type-replaces-the-first"]) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert "seed 1" in line
+    assert "siblings" in line
+
+
 def test_a_bug_that_is_none_survives() -> None:
     """The canary of the hunt: kvnode as it is is not caught."""
-    harmless = Mutant("harmless", (), "nothing is broken", lambda _: None)
+    harmless = Mutant("harmless", (), "nothing is broken", lambda _: None, two_types)
     assert hunt(harmless, 2).seed is None
+
+
+def test_a_survivor_fails_the_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harmless = Mutant("harmless", (), "nothing is broken", lambda _: None, two_types)
+    monkeypatch.setattr(mutation, "MUTANTS", [harmless])
+    assert run(1, seeds_max=1) == 1
+    assert "SURVIVED 1 seeds: nothing is broken" in capsys.readouterr().out
 
 
 def _bindings() -> dict[str, int]:
