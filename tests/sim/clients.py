@@ -20,7 +20,7 @@ from kvnode.v1 import types_pb2
 from kvnode.v1.kv_pb2_grpc import KeyValueStub
 from tests.checkers.history import Call, Dot, Seen, Type, Vector, Written
 from tests.sim.channel import PlayedChannel
-from tests.sim.schedule import Ask, Change
+from tests.sim.plan import Ask, Change
 
 if TYPE_CHECKING:
     from tests.sim.hosts import Host

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.checkers.history import Finding, Type
-from tests.sim.schedule import WHOLE_LOG, Ask, Change, Plan, Step, draw
+from tests.sim.plan import Ask, Change, Plan, Step
+from tests.sim.schedule import WHOLE_LOG, draw
 from tests.sim.world import Result, play
 
 AHEAD_MS = 8_000

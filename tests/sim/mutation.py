@@ -15,7 +15,7 @@ import click
 
 from tests.checkers.history import Finding
 from tests.sim.mutants import MUTANTS, Mutant, planted
-from tests.sim.schedule import Plan
+from tests.sim.plan import Plan
 from tests.sim.world import play
 
 TEXT_CHARS = 140

@@ -11,94 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
-from tests.checkers.history import Type
+from tests.sim.asking import asks
+from tests.sim.plan import Plan, Step, Storage
 
-Storage = Literal["memory", "lmdb"]
-TYPES: tuple[Type, ...] = ("GCOUNTER", "PNCOUNTER", "LWW", "SIBLINGS")
 SIZES = (2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7, 9)
 OPERATIONS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One operation of a write."""
-
-    action: Literal["put", "increment", "delete"]
-    key: bytes
-    type: Type
-    value: bytes = b""
-    amount: int = 0
-    mode: Literal["observed", "blind", "context"] = "observed"
-
-    def __str__(self) -> str:
-        what = self.value.decode() or (f"{self.amount:+d}" if self.amount else "")
-        mode = "" if self.mode == "observed" else f" {self.mode}"
-        return f"{self.action} {self.key.decode()} {what}{mode}".replace("  ", " ")
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One call of a client: a write if it has changes, else a read."""
-
-    number: int
-    client: int
-    node: str
-    changes: tuple[Change, ...] = ()
-    keys: tuple[bytes, ...] = ()
-    retries: int = 0
-    failover: str = ""
-    timeout_s: float = 3.0
-    deaf: bool = False
-    """The first answer gets lost on its last hop."""
-
-    def __str__(self) -> str:
-        what = "; ".join(map(str, self.changes)) or "read " + b" ".join(self.keys).decode()
-        retry = f", {self.retries} retries {self.failover}".rstrip() if self.retries else ""
-        deaf = ", first answer lost" if self.deaf else ""
-        return f"client{self.client} at {self.node}: {what}{retry}{deaf}"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something that happens. Times are virtual ms since the cluster was founded."""
-
-    at_ms: int
-    kind: str
-    nodes: tuple[str, ...] = ()
-    lasts_ms: int = 0
-    amount: float = 0.0
-    flag: bool = False
-    ask: Ask | None = None
-
-    def __str__(self) -> str:
-        if self.ask is not None:
-            return f"{self.at_ms:>6} {self.ask}"
-        more = [f"for {self.lasts_ms} ms"] if self.lasts_ms else []
-        more += [f"{self.amount:g}"] if self.amount else []
-        more += ["*"] if self.flag else []
-        return f"{self.at_ms:>6} {self.kind} {','.join(self.nodes)} {' '.join(more)}".rstrip()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that decides a run."""
-
-    seed: int
-    nodes: tuple[str, ...]
-    """The founders."""
-    settings: dict[str, int]
-    """Of the configuration."""
-    storage: Storage
-    steps: tuple[Step, ...]
-    lasts_ms: int
-
-    @property
-    def operations(self) -> int:
-        """Operations clients ask for: those of writes, and keys of reads."""
-        asks = [step.ask for step in self.steps if step.ask is not None]
-        return sum(len(ask.changes) or 1 for ask in asks)
 
 
 @dataclass(slots=True)
@@ -159,7 +78,7 @@ def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> 
         fault(drawing)
     if chance.random() < 0.45:
         chance.choice(CHANGES if chosen == "lmdb" else CHANGES_WITHOUT_FILES)(drawing)
-    _ask_all(drawing, operations)
+    drawing.steps += asks(chance, founders, drawing.lasts_ms, operations)
     steps = sorted(drawing.steps, key=lambda step: step.at_ms)
     return Plan(seed, tuple(founders), settings, chosen, tuple(steps), drawing.lasts_ms)
 
@@ -191,56 +110,6 @@ def _settings(chance: Random) -> dict[str, int]:
         "journal_rows_max": chance.choice((5, 10_000)),
         "requests_remembered": chance.choice((300, 100_000)),
     }
-
-
-# ---- what clients do
-
-
-def _ask_all(drawing: Drawing, operations: int) -> None:
-    chance = drawing.chance
-    clients = chance.randint(3, 7)
-    keys = [(f"{kind[0].lower()}{n}".encode(), kind) for kind in TYPES for n in range(3)]
-    mixed: list[tuple[bytes, Type]] = [(b"m1", kind) for kind in TYPES]
-    weights = {kind: chance.choice((1, 2, 4)) for kind in TYPES}
-    homes = [drawing.one() for _ in range(clients)]
-    made = number = 0
-    while made < operations:
-        number += 1
-        client = chance.randrange(clients)
-        node = homes[client] if chance.random() < 0.8 else drawing.one()
-        at_ms, timeout_s = drawing.at(), chance.choice((0.5, 3.0))
-        if chance.random() < 0.4:
-            wanted = chance.sample(sorted({key for key, _ in keys} | {b"m1"}), chance.randint(1, 4))
-            ask = Ask(number, client, node, keys=tuple(wanted), timeout_s=timeout_s)
-            made += 1
-        else:
-            size = 1 if chance.random() < 0.7 else chance.randint(2, 5)
-            changes = []
-            for index in range(size):
-                kind = chance.choices(TYPES, [weights[each] for each in TYPES])[0]
-                cell = chance.choice([cell for cell in keys if cell[1] == kind])
-                if chance.random() < 0.06:
-                    cell = chance.choice(mixed)
-                changes.append(_change(chance, cell, f"v{number}.{index}".encode()))
-            retries = chance.choice((0, 1, 2))
-            failover = drawing.one() if retries and drawing.flip() else ""
-            deaf = retries > 0 and chance.random() < 0.08
-            ask = Ask(number, client, node, tuple(changes), (), retries, failover, timeout_s, deaf)
-            made += size
-        drawing.steps.append(Step(at_ms, "ask", ask=ask))
-
-
-def _change(chance: Random, cell: tuple[bytes, Type], value: bytes) -> Change:
-    key, kind = cell
-    if chance.random() < 0.18:
-        return Change("delete", key, kind, mode=chance.choice(("observed", "context")))
-    if kind in ("GCOUNTER", "PNCOUNTER"):
-        amount = chance.randint(1, 9)
-        if kind == "PNCOUNTER" and chance.random() < 0.4:
-            amount = -amount
-        return Change("increment", key, kind, amount=amount)
-    mode: Any = chance.choice(("observed", "blind", "context", "context"))
-    return Change("put", key, kind, value, mode="observed" if kind == "LWW" else mode)
 
 
 # ---- what happens to them

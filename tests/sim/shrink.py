@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tests.sim.schedule import Step
+from tests.sim.plan import Step
 from tests.sim.world import Result, play
 
 SECONDS = 240.0

@@ -16,7 +16,7 @@ from kvnode.v1 import membership_pb2 as pb
 from kvnode.v1.membership_pb2_grpc import MembershipStub
 from tests.sim.channel import PlayedChannel
 from tests.sim.network import LATENCY_S
-from tests.sim.schedule import Step
+from tests.sim.plan import Step
 
 if TYPE_CHECKING:
     from kvnode.core.dots import Vector

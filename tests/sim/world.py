@@ -17,18 +17,15 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from itertools import permutations
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from kvnode.config import Config
-from kvnode.core.block import decode_block
 from kvnode.core.replica import Durable, Round
 from kvnode.node.node import Node, Reborn
-from tests.checkers.history import Call, Dot, Fault, Finding, History, Vector
-from tests.checkers.judge import judge
+from tests.checkers.history import Call, Fault, Finding, History
 from tests.sim import loop as virtual
 from tests.sim.ambient import EPOCH_MS
 from tests.sim.checks import Checks
@@ -37,7 +34,8 @@ from tests.sim.ending import Ending
 from tests.sim.hosts import Host
 from tests.sim.loop import Process, VirtualLoop
 from tests.sim.network import Network
-from tests.sim.schedule import Plan, Step
+from tests.sim.plan import Plan, Step
+from tests.sim.records import Records
 from tests.sim.steps import Steps
 from tests.sim.watch import Watch
 
@@ -83,12 +81,7 @@ class World:
         """What is said from now on is not of this run."""
         self._traced = traced
         self._number = 0
-        self._hosts_of: dict[int, str] = {}
-        """Origin -> the host whose node writes under it."""
-        self._before: dict[Dot, Vector] = {}
-        """First dot of an own block -> what its node had applied before."""
-        self._made: dict[bytes, list[tuple[Dot, int]]] = {}
-        """Request id -> where it went, and how many operations."""
+        self.records = Records(self)
 
     # ---- time and trace
 
@@ -147,15 +140,8 @@ class World:
     def begun(self, host: Host, node: Node) -> None:
         """A node was opened, and will run."""
         host.origin = node.replicator.origin
-        self._hosts_of[host.origin] = host.name
         self.tell(host.name, f"opens as {host.origin:016x} with {node.vector}")
-        known = max((s for (o, s) in self._before if o == host.origin), default=0)
-        if node.engine.log.last_arrival:
-            for _, raw in node.engine.log.replay(node.engine.log.first_arrival - 1):
-                block = decode_block(raw)
-                if block.origin == host.origin and block.first_seq > known:
-                    self._note(block)
-                    self.counts["path: on disk, and nobody was told"] += 1
+        self.records.begun(host, node)
         if node.directory.identity.pristine:
             self.counts["path: copied directory found out when opened"] += 1
         self.checks.begun(host, node)
@@ -163,7 +149,7 @@ class World:
 
         def committed(round_: Round) -> None:
             if round_.own is not None:
-                self._note(round_.own)
+                self.records.note(round_.own)
             self.checks.committed(host, node, round_)
             told(round_)
 
@@ -176,15 +162,6 @@ class World:
             self.checks.reloaded(host, node)
 
         replica.reload = reloaded  # type: ignore[method-assign]
-
-    def _note(self, block: Any) -> None:
-        first = (block.origin, block.first_seq)
-        self._before[first] = {**block.deps, block.origin: block.first_seq - 1}
-        for request_id, offset, count in block.requests:
-            dot = (block.origin, block.first_seq + offset)
-            where = self._made.setdefault(request_id, [])
-            if (dot, count) not in where:
-                where.append((dot, count))
 
     def ended(self, host: Host, node: Node) -> None:
         """A node has stopped or was killed."""
@@ -249,7 +226,7 @@ class World:
         await asyncio.gather(*playing)
         await Ending(self, steps).run()
         observing.cancel()
-        self._complete_history()
+        self.records.complete()
         return self.result
 
     async def _play(self, step: Step, steps: Steps, clients: dict[int, Client]) -> None:
@@ -294,48 +271,6 @@ class World:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         self.graveyard.clear()
         self.hosts.clear()
-
-    def _complete_history(self) -> None:
-        """Tell the checkers what only the driver knows."""
-        history = self.history
-        calls = []
-        taken = {call.dots for call in history.calls if call.dots and not call.repeated}
-        for told in sorted(history.calls, key=lambda call: call.number):
-            unknown = told.writes and told.outcome == "unknown"
-            call = self._find_out(told, taken) if unknown else told
-            before = call.dots and not call.repeated
-            calls.append(replace(call, before=self._before_dot(call.dots[0])) if before else call)
-        history.calls = calls
-        history.settled = True
-        history.reissued = frozenset(self.reissued)
-        history.lost_origins = dict(self.lost)
-        self._check_retries()
-        for verdict in judge(history):
-            self.result.findings += verdict.findings
-
-    def _check_retries(self) -> None:
-        """A node that has applied a request does not take it again."""
-        for request_id, where in sorted(self._made.items()):
-            for (first, _), (again, _) in permutations(where, 2):
-                before = self._before_dot(again) or {}
-                seen = before.get(first[0], 0) >= first[1]
-                if seen and again[0] not in self.reissued:
-                    self.finding(
-                        "retries", f"request {request_id!r} was taken as {first} and {again}"
-                    )
-
-    def _find_out(self, call: Call, taken: set[tuple[Dot, ...]]) -> Call:
-        """Of a call with an unknown outcome, where it went, if anywhere."""
-        for (origin, seq), count in self._made.get(call.request, []):
-            dots = tuple((origin, seq + n) for n in range(count))
-            if dots not in taken and self._hosts_of[origin] == call.node:
-                taken.add(dots)
-                return replace(call, dots=dots)
-        return call
-
-    def _before_dot(self, dot: Dot) -> Vector | None:
-        firsts = [seq for origin, seq in self._before if origin == dot[0] and seq <= dot[1]]
-        return self._before[dot[0], max(firsts)] if firsts else None
 
 
 def _shown(call: Call) -> str:

@@ -17,7 +17,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from tests.sim.schedule import Plan, draw
+from tests.sim.plan import Plan
+from tests.sim.schedule import draw
 
 
 class CannotPlantError(AssertionError):

@@ -11,7 +11,8 @@ from random import Random
 from typing import Any, Literal
 
 from tests.checkers.history import Type
-from tests.sim.schedule import Ask, Change, Plan, Step, draw
+from tests.sim.plan import Ask, Change, Plan, Step
+from tests.sim.schedule import draw
 
 Mode = Literal["observed", "blind", "context"]
 
