@@ -30,6 +30,9 @@ class PushBuffer:
         self._bytes_max = bytes_max
         self._blocks: dict[int, Recent] = {}
 
+    def __len__(self) -> int:
+        return len(self._blocks)
+
     def add(self, block: Block) -> None:
         """A block was committed; the oldest ones make room."""
         assert block.first_seq == self.next_seq, "own blocks are contiguous"

@@ -70,6 +70,7 @@ class Node:
         *,
         ambient: Ambient = MACHINE,
         open_link: OpenLink | None = None,
+        directory: DataDirectory | None = None,
     ) -> None:
         """Open the data directory and recover; StorageError if that is not possible.
 
@@ -77,13 +78,14 @@ class Node:
             config: what the operator wants.
             ambient: time, chance and threads.
             open_link: how to reach the node at an address; a gRPC channel by default.
+            directory: the opened data directory; by default that of the configuration.
         """
         self.config = config
         self.started = ambient.monotonic()
         self.closing = asyncio.Event()
         self.failure: BaseException | None = None
         self._failed = asyncio.Event()
-        self.directory = DataDirectory(
+        self.directory = directory or DataDirectory(
             Path(config.data),
             cluster=config.cluster,
             name=config.name,
@@ -191,7 +193,7 @@ class Node:
         if self.membership.returning_from:
             self._run(self._return(), "return")
         else:
-            await self.membership.introduce_as(address)
+            await self._unless_failed(self.membership.introduce_as(address))
 
         if self.directory.identity.aside:
             self.membership.contests.asides = None
@@ -326,6 +328,17 @@ class Node:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
         self._background.append(task)
+
+    async def _unless_failed(self, work: Coroutine[None, None, None]) -> None:
+        """Wait for it, but no longer than the node can go on: it might never end."""
+        working = asyncio.create_task(work)
+        failing = asyncio.create_task(self._failed.wait())
+        await asyncio.wait((working, failing), return_when=asyncio.FIRST_COMPLETED)
+        failing.cancel()
+        if not working.done():
+            working.cancel()
+            return
+        working.result()
 
     async def _return(self) -> None:
         """Come back under a new identity (``returning.py``)."""

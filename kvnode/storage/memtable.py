@@ -54,7 +54,8 @@ class Memtable:
     def install(self, entries: Mapping[bytes, Entry], size: int) -> None:
         """Take a committed round's entries; ``size`` in bytes, about."""
         if self._order is not None:
-            self._fresh += [key for key in entries if key not in self._active]
+            active, frozen = self._active, self._frozen
+            self._fresh += [key for key in entries if key not in active and key not in frozen]
         self._active.update(entries)
         self.bytes_held += size
 
@@ -114,7 +115,7 @@ class Memtable:
         if self._order is None:
             self._order = SortedList(self._active.keys() | self._frozen.keys())
         elif self._fresh:
-            self._order.update({key for key in self._fresh if key not in self._frozen})
+            self._order.update(self._fresh)
         self._fresh.clear()
         keys: Iterator[bytes] = (
             self._order.irange(start, end or None, inclusive=(True, False))

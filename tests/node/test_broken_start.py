@@ -1,0 +1,33 @@
+"""A disk that fails while a node starts ends the start: nobody waits for what will not come."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from kvnode.config import Config
+from kvnode.node.node import Node
+from kvnode.storage.interfaces import StorageError
+
+
+def test_a_start_ends_when_the_roster_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to wait for ever: not serving, and not ending either."""
+
+    def fails(_name: bytes, _value: bytes) -> None:
+        raise StorageError("input/output error")
+
+    async def start() -> None:
+        node = Node(Config(data=str(tmp_path / "data"), listen="127.0.0.1:0"))
+        monkeypatch.setattr(node.directory.log, "put_record", fails)
+        try:
+            await asyncio.wait_for(node.start(), 10)
+            await asyncio.wait_for(node.wait_failed(), 10)
+            assert isinstance(node.failure, StorageError)
+        finally:
+            await node.close()
+
+    asyncio.run(start())

@@ -1,0 +1,64 @@
+"""What the clients of a plan ask for: all types, contexts, batches, deletes, retries, failover.
+
+Few keys, so that clients meet; every value is written once. Some answers get lost on their last
+hop, so that there is something to retry that has happened.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from tests.checkers.history import Type
+from tests.sim.plan import Ask, Change, Step
+
+TYPES: tuple[Type, ...] = ("GCOUNTER", "PNCOUNTER", "LWW", "SIBLINGS")
+
+
+def asks(chance: Random, nodes: list[str], lasts_ms: int, operations: int) -> list[Step]:
+    """What clients ask of the nodes in that time: so many operations, or a few more."""
+    steps: list[Step] = []
+    clients = chance.randint(3, 7)
+    keys = [(f"{kind[0].lower()}{n}".encode(), kind) for kind in TYPES for n in range(3)]
+    mixed: list[tuple[bytes, Type]] = [(b"m1", kind) for kind in TYPES]
+    weights = {kind: chance.choice((1, 2, 4)) for kind in TYPES}
+    homes = [chance.choice(nodes) for _ in range(clients)]
+    made = number = 0
+    while made < operations:
+        number += 1
+        client = chance.randrange(clients)
+        node = homes[client] if chance.random() < 0.8 else chance.choice(nodes)
+        at_ms, timeout_s = int(chance.random() * lasts_ms), chance.choice((0.5, 3.0))
+        if chance.random() < 0.4:
+            wanted = chance.sample(sorted({key for key, _ in keys} | {b"m1"}), chance.randint(1, 4))
+            ask = Ask(number, client, node, keys=tuple(wanted), timeout_s=timeout_s)
+            made += 1
+        else:
+            size = 1 if chance.random() < 0.7 else chance.randint(2, 5)
+            changes = []
+            for index in range(size):
+                kind = chance.choices(TYPES, [weights[each] for each in TYPES])[0]
+                cell = chance.choice([cell for cell in keys if cell[1] == kind])
+                if chance.random() < 0.06:
+                    cell = chance.choice(mixed)
+                changes.append(_change(chance, cell, f"v{number}.{index}".encode()))
+            retries = chance.choice((0, 1, 2))
+            failover = chance.choice(nodes) if retries and chance.random() < 0.5 else ""
+            deaf = retries > 0 and chance.random() < 0.08
+            ask = Ask(number, client, node, tuple(changes), (), retries, failover, timeout_s, deaf)
+            made += size
+        steps.append(Step(at_ms, "ask", ask=ask))
+    return steps
+
+
+def _change(chance: Random, cell: tuple[bytes, Type], value: bytes) -> Change:
+    key, kind = cell
+    if chance.random() < 0.18:
+        return Change("delete", key, kind, mode=chance.choice(("observed", "context")))
+    if kind in ("GCOUNTER", "PNCOUNTER"):
+        amount = chance.randint(1, 9)
+        if kind == "PNCOUNTER" and chance.random() < 0.4:
+            amount = -amount
+        return Change("increment", key, kind, amount=amount)
+    mode: Any = chance.choice(("observed", "blind", "context", "context"))
+    return Change("put", key, kind, value, mode="observed" if kind == "LWW" else mode)

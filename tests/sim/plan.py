@@ -1,0 +1,90 @@
+"""The form of a plan: what is to happen in one run, and nothing else decides it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.checkers.history import Type
+
+Storage = Literal["memory", "lmdb"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One operation of a write."""
+
+    action: Literal["put", "increment", "delete"]
+    key: bytes
+    type: Type
+    value: bytes = b""
+    amount: int = 0
+    mode: Literal["observed", "blind", "context"] = "observed"
+
+    def __str__(self) -> str:
+        what = self.value.decode() or (f"{self.amount:+d}" if self.amount else "")
+        mode = "" if self.mode == "observed" else f" {self.mode}"
+        return f"{self.action} {self.key.decode()} {what}{mode}".replace("  ", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call of a client: a write if it has changes, else a read."""
+
+    number: int
+    client: int
+    node: str
+    changes: tuple[Change, ...] = ()
+    keys: tuple[bytes, ...] = ()
+    retries: int = 0
+    failover: str = ""
+    timeout_s: float = 3.0
+    deaf: bool = False
+    """The first answer gets lost on its last hop."""
+
+    def __str__(self) -> str:
+        what = "; ".join(map(str, self.changes)) or "read " + b" ".join(self.keys).decode()
+        retry = f", {self.retries} retries {self.failover}".rstrip() if self.retries else ""
+        deaf = ", first answer lost" if self.deaf else ""
+        return f"client{self.client} at {self.node}: {what}{retry}{deaf}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens. Times are virtual ms since the cluster was founded."""
+
+    at_ms: int
+    kind: str
+    nodes: tuple[str, ...] = ()
+    lasts_ms: int = 0
+    amount: float = 0.0
+    flag: bool = False
+    ask: Ask | None = None
+
+    def __str__(self) -> str:
+        if self.ask is not None:
+            return f"{self.at_ms:>6} {self.ask}"
+        more = [f"for {self.lasts_ms} ms"] if self.lasts_ms else []
+        more += [f"{self.amount:g}"] if self.amount else []
+        more += ["*"] if self.flag else []
+        return f"{self.at_ms:>6} {self.kind} {','.join(self.nodes)} {' '.join(more)}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that decides a run."""
+
+    seed: int
+    nodes: tuple[str, ...]
+    """The founders."""
+    settings: dict[str, int]
+    """Of the configuration."""
+    storage: Storage
+    steps: tuple[Step, ...]
+    lasts_ms: int
+
+    @property
+    def operations(self) -> int:
+        """Operations clients ask for: those of writes, and keys of reads."""
+        asks = [step.ask for step in self.steps if step.ask is not None]
+        return sum(len(ask.changes) or 1 for ask in asks)

@@ -1,0 +1,87 @@
+"""A fixed slice of the simulation, and proof that it is one: the same run twice, bugs found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvnode.core import requests
+from tests.sim import schedule
+from tests.sim.report import EXPECTED, SEEDS_ENOUGH, Tally
+from tests.sim.runner import Options, run_seeds
+from tests.sim.schedule import draw
+from tests.sim.shrink import shrink
+from tests.sim.world import play
+
+ROOT = Path(__file__).resolve().parents[2]
+SLICE = range(1, 41)
+TOLD = """
+from tests.sim.schedule import draw
+from tests.sim.world import play
+
+for seed in (8, 9, 13):
+    result = play(draw(seed, operations=150), traced=True)
+    print("\\n".join(result.trace))
+    print(sorted(result.counts.items()), result.findings)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("first", SLICE[::10])
+def test_a_fixed_slice_is_clean(first: int) -> None:
+    tally = run_seeds(list(range(first, first + 10)), Options())
+    assert not tally.failures, "\n".join(map(str, tally.failures))
+    assert tally.operations >= 10 * schedule.OPERATIONS
+
+
+@pytest.mark.timeout(300)
+def test_a_seed_is_one_run_whatever_the_order_of_hashes() -> None:
+    """Byte for byte, in processes that hash texts differently."""
+    told = []
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        ran = subprocess.run(
+            [sys.executable, "-c", TOLD],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            check=True,
+            timeout=250,
+        )
+        told.append(ran.stdout)
+    assert told[0] == told[1]
+    assert len(told[0].splitlines()) > 300
+
+
+def forget_requests(patch: pytest.MonkeyPatch) -> None:
+    """Break production: no retry is recognised."""
+    patch.setattr(requests.RequestWindow, "get", lambda *_: None)
+
+
+@pytest.mark.timeout(300)
+def test_a_bug_is_found_and_its_schedule_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_requests(monkeypatch)
+    found = play(draw(2, operations=100))
+    assert {finding.checker for finding in found.findings} >= {"retries"}
+    smaller = shrink(found, lambda _: None, seconds=20)
+    assert any(finding.checker == "retries" for finding in smaller.findings)
+    assert len(smaller.plan.steps) < len(found.plan.steps) / 4
+
+
+def test_a_plan_is_a_function_of_its_seed() -> None:
+    assert draw(5) == draw(5)
+    assert draw(5) != draw(6)
+
+
+def test_a_path_that_was_never_taken_fails_a_run_that_is_long_enough() -> None:
+    tally = Tally(seeds=SEEDS_ENOUGH)
+    tally.counts.update(EXPECTED)
+    assert tally.never() == []
+    tally.counts["path: snapshot merged"] = 0
+    assert tally.never() == ["path: snapshot merged"]
+    assert Tally(seeds=SEEDS_ENOUGH - 1).never() == []
