@@ -72,6 +72,8 @@ class Environment:
         Raises:
             StorageError: the file there is foreign, of another origin, part or version, truncated
                 or damaged; it is left untouched.
+            DiskFullError: no room to create it. That is no damage: a node that stages a snapshot
+                goes on without it.
         """
         self.path = path
         self._names = tables
@@ -98,6 +100,9 @@ class Environment:
                 metasync=True,
                 sync=True,
             )
+        except lmdb.Error as error:
+            raise _unopened(file, error) from error
+        try:
             used = self._used_bytes()
             if file.stat().st_size < used:
                 self._env.close()
@@ -110,7 +115,8 @@ class Environment:
             self.tables = {name: self._env.open_db(name.encode()) for name in self._names}
             self.tables["meta"] = self.meta
         except lmdb.Error as error:
-            raise StorageError(f"{file} cannot be opened: {error}") from error
+            self._env.close()
+            raise _unopened(file, error) from error
         self._bind(self.tables)
 
     def _claim(self, mark: bytes) -> None:
@@ -312,6 +318,13 @@ class Environment:
 
 def _pages(stat: Any) -> int:
     return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+
+
+def _unopened(file: Path, error: lmdb.Error) -> Exception:
+    """What it means that a file cannot be opened or made."""
+    if isinstance(error, lmdb.DiskError):
+        return DiskFullError(f"no room to make {file}: {error}")
+    return StorageError(f"{file} cannot be opened: {error}")
 
 
 def _check_header(file: Path) -> None:
