@@ -66,7 +66,8 @@ class Call:
     writes: tuple[Written, ...] = ()
     """An atomic batch; empty: a read."""
     dots: tuple[Dot, ...] = ()
-    """Of an acknowledged write: one per operation."""
+    """Of an acknowledged write: one per operation. Of one with an unknown outcome: given if the
+    driver found out (from the log, say) that it did happen."""
     repeated: bool = False
     """The node answered with the outcome of an earlier call with the same request id."""
     request: bytes = b""
@@ -76,10 +77,18 @@ class Call:
     token: Vector | None = None
     """The session vector that was sent along, if one was."""
     vector: Vector = field(default_factory=dict)
-    """The session vector that came back with an acknowledgement or a read."""
+    """The session vector that came back with an acknowledgement or a read; empty: none did."""
     before: Vector | None = None
-    """What the node had applied just before the write, where the driver can know it."""
+    """What the node had applied just before the write, where the driver can know it: the deps of
+    its block. (The own component does not matter: a write has seen all earlier ones of its origin.)
+    """
     durability: str = "fsync"
+
+
+UNCLEAN = frozenset({"kill", "crash", "power", "wipe", "restore", "clone"})
+"""Faults after which a write acknowledged as "buffered" may be missing."""
+STARTS_OVER = frozenset({"wipe", "restore", "clone", "resync"})
+"""Faults after which a node may show less than it had shown before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,8 @@ class Fault:
     """Something that was done to the cluster."""
 
     kind: str
-    """"kill", "cut", "clock", "wipe", ..."""
+    """"kill", "cut", "clock", "wipe", ... Those in ``UNCLEAN`` and ``STARTS_OVER`` mean something
+    to the checkers."""
     nodes: tuple[str, ...]
     started_ms: float
     ended_ms: float | None
@@ -102,6 +112,10 @@ class Final:
     vector: Vector
     digest: str
     keys: dict[bytes, Seen]
+    at_ms: float | None = None
+    """When it was taken, in the calls' time; None: not known (matters for values that expire)."""
+    journal: frozenset[Dot] | None = None
+    """The dots in the node's loser journal, if the driver asked for it."""
 
 
 @dataclass(slots=True)
@@ -112,8 +126,17 @@ class History:
     faults: list[Fault] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
     lost_origins: dict[int, int] = field(default_factory=dict)
-    """origin -> the last seq that reached anybody else, of disks that were lost on purpose: later
-    writes of it may be missing, that is documented. Its earlier ones may not."""
+    """origin -> the last seq that reached anybody else, of disks that were lost on purpose (and of
+    members that were forgotten: the cut): later writes of it may be missing, that is documented.
+    Its earlier ones may not."""
+    reissued: frozenset[int] = frozenset()
+    """Origins of which a losing branch was set aside and its writes issued again under another
+    origin: their values are found under dots that were never acknowledged."""
+    settled: bool = False
+    """Whether every call with an unknown outcome that did happen has its dots, so that one without
+    did not happen. A simulator can know."""
+    epoch_ms: int = 0
+    """Wall clock, Unix ms, at time 0 of the calls: what ``deadline_ms`` is compared with."""
 
 
 @dataclass(slots=True)
