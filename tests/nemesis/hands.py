@@ -24,10 +24,13 @@ from cluster.skewed_clock import SkewedClock
 from kvnode import Client, KvnodeError
 from tests.checkers.history import Fault
 from tests.nemesis import disk
+from tests.nemesis.doors import Doors
 from tests.nemesis.recorder import Recorder
 from tests.nemesis.schedule import Kind, Planned
 
 FLAP_S: Final = (0.1, 0.6)
+HELD_S: Final = (0.05, 2.5)
+"""Around a client's patience of 1.5 s."""
 CLOCK_SEEN_MS: Final = 1_500
 """How far a node's measure of its own clock may be from the truth."""
 STATUS_TIMEOUT_S: Final = 1.0
@@ -42,6 +45,7 @@ class Hands:
         self,
         cluster: LocalCluster,
         clocks: Mapping[str, SkewedClock],
+        doors: Doors,
         recorder: Recorder,
         plan: Sequence[Planned],
         say: Callable[[str], None],
@@ -52,6 +56,7 @@ class Hands:
         """By track."""
         self._cluster = cluster
         self._clocks = clocks
+        self._doors = doors
         self._recorder = recorder
         self._say = say
         self._over = threading.Event()
@@ -117,6 +122,8 @@ class Hands:
                 return self._trouble(planned, disk.slow(planned.measure))
             case Kind.CLOCK:
                 return self._clock(planned)
+            case Kind.LOST_REPLIES:
+                return self._lose_replies(planned)
             case Kind.FLAPPING:
                 return self._flap(planned)
             case _:
@@ -162,6 +169,23 @@ class Hands:
                 self._over.wait(chance.uniform(*FLAP_S))
         hits = self._stopped(planned) - before
         return hits, f"{_about(planned)}, {changes} changes, hit {hits} times"
+
+    def _lose_replies(self, planned: Planned) -> tuple[int, str]:
+        """Hold replies and then break their connections; or, silently, deliver them late."""
+        until_s = monotonic() + planned.for_s
+        before = self._doors.hits()
+        after = LinkFault() if planned.silently else LinkFault(Mode.RESET)
+        chance = Random(planned.start_s)
+        try:
+            while monotonic() < until_s and not self._over.is_set():
+                self._doors.set(planned.nodes, LinkFault(), LinkFault(Mode.DROP))
+                self._over.wait(chance.uniform(*HELD_S))
+                self._doors.set(planned.nodes, LinkFault(), after)
+                self._over.wait(chance.uniform(*FLAP_S))
+        finally:
+            self._doors.set(planned.nodes, LinkFault(), LinkFault())
+        hits = self._doors.hits() - before
+        return hits, f"{'late' if planned.silently else 'lost'}, hit {hits} times"
 
     # ---- processes
 

@@ -42,6 +42,7 @@ FAULTS: Final = {
     "full-disk": "#8a5a2b",
     "slow-disk": "#c9a36a",
     "clock": "#2f9fb5",
+    "lost-replies": "#7d9a3a",
 }
 LINK_FAULT: Final = "#5b6b7b"
 NARROW: Final = 4.2

@@ -23,7 +23,9 @@ LOGGED: Final = {
 def own_verdict(ran: Ran) -> Verdict:
     """What is wrong and is no call: nodes that ended by themselves, faults that met nothing."""
     findings = [Finding("nemesis", problem) for problem in ran.problems]
-    return Verdict("nemesis", ok=sum(ran.times.values()), findings=findings)
+    return Verdict(
+        "nemesis", ok=sum(ran.times.values()), unexpected=len(findings), findings=findings
+    )
 
 
 def happened(ran: Ran, logs: Iterable[Path]) -> str:

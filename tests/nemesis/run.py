@@ -16,6 +16,7 @@ from typing import Final
 from cluster.processes import LocalCluster
 from cluster.skewed_clock import SkewedClock
 from tests.checkers.history import History
+from tests.nemesis.doors import Doors
 from tests.nemesis.ending import conclude, make_whole
 from tests.nemesis.hands import Hands
 from tests.nemesis.pulse import Beat, Pulse
@@ -88,8 +89,9 @@ def run(settings: Settings, directory: Path, say: Callable[[str], None]) -> Ran:
 
         with ExitStack() as stack:
             pulse = stack.enter_context(Pulse(cluster.endpoints, recorder))
-            stack.enter_context(Clients(settings, cluster.endpoints, recorder))
-            hands = stack.enter_context(Hands(cluster, clocks, recorder, plan, tell))
+            doors = stack.enter_context(Doors(cluster.endpoints))
+            stack.enter_context(Clients(settings, doors.endpoints, recorder))
+            hands = stack.enter_context(Hands(cluster, clocks, doors, recorder, plan, tell))
             _wait(settings.seconds, recorder, tell)
         make_whole(cluster, recorder)
         tell("All is healed; the nodes have to come to the same.")

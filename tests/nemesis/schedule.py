@@ -1,10 +1,10 @@
 """What will be done to a cluster and when, drawn from a seed before anything runs.
 
-Faults are on three *tracks*: links, processes with their disks, clocks. On one track they follow
-each other with a pause between, so that no fault has to be undone under another of its sort; the
-tracks overlap freely, so that a node is killed while it is cut off and its clock is wrong. Each
-track deals its kinds from a shuffled deck: none comes a second time before all have come once, and
-a run that is long enough has them all.
+Faults are on four *tracks*: links between nodes, processes with their disks, clocks, and the links
+to clients. On one track they follow each other with a pause between, so that no fault has to be
+undone under another of its sort; the tracks overlap freely, so that a node is killed while it is
+cut off and its clock is wrong. Each track deals its kinds from a shuffled deck: none comes a second
+time before all have come once, and a run that is long enough has them all.
 
 The seed fixes the plan, not the run: real processes take the time they take.
 """
@@ -57,13 +57,21 @@ class Kind(StrEnum):
     """Every sync takes long."""
     CLOCK = "clock"
     """The wall clock of some nodes is wrong."""
+    LOST_REPLIES = "lost-replies"
+    """What some nodes say to clients is late or vanishes."""
 
 
 CUTS: Final = (Kind.HALVES, Kind.ALONE, Kind.ONE_WAY, Kind.BRIDGE, Kind.RING, Kind.FLAPPING)
 LINKS: Final = (*CUTS, Kind.SLOW_LINK, Kind.NARROW_LINK)
 DISKS: Final = (Kind.FULL_DISK, Kind.SLOW_DISK)
 PROCESSES: Final = (Kind.KILL, Kind.PAUSE, Kind.RESTARTS, *DISKS)
-TRACKS: Final = {"links": LINKS, "processes": PROCESSES, "clocks": (Kind.CLOCK,)}
+CLIENTS: Final = (Kind.LOST_REPLIES,)
+TRACKS: Final = {
+    "links": LINKS,
+    "processes": PROCESSES,
+    "clocks": (Kind.CLOCK,),
+    "clients": CLIENTS,
+}
 GROUPS: Final[dict[str, tuple[Kind, ...]]] = {
     "all": tuple(Kind),
     "cut": CUTS,
@@ -164,7 +172,7 @@ def _draw(
             measure = chance.choice(SYNC_DELAYS_MS)
         case Kind.RESTARTS:
             nodes = (chance.choice(names),)
-        case Kind.KILL | Kind.PAUSE | Kind.FULL_DISK:
+        case Kind.KILL | Kind.PAUSE | Kind.FULL_DISK | Kind.LOST_REPLIES:
             nodes = _some(names, chance, everybody=True)
         case _:
             directions = SHAPES[kind](names, chance)
