@@ -164,6 +164,8 @@ def _draw(
             measure = chance.choice(DELAYS_MS)
         case Kind.NARROW_LINK:
             measure = chance.choice(RATES_BYTES_S)
+        case Kind.LOST_REPLIES:
+            nodes = _some(names, chance, everybody=False)
         case Kind.CLOCK:
             nodes = _some(names, chance, everybody=False)
             measure = chance.choice(CLOCK_STEPS_MS)
@@ -172,7 +174,7 @@ def _draw(
             measure = chance.choice(SYNC_DELAYS_MS)
         case Kind.RESTARTS:
             nodes = (chance.choice(names),)
-        case Kind.KILL | Kind.PAUSE | Kind.FULL_DISK | Kind.LOST_REPLIES:
+        case Kind.KILL | Kind.PAUSE | Kind.FULL_DISK:
             nodes = _some(names, chance, everybody=True)
         case _:
             directions = SHAPES[kind](names, chance)
