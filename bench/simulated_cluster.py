@@ -117,7 +117,7 @@ class Member:
         if raws:
             gap = decode_block(raws[0]).first_seq > self.node.vector.get(sender, 0) + 1
             self.node.receive(raws)
-        peer.learn(report)
+        peer.learn(report, self.node.vector)
         if self.node.vector.get(sender, 0) >= report.vector.get(sender, 0):
             peer.pushed = round_
         elif gap or not raws:
@@ -207,7 +207,7 @@ class SimulatedCluster:
         kind.add(answer.ByteSize())
         if self._lost():
             return False
-        sender.peers[receiver.origin].learn(receiver.report)
+        sender.peers[receiver.origin].learn(receiver.report, sender.node.vector)
         return True
 
     def _repair(self, member: Member, other: Member) -> None:
@@ -241,4 +241,4 @@ class SimulatedCluster:
         self.traffic.block_bytes += sum(map(len, blocks))
         if not self._lost():
             member.node.receive(blocks)
-            member.peers[other.origin].learn(other.report)
+            member.peers[other.origin].learn(other.report, member.node.vector)

@@ -49,6 +49,8 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.TOO_MANY_SIBLINGS: StatusCode.RESOURCE_EXHAUSTED,
     Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
     Reason.DISK_FULL: StatusCode.RESOURCE_EXHAUSTED,
+    Reason.BEHIND: StatusCode.DEADLINE_EXCEEDED,
+    Reason.NOT_REPLICATED: StatusCode.DEADLINE_EXCEEDED,
     Reason.STOPPING: StatusCode.UNAVAILABLE,
     Reason.JOINING: StatusCode.UNAVAILABLE,
     Reason.FORGOTTEN: StatusCode.UNAVAILABLE,

@@ -14,6 +14,7 @@ PROTO = Path(__file__).resolve().parent
 def generate(into: Path) -> None:
     """Write ``kvnode/v1/*_pb2.py(i)`` and ``*_pb2_grpc.py`` below ``into``; raise on any error."""
     try:
+        from google.rpc import status_pb2
         from grpc_tools import protoc
     except ImportError:
         raise SystemExit(
@@ -23,11 +24,13 @@ def generate(into: Path) -> None:
 
     sources = sorted(str(path.relative_to(PROTO)) for path in PROTO.glob("kvnode/v1/*.proto"))
     include = Path(protoc.__file__).parent / "_proto"
+    common = Path(status_pb2.__file__).parents[2]  # where "google/rpc/status.proto" is
     code = protoc.main(
         [
             "protoc",
             f"-I{PROTO}",
             f"-I{include}",
+            f"-I{common}",
             f"--python_out={into}",
             f"--pyi_out={into}",
             f"--grpc_python_out={into}",

@@ -146,7 +146,8 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
         (
             "operations",
             f"{found.operations_accepted} accepted, {found.operations_refused} refused,"
-            f" {found.operations_received} received, in {found.commits} commits",
+            f" {found.operations_received} received, in {found.commits} commits"
+            + (f"; {found.buffered_lost} buffered ones lost" if found.buffered_lost else ""),
         ),
         ("queue", f"{found.queued_requests} requests, {size(found.queued_bytes)}"),
         (

@@ -34,6 +34,9 @@ class Reason(StrEnum):
     TOO_MANY_SIBLINGS = "TOO_MANY_SIBLINGS"
     QUEUE_FULL = "QUEUE_FULL"
     DISK_FULL = "DISK_FULL"
+    # not in time
+    BEHIND = "BEHIND"
+    NOT_REPLICATED = "NOT_REPLICATED"
     # not now
     STOPPING = "STOPPING"
     JOINING = "JOINING"

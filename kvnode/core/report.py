@@ -71,6 +71,8 @@ class Meeting:
     chain: bytes = b""
     chain_at: bytes = b""
     """The chain value at the seq asked about; empty if no block known here ends there."""
+    vector: Mapping[int, int] = field(default_factory=dict)
+    """What the node has synced and applied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ which then spreads by itself. Nothing here waits for other nodes but ``leave``.
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from typing import TYPE_CHECKING
 
 from kvnode.core.dots import covers, missing_ops
@@ -16,7 +14,7 @@ from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.report import Hello
 from kvnode.core.roster import Forget, Member, Roster, decode_roster
 from kvnode.node.membership import NO_CLUSTER
-from kvnode.rpc.link import Link, LinkError
+from kvnode.rpc.link import LinkError
 
 if TYPE_CHECKING:
     from kvnode.node.replicator import Replicator
@@ -32,6 +30,7 @@ class Admission:
         self._replicator = replicator
         self._membership = replicator.membership
         self._config = replicator.engine.config
+        self._ambient = replicator.engine.ambient
 
     async def join(self, name: str, address: str, *, preview: bool) -> list[str]:
         """Take in the node that waits at ``address``; Refused if that cannot be."""
@@ -71,7 +70,7 @@ class Admission:
             *self._what_a_newcomer_does(roster, leaving_out=old),
         ]
         if not preview:
-            forget = Forget(_now_ms(), self._membership.origin, hello.origin)
+            forget = Forget(self._ambient.wall_ms(), self._membership.origin, hello.origin)
             row = Member(1, name, address, joining=True)
             await self._membership.change(
                 lambda now: now.with_forget(old, forget).with_member(hello.origin, row)
@@ -98,15 +97,15 @@ class Admission:
             + self._members_besides(old)
         )
         if not preview:
-            forget = Forget(_now_ms(), self._membership.origin, 0)
+            forget = Forget(self._ambient.wall_ms(), self._membership.origin, 0)
             await self._membership.change(lambda now: now.with_forget(old, forget))
         return lines
 
     async def _forget_unmet(self, name: str, *, preview: bool) -> list[str]:
         """A founder that never came: its name is taken by an origin that nobody has."""
         if not preview:
-            origin = secrets.randbits(63) + 1
-            forget = Forget(_now_ms(), self._membership.origin, 0)
+            origin = self._ambient.draw_id()
+            forget = Forget(self._ambient.wall_ms(), self._membership.origin, 0)
             row = Member(1, name, "", joining=False)
             await self._membership.change(
                 lambda now: now.with_member(origin, row).with_forget(origin, forget)
@@ -137,7 +136,7 @@ class Admission:
         except BaseException:
             membership.leaving = False
             raise
-        forget = Forget(_now_ms(), own, 0)
+        forget = Forget(self._ambient.wall_ms(), own, 0)
         await membership.change(lambda now: now.with_forget(own, forget))
         lines.append(await self._tell())
         return lines
@@ -146,8 +145,8 @@ class Admission:
 
     async def _tell(self) -> str:
         """Wait until somebody else knows that this node has left."""
-        deadline = time.monotonic() + self._config.leave_timeout_ms / 1000
-        while time.monotonic() < deadline:
+        deadline = self._ambient.monotonic() + self._config.leave_timeout_ms / 1000
+        while self._ambient.monotonic() < deadline:
             shown = self._membership.raw_hash
             told = [p.name for p in self._replicator.peers.values() if p.shown_hash == shown]
             if told:
@@ -159,14 +158,14 @@ class Admission:
         """Wait until every reachable member has all this node has; at least one must."""
         replicator = self._replicator
         await replicator.engine.all_answered()
-        deadline = time.monotonic() + self._config.leave_timeout_ms / 1000
+        deadline = self._ambient.monotonic() + self._config.leave_timeout_ms / 1000
         while True:
             vector = replicator.engine.vector
             peers = [peer for peer in replicator.peers.values() if peer.state == "connected"]
             have = [peer.name for peer in peers if covers(peer.vector, vector)]
             if have and len(have) == len(peers):
                 return "all it had is on " + ", ".join(sorted(have))
-            if time.monotonic() > deadline:
+            if self._ambient.monotonic() > deadline:
                 missing = sorted({peer.name for peer in replicator.peers.values()} - {*have})
                 raise Refused(
                     Reason.PEERS_BEHIND,
@@ -177,11 +176,7 @@ class Admission:
 
     async def _newcomer(self, name: str, address: str) -> Hello:
         """Who waits at the address; Refused if it is not ``name``, waiting to be taken in."""
-        link = Link(
-            address,
-            reconnect_ms=self._config.reconnect_interval_ms,
-            keepalive_ms=self._config.peer_timeout_ms,
-        )
+        link = self._replicator.connections.open_link(address)
         try:
             deadline_s = self._config.peer_timeout_ms / 1000
             hello = (await link.meet(self._replicator.hello(), (0, 0), deadline_s)).hello
@@ -249,7 +244,3 @@ class Admission:
             "until then",
             "it serves when every member has acknowledged it: " + ", ".join(names),
         ]
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.replica import Durable, Round
-from kvnode.node.worker import Done, Job, Worker
+from kvnode.node.worker import Done, Job
 from kvnode.storage.interfaces import Checkpoint, DiskFullError, StateStore
 
 if TYPE_CHECKING:
@@ -51,10 +50,11 @@ class Checkpoints:
         self.made = 0
         """Since start."""
         self._engine = engine
-        self._worker = Worker("kvnode-checkpoint")
+        self._worker = engine.ambient.worker("kvnode-checkpoint")
         self._next_request = next_request
         self._running: asyncio.Future[None] | None = None
-        self._last = time.monotonic()
+        self._monotonic = engine.ambient.monotonic
+        self._last = self._monotonic()
         self._not_before = 0.0
         self._wanted = False
         self._held = False
@@ -86,7 +86,7 @@ class Checkpoints:
         if not self._something:
             return
         config, memtable = self._engine.config, self._engine.memtable
-        now = time.monotonic()
+        now = self._monotonic()
         if now < self._not_before:
             return
         if (
@@ -135,12 +135,12 @@ class Checkpoints:
         self._cuts = cut = self._cuts + 1
         running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = running
-        self._last = started = time.monotonic()
+        self._last = started = self._monotonic()
         self.behind_operations = 0
 
         def done(error: BaseException | None) -> None:
             self._running = None
-            self.last_ms = round((time.monotonic() - started) * 1000)
+            self.last_ms = round((self._monotonic() - started) * 1000)
             if error is None:
                 engine.memtable.drop_frozen()
                 self.covered = checkpoint.arrival
@@ -153,7 +153,7 @@ class Checkpoints:
                 engine.memtable.restore_frozen(size)
                 self.behind_operations += behind
                 engine.collected = checkpoint.collected + engine.collected
-                self._not_before = time.monotonic() + RETRY_AFTER_S
+                self._not_before = self._monotonic() + RETRY_AFTER_S
                 if isinstance(error, DiskFullError):
                     logger.error("checkpoint put off: %s", error)
                 else:
@@ -222,7 +222,7 @@ class Checkpoints:
         self.behind_operations = 0
         self.made += 1
         self._next_request = self._engine.replica.durable.requests.next_number
-        self._last = time.monotonic()
+        self._last = self._monotonic()
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from kvnode.config import Config
@@ -10,13 +9,13 @@ from kvnode.core.hlc import median_offset_ms
 from kvnode.node.peers import Peer
 
 
-def clock_offset_ms(peers: Iterable[Peer], config: Config) -> int:
+def clock_offset_ms(peers: Iterable[Peer], config: Config, now_s: float) -> int:
     """Own wall clock against the median of all members heard lately.
 
     Peers that are silent have no say: a node that is cut off must not go on refusing writes for a
-    clock that may have been set since.
+    clock that may have been set since. ``now_s`` is monotonic.
     """
-    lately = time.monotonic() - config.peer_timeout_ms / 1000
+    lately = now_s - config.peer_timeout_ms / 1000
     return median_offset_ms(
         [
             peer.clock_offset_ms

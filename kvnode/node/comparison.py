@@ -16,7 +16,6 @@ Damage is real at once. It shows where entries are read: single keys, or all wit
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -96,7 +95,8 @@ class Comparison:
         self._verifier = verifier
         self._engine = verifier.engine
         self._bounds = bounds
-        self._until = time.monotonic() + deadline_s
+        self._monotonic = verifier.engine.ambient.monotonic
+        self._until = self._monotonic() + deadline_s
 
     async def run(self, *, full: bool) -> AsyncIterator[str]:
         """Compare; yields a line of progress now and then."""
@@ -108,11 +108,11 @@ class Comparison:
         while True:
             left = await self._round(rounds >= ROUNDS_BEFORE_KEYS)
             rounds += 1
-            if not left or time.monotonic() >= self._until:
+            if not left or self._monotonic() >= self._until:
                 return
             moving = ", ".join(member.peer.name for member in left)
             yield f"round {rounds}: writes on their way between this node and {moving}"
-            await asyncio.sleep(min(pause_s, max(0.0, self._until - time.monotonic())))
+            await asyncio.sleep(min(pause_s, max(0.0, self._until - self._monotonic())))
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     async def _check_all(self) -> AsyncIterator[str]:
@@ -257,7 +257,7 @@ class Comparison:
         if not keys or here == there:
             return set()
         while not covers(self._engine.vector, there):
-            if time.monotonic() >= self._until:
+            if self._monotonic() >= self._until:
                 return set(keys)
             await asyncio.sleep(PAUSE_S)
         both = common(here, there)

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kvnode.config import Config
+from kvnode.node.engine import Engine
 from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
-from kvnode.rpc.link import Link
+from kvnode.rpc.link import Link, OpenLink
 
 
 @dataclass(slots=True)
@@ -31,24 +31,26 @@ class Connections:
 
     def __init__(
         self,
-        config: Config,
+        engine: Engine,
         membership: Membership,
         *,
-        open_link: Callable[[Peer], Link] | None,
+        open_link: OpenLink | None,
         push: Callable[[Peer, Link], Pusher],
         on_end: Callable[[asyncio.Task[None]], None],
     ) -> None:
         """Nobody is dialled before ``start``.
 
         Args:
-            open_link: how to reach a peer; a channel to its address by default.
+            open_link: how to reach an address; a channel by default.
             push: makes what pushes to it.
             on_end: called when a pusher has ended by itself.
         """
         self.peers: dict[str, Peer] = {}
-        self._config = config
+        self._config = engine.config
+        self._ambient = engine.ambient
         self._membership = membership
-        self._open_link = open_link or self._open_channel
+        self.open_link = open_link or self._open_channel
+        """How to reach the node at an address."""
         self._push = push
         self._on_end = on_end
         self._connections: dict[str, Connection] = {}
@@ -69,11 +71,11 @@ class Connections:
     def reconcile(self) -> None:
         """Let the peers be what the roster says, once started also dialled."""
         wanted = self._addresses()
-        for name in self.peers.keys() - wanted.keys():
+        for name in sorted(self.peers.keys() - wanted.keys()):
             del self.peers[name]
             self._disconnect(name)
         for name, address in wanted.items():
-            peer = self.peers.setdefault(name, Peer(name, address))
+            peer = self.peers.setdefault(name, Peer(name, address, self._ambient))
             if peer.address != address:
                 peer.address = address
                 self._disconnect(name)
@@ -102,9 +104,9 @@ class Connections:
         connection = self._connections.get(peer.name)
         return connection.link if connection else None
 
-    def _open_channel(self, peer: Peer) -> Link:
-        return Link(
-            peer.address,
+    def _open_channel(self, address: str) -> Link:
+        return Link.open(
+            address,
             reconnect_ms=self._config.reconnect_interval_ms,
             keepalive_ms=self._config.peer_timeout_ms,
         )
@@ -123,7 +125,7 @@ class Connections:
         return {name: dialled.get(name, address) for name, address in addresses.items()}
 
     def _connect(self, peer: Peer) -> None:
-        link = self._open_link(peer)
+        link = self.open_link(peer.address)
         pusher = self._push(peer, link)
         task = asyncio.create_task(pusher.run(), name=f"push {peer.name}")
         task.add_done_callback(self._on_end)

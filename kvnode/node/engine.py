@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import TypeVar
@@ -31,11 +30,11 @@ from kvnode.core.replica import Durable, Replica, Request, Round
 from kvnode.core.requests import RequestWindow
 from kvnode.core.stability import Stability
 from kvnode.node.adjustments import Adjustments, Change
+from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.journal import Journal
 from kvnode.node.quarantine import NodeQuarantine
-from kvnode.node.queues import Arrival, Arrivals, Counts, Outcome, Pending, Queue
-from kvnode.node.worker import Worker
+from kvnode.node.queues import Arrival, Arrivals, Counts, Outcome, Pending, Queue, reject, stopping
 from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
 
@@ -47,13 +46,21 @@ T = TypeVar("T")
 class Engine:
     """Replica, log and memtable behind one queue. All methods run on the event loop."""
 
-    def __init__(self, config: Config, origin: int, log: Log, state: StateStore) -> None:
+    def __init__(
+        self,
+        config: Config,
+        origin: int,
+        log: Log,
+        state: StateStore,
+        ambient: Ambient = MACHINE,
+    ) -> None:
         """Recover: load the checkpoint and replay the log behind it.
 
         Raises:
             StorageError: log and state do not belong together, or are damaged.
         """
         self.config = config
+        self.ambient = ambient
         self.log = log
         self.counts = Counts()
         self.queue = Queue()
@@ -92,13 +99,15 @@ class Engine:
         self.checkpoints = Checkpoints(
             self, state, covered=covered, behind=self.replayed, next_request=next_request
         )
-        self.quarantine = NodeQuarantine(config, state, self.checkpoints.enqueue, self._fail)
+        self.quarantine = NodeQuarantine(
+            config, state, self.checkpoints.enqueue, self._fail, ambient.wall_ms
+        )
         self.push_buffer = PushBuffer(
             config.push_buffer_bytes, self.replica.durable.vector.get(origin, 0) + 1
         )
         self._incoming = Arrivals()
         self._adjustments = Adjustments()
-        self._worker = Worker("kvnode-log")
+        self._worker = ambient.worker("kvnode-log")
         self._running: Round | None = None
         self._passers: list[asyncio.Future[None]] = []
         self._scheduled = False
@@ -120,6 +129,10 @@ class Engine:
         Raises:
             Refused: nothing was changed.
         """
+        return await self.enqueue(request, size)
+
+    def enqueue(self, request: Request, size: int) -> asyncio.Future[Outcome]:
+        """Queue a request behind those before it; Refused if there is no room for it."""
         config, queue = self.config, self.queue
         count = len(request.operations)
         self._check_open()
@@ -141,7 +154,7 @@ class Engine:
         queue.operations += count
         queue.bytes += size
         self._schedule()
-        return await future
+        return future
 
     async def receive(self, blocks: Sequence[Block], sender: str = "") -> list[Verdict]:
         """Commit blocks a peer sent; returns their verdicts when those applied are synced."""
@@ -248,13 +261,13 @@ class Engine:
         self._adjustments.make(self.memtable, self.replica.durable)
         requests, request_futures = self.queue.take(self.config)
         arrivals = self._incoming.take(self.config)
-        wall_ms = time.time_ns() // 1_000_000
+        wall_ms = self.ambient.wall_ms()
         try:
             blocks = [arrival.block for arrival in arrivals]
             round_ = self.replica.plan(requests, blocks, wall_ms, self.lww_refusal())
         except Exception as error:  # a bug; without the round's answers the node is of no use
             waiting: list[Pending] = [arrival.future for arrival in arrivals]
-            self._reject(_stopping(error), [*request_futures, *waiting])
+            reject(stopping(error), [*request_futures, *waiting])
             self._fail(error)
             return
         self._running = round_
@@ -286,7 +299,7 @@ class Engine:
         everybody: list[Pending] = [*futures[0], *(arrival.future for arrival in futures[1])]
         if isinstance(error, DiskFullError) and not self._failure:
             refusal = Refused(Reason.DISK_FULL, f"{error}: make room, or use another node")
-            self._reject(refusal, everybody)
+            reject(refusal, everybody)
         elif error or self._failure:
             self._lose(error or self._failure or AssertionError(), everybody)
             return
@@ -324,7 +337,7 @@ class Engine:
 
     def _lose(self, error: BaseException, futures: Sequence[Pending]) -> None:
         """The round's records may be on disk: a restart will tell, its callers cannot be told."""
-        self._reject(OutcomeUnclear(f"the log failed: {error}"), futures)
+        reject(OutcomeUnclear(f"the log failed: {error}"), futures)
         self._fail(error)
 
     def _answer(
@@ -376,20 +389,10 @@ class Engine:
         self.on_failure(error)
 
     def _abandon(self, error: BaseException) -> None:
-        refusal = _stopping(error)
-        self._reject(refusal, [future for _, _, future in self.queue.waiting])
-        self._reject(refusal, [arrival.future for arrival in self._incoming.waiting])
+        refusal = stopping(error)
+        reject(refusal, [future for _, _, future in self.queue.waiting])
+        reject(refusal, [arrival.future for arrival in self._incoming.waiting])
         self._adjustments.refuse(refusal)
         self.queue = Queue()
         self._incoming = Arrivals()
         self._idle.set()
-
-    @staticmethod
-    def _reject(refusal: Exception, futures: Sequence[Pending]) -> None:
-        for future in futures:
-            if not future.done():
-                future.set_exception(refusal)
-
-
-def _stopping(error: BaseException) -> Refused:
-    return Refused(Reason.STOPPING, f"the node failed and stops: {error}")

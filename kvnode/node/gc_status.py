@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from kvnode.node.peers import Peer
@@ -58,5 +57,5 @@ def _member(node: Node, origin: int, peer: Peer | None) -> pb.MemberReport:
         own_ops=sum(own.values()),
         reported=last is not None,
         usable=last is not None and last is usable,
-        silent_ms=round((time.monotonic() - heard) * 1000) if heard else 0,
+        silent_ms=round((node.engine.ambient.monotonic() - heard) * 1000) if heard else 0,
     )

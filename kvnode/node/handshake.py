@@ -24,8 +24,6 @@ name finds itself displaced, and waits to be taken in.
 
 from __future__ import annotations
 
-import secrets
-
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.report import PROTOCOL, Hello
 from kvnode.core.roster import Roster, decode_roster
@@ -37,7 +35,7 @@ class Handshake:
 
     def __init__(self, cluster: str, membership: Membership) -> None:
         self.cluster = cluster
-        self.incarnation = secrets.randbits(63) + 1
+        self.incarnation = membership.engine.ambient.draw_id()
         self._membership = membership
 
     def hello(self) -> Hello:

@@ -19,11 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from kvnode.core.dots import Vector
 from kvnode.core.errors import BlockError, Reason, Refused
@@ -36,6 +34,7 @@ from kvnode.core.roster import (
     encode_roster,
     roster_hash,
 )
+from kvnode.node.ambient import MACHINE, Chance
 from kvnode.storage.interfaces import DiskFullError, StorageError
 
 if TYPE_CHECKING:
@@ -54,8 +53,20 @@ EXPELLED = (
 )
 
 
+class IdentityLost(Protocol):
+    """Somebody else has written under this node's origin; ``forked``: and told others."""
+
+    def __call__(self, reason: str, *, forked: bool = False) -> None: ...
+
+
 def founding_roster(
-    origin: int, name: str, cluster: str, others: Sequence[str], *, join: bool
+    origin: int,
+    name: str,
+    cluster: str,
+    others: Sequence[str],
+    *,
+    join: bool,
+    chance: Chance = MACHINE.chance,
 ) -> Roster:
     """The roster of a new data directory.
 
@@ -67,7 +78,7 @@ def founding_roster(
     founders = frozenset([name, *others])
     row = {origin: Member(1, name, "", joining=False)}
     if not others:
-        return Roster(secrets.token_bytes(16), founders, row)
+        return Roster(chance.randbytes(16), founders, row)
     digest = blake2b("\n".join([cluster, *sorted(founders)]).encode(), digest_size=16)
     return Roster(digest.digest(), founders, row)
 
@@ -251,7 +262,7 @@ class Membership:
             return
         alone = self.roster.remaining() == [old]
         row = Member(1, self.name, address, joining=not alone)
-        forget = Forget(time.time_ns() // 1_000_000, own, own)
+        forget = Forget(self.engine.ambient.wall_ms(), own, own)
 
         def alter(roster: Roster) -> Roster:
             return roster.with_forget(old, forget).with_member(own, row)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
@@ -13,14 +12,17 @@ from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Operation
 from kvnode.core.quarantine import Record
-from kvnode.core.replica import Request
+from kvnode.core.replica import Request, Round
+from kvnode.core.requests import Remembered
 from kvnode.core.writer import Accepted
 from kvnode.node.admission import Admission
+from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
 from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.journal import Journal
+from kvnode.node.levels import Levels
 from kvnode.node.membership import Membership, founding_roster
 from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.reissuing import reissue
@@ -35,11 +37,12 @@ from kvnode.rpc.gc_service import GcService
 from kvnode.rpc.journal_service import JournalService
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_service import KvService
+from kvnode.rpc.link import OpenLink
 from kvnode.rpc.membership_service import MembershipService
 from kvnode.rpc.quarantine_service import QuarantineService
 from kvnode.rpc.replication_service import SERVICE as REPLICATION
 from kvnode.rpc.replication_service import ReplicationService
-from kvnode.rpc.server import Server
+from kvnode.rpc.server import Handlers, Server
 from kvnode.rpc.snapshot_service import SnapshotService
 from kvnode.rpc.verification_service import VerificationService
 from kvnode.storage.directory import FORMAT, DataDirectory
@@ -57,24 +60,42 @@ class Reborn(Exception):
 class Node:
     """One running node, on the current event loop."""
 
-    def __init__(self, config: Config) -> None:
-        """Open the data directory and recover; StorageError if that is not possible."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        ambient: Ambient = MACHINE,
+        open_link: OpenLink | None = None,
+    ) -> None:
+        """Open the data directory and recover; StorageError if that is not possible.
+
+        Args:
+            config: what the operator wants.
+            ambient: time, chance and threads.
+            open_link: how to reach the node at an address; a gRPC channel by default.
+        """
         self.config = config
-        self.started = time.monotonic()
-        self.stopping = False
+        self.started = ambient.monotonic()
+        self.closing = asyncio.Event()
         self.failure: BaseException | None = None
         self._failed = asyncio.Event()
         self.directory = DataDirectory(
             Path(config.data),
             cluster=config.cluster,
             name=config.name,
-            now_ms=time.time_ns() // 1_000_000,
+            now_ms=ambient.wall_ms(),
+            draw=ambient.chance.randbytes,
         )
         try:
             origin = self.directory.identity.origin_id
-            self.engine = Engine(config, origin, self.directory.log, self.directory.state)
+            self.engine = Engine(config, origin, self.directory.log, self.directory.state, ambient)
             roster = founding_roster(
-                origin, config.name, config.cluster, list(config.peers), join=config.join
+                origin,
+                config.name,
+                config.cluster,
+                list(config.peers),
+                join=config.join,
+                chance=ambient.chance,
             )
             self.membership = Membership(
                 self.engine, config.name, roster, found=config.found or not config.peers
@@ -84,13 +105,17 @@ class Node:
             raise
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
         handshake = Handshake(config.cluster, self.membership)
-        self.replicator = Replicator(self.engine, self.membership, handshake)
+        self.replicator = Replicator(self.engine, self.membership, handshake, open_link)
         self.verification = Verification(self.replicator)
         self.collector = Collector(self.engine, self.membership.counted)
-        self.engine.on_commit = self.replicator.committed
+        self.levels = Levels(self.engine, self.replicator)
+        self.engine.on_commit = self._committed
+        self.replicator.on_report = self.levels.look
         self.engine.on_failure = self._fail
         self.replicator.on_identity_lost = self._lose_identity
         self._begins_anew = False
+        self._address = ""
+        """Where others reach this node."""
         self._background: list[asyncio.Task[None]] = []
         folder = self.directory.path / FORMAT
         store = int(self.directory.identity.store, 16)
@@ -107,6 +132,7 @@ class Node:
         )
         self.replicator.repair.instead_of_pulling = self._look_at_snapshots
         self._server: Server | None = None
+        self.services = self._services()
         self._health: set[asyncio.Task[None]] = set()
 
     @property
@@ -120,42 +146,43 @@ class Node:
         assert self._server is not None
         return self._server.port
 
-    async def start(self) -> None:
-        """Listen and replicate; OSError if the address cannot be had."""
+    def _services(self) -> Handlers:
         codec = KvCodec(self.config.token_secret, self.config.limits, self._name)
         limits = self.config.limits
-        self._server = Server(
-            self.config.listen,
-            (
-                KvService(self, codec, limits).handler(),
-                AdminService(self, codec, limits).handler(),
-                MembershipService(self.membership, Admission(self.replicator)).handler(),
-                ReplicationService(self.replicator).handler(),
-                SnapshotService(self.snapshots).handler(),
-                GcService(self).handler(),
-                JournalService(self.journal, codec).handler(),
-                QuarantineService(self, self._name).handler(),
-                VerificationService(self.verification).handler(),
-            ),
+        return (
+            KvService(self, codec, limits).handler(),
+            AdminService(self, codec, limits).handler(),
+            MembershipService(self.membership, Admission(self.replicator)).handler(),
+            ReplicationService(self.replicator).handler(),
+            SnapshotService(self.snapshots).handler(),
+            GcService(self).handler(),
+            JournalService(self.journal, codec).handler(),
+            QuarantineService(self, self._name).handler(),
+            VerificationService(self.verification).handler(),
         )
+
+    async def start(self) -> None:
+        """Listen and replicate; OSError if the address cannot be had."""
+        self._server = Server(self.config.listen, self.services)
         await self._server.start()
         await self._show_health()
         self.engine.quarantine.on_change = self._health_changed
+        listening = f"{self.config.listen.rpartition(':')[0]}:{self.port}"
+        await self.run(self.config.advertise or listening)
+
+    async def run(self, address: str) -> None:
+        """Replicate, and do all else that serving takes but listening at ``address``."""
+        self._address = address
         self.replicator.start()
         self._run(self.collector.run(), "collection")
         self._run(self.verification.run(), "comparison")
         if self.membership.returning_from:
             self._run(self._return(), "return")
         else:
-            await self.membership.introduce_as(self._address())
+            await self.membership.introduce_as(address)
 
         if self.directory.identity.aside:
             self._run(reissue(self), "reissue")
-
-    def _address(self) -> str:
-        """Where others reach this node."""
-        listening = f"{self.config.listen.rpartition(':')[0]}:{self.port}"
-        return self.config.advertise or listening
 
     async def wait_failed(self) -> None:
         """Return when the node cannot go on; ``failure`` says why."""
@@ -163,7 +190,7 @@ class Node:
 
     async def close(self) -> None:
         """Answer what runs, write a checkpoint, close everything."""
-        self.stopping = True
+        self.closing.set()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -183,12 +210,26 @@ class Node:
 
     # ---- what the services call
 
-    async def write(
+    def enqueue(
         self, operations: Sequence[Operation], request_id: bytes, size: int
-    ) -> tuple[Accepted, Vector]:
-        """Commit a client's batch; Refused if nothing of it was done."""
+    ) -> asyncio.Future[tuple[Accepted, Vector]]:
+        """Queue a client's batch; Refused if nothing of it was or will be done."""
         self._check_place()
-        return await self.engine.submit(Request(operations, request_id), size)
+        return self.engine.enqueue(Request(operations, request_id), size)
+
+    def buffered_lost(self, operations: int) -> None:
+        """So many operations that were acknowledged from the queue came to nothing."""
+        self.engine.counts.buffered_lost += operations
+
+    async def room(self) -> None:
+        """Return when the queue has moved."""
+        await self.engine.between_rounds()
+        await asyncio.sleep(0)
+
+    def remembered(self, request_id: bytes) -> Remembered | None:
+        """Where a request went, if it is known here."""
+        self._check_place()
+        return self.engine.replica.durable.requests.get(request_id)
 
     def read(self, key: bytes) -> Entry:
         """What is kept under the key."""
@@ -210,6 +251,10 @@ class Node:
     def status(self) -> admin_pb2.StatusResponse:
         """The node as it is now."""
         return node_status(self)
+
+    def _committed(self, round_: Round) -> None:
+        self.replicator.committed(round_)
+        self.levels.look()
 
     def _look_at_snapshots(self) -> bool:
         self.snapshots.tidy()
@@ -274,7 +319,7 @@ class Node:
         match await returning.ask():
             case "welcome":
                 directory.settled()
-                await self.membership.return_as(self._address())
+                await self.membership.return_as(self._address)
             case "forgotten":
                 self.membership.expelled()
             case "running":
@@ -306,7 +351,7 @@ class Node:
             logger.warning("%s", self.membership.problem)
             return
         self.directory.settled()
-        await self.membership.return_as(self._address())
+        await self.membership.return_as(self._address)
 
     def _lose_identity(self, reason: str, *, forked: bool = False) -> None:
         """Somebody else wrote under this node's origin: go on under a new one."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Literal
 
 from kvnode.core.dots import Vector
 from kvnode.core.report import Report
+from kvnode.node.ambient import MACHINE, Ambient
 
 PULL_PAUSE_MAX_S = 10.0
 """Between attempts to get what came in vain before."""
@@ -20,6 +20,7 @@ class Peer:
     name: str
     address: str
     """As this node dials it; empty if it only dials us."""
+    ambient: Ambient = MACHINE
     origin: int = 0
     state: Literal["connected", "unreachable", "refused"] = "unreachable"
     """Of the link from here to there."""
@@ -28,6 +29,8 @@ class Peer:
     """Its last report."""
     heard: float = 0.0
     """When it last said anything, monotonic seconds."""
+    current: float = 0.0
+    """When it last said something after which all it had taken was here, monotonic seconds."""
     pushed: float = float("-inf")
     """When its push stream to this node last delivered all it had, monotonic seconds."""
     clock_offset_ms: int | None = None
@@ -57,7 +60,7 @@ class Peer:
         self.pushed = float("-inf")
         self.stuck = {}
         self.streams = {}
-        self.heard = 0.0
+        self.heard = self.current = 0.0
         self.roster_hash = self.shown_hash = b""
 
     def missing(self, have: Vector, *, now: bool) -> Vector:
@@ -69,21 +72,23 @@ class Peer:
         """Whether its log no longer holds all that ``have`` lacks. A floor never falls."""
         return any(have.get(origin, 0) < seq for origin, seq in self.floor.items())
 
-    def learn(self, report: Report) -> None:
+    def learn(self, report: Report, own: Vector) -> None:
         """Take a report. Vectors only grow; reports of two streams may cross."""
-        self.heard = time.monotonic()
+        self.heard = self.ambient.monotonic()
         for origin, seq in report.vector.items():
             if seq > self.vector.get(origin, 0):
                 self.vector[origin] = seq
+        if own.get(self.origin, 0) >= self.vector.get(self.origin, 0):
+            self.current = self.heard
 
     def paused(self) -> list[int]:
         """Origins not to ask this peer for now."""
-        now = time.monotonic()
+        now = self.ambient.monotonic()
         return [origin for origin, (_, until) in self.stuck.items() if until > now]
 
     def pause(self, origin: int, pause_s: float) -> None:
         """It sent something of this origin that cannot be taken: ask for that later."""
-        if self.stuck.get(origin, (0, 0.0))[1] <= time.monotonic():
+        if self.stuck.get(origin, (0, 0.0))[1] <= self.ambient.monotonic():
             self._pause_longer(origin, pause_s)
 
     def pulled(self, missing: Vector, vector: Vector, pause_s: float) -> None:
@@ -97,7 +102,7 @@ class Peer:
     def _pause_longer(self, origin: int, pause_s: float) -> None:
         pulls = self.stuck.get(origin, (0, 0.0))[0] + 1
         pause = min(pause_s * 2.0 ** min(pulls, 16), PULL_PAUSE_MAX_S)
-        self.stuck[origin] = (pulls, time.monotonic() + pause)
+        self.stuck[origin] = (pulls, self.ambient.monotonic() + pause)
 
     def measure_clock(
         self, report: Report, sent_ms: float, now_ms: float, *, at_once: bool = True

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
-import time
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -33,6 +31,7 @@ class Pusher:
         self._replicator = replicator
         self._engine = replicator.engine
         self._config = replicator.engine.config
+        self._ambient = replicator.engine.ambient
         self.peer = peer
         self._link = link
         self._wake = asyncio.Event()
@@ -67,12 +66,12 @@ class Pusher:
             finally:
                 stream.close()
             pause_ms = self._config.reconnect_interval_ms
-            await asyncio.sleep(pause_ms / 1000 * random.uniform(0.5, 1.0))  # jitter, not secret
+            await asyncio.sleep(pause_ms / 1000 * self._ambient.chance.uniform(0.5, 1.0))
 
     async def _serve(self, stream: PushStream) -> None:
         self._unanswered.clear()
         self._names_sent = 0
-        self._unanswered.append((_now_ms(), True))
+        self._unanswered.append((self._ambient.wall_ms(), True))
         self.peer.relay_due = 0.0  # an old copy has to be found out before it has caught up
         await stream.send(self._report(), 0, [], self._replicator.hello())
         await self._answer(stream)
@@ -85,8 +84,9 @@ class Pusher:
         receiver = asyncio.create_task(self._receive(stream))
         try:
             done, _ = await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            for task in (sender, receiver):  # not over the set: its order is none
+                if task in done:
+                    task.result()
         finally:
             for task in (sender, receiver):
                 task.cancel()
@@ -101,7 +101,7 @@ class Pusher:
                 blocks, self._cursor = buffer.since(self._cursor, config.push_message_bytes)
                 idle = not self._unanswered
                 if blocks or idle:
-                    self._unanswered.append((_now_ms(), not blocks))
+                    self._unanswered.append((self._ambient.wall_ms(), not blocks))
                     await stream.send(self._report(), self._position(), blocks, None)
                 if blocks:
                     continue
@@ -131,7 +131,7 @@ class Pusher:
         if not self._unanswered:
             raise LinkError(f"{self.peer.address} answered what it was not asked", refused=True)
         sent_ms, empty = self._unanswered.popleft()
-        self.peer.measure_clock(report, sent_ms, _now_ms(), at_once=empty)
+        self.peer.measure_clock(report, sent_ms, self._ambient.wall_ms(), at_once=empty)
         self._replicator.learn(self.peer, self._origin, report)
         acknowledged = report.vector.get(self._replicator.origin, 0)
         if acknowledged >= self._cursor:
@@ -160,7 +160,3 @@ class Pusher:
             return replace(report, names={})
         self._names_sent = len(report.names)
         return report
-
-
-def _now_ms() -> float:
-    return time.time() * 1000

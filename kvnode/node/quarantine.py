@@ -8,7 +8,6 @@ memory and is written with the next change. That the same bytes came again is on
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -49,12 +48,14 @@ class NodeQuarantine:
         state: StateStore,
         run: Callable[[Job, Done], None],
         fail: Callable[[BaseException], None],
+        wall_ms: Callable[[], int],
     ) -> None:
         """Take up the store's records.
 
         Args:
             run: runs a job in the thread that writes the state.
             fail: the store is broken; the node cannot go on.
+            wall_ms: Unix time.
         """
         self._kept = Quarantine(
             rows_max=config.quarantine_rows_max, bytes_max=config.quarantine_bytes_max
@@ -62,6 +63,7 @@ class NodeQuarantine:
         self._state = state
         self._run = run
         self._fail = fail
+        self._wall_ms = wall_ms
         self.on_change: Callable[[], None] = lambda: None
         for number, raw in state.rows("quarantine"):
             try:
@@ -101,7 +103,7 @@ class NodeQuarantine:
     ) -> None:
         """Keep a block that cannot be taken."""
         record = self._kept.add(
-            raw, reason, _now_ms(), peer=peer, identity=identity, awaits=awaits or {}
+            raw, reason, self._wall_ms(), peer=peer, identity=identity, awaits=awaits or {}
         )
         if record is not None:
             logger.error(
@@ -115,7 +117,7 @@ class NodeQuarantine:
         record = self._kept.add(
             damage.raw,
             str(damage),
-            _now_ms(),
+            self._wall_ms(),
             source=OWN_LOG,
             identity=(origin, last, last),
             awaits={},
@@ -189,10 +191,6 @@ def name_of(record: Record) -> str:
     if not record.origin:
         return "(unreadable)"
     return f"{record.origin:016x}:{record.first_seq}-{record.last_seq}"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def decode_sent(engine: Engine, peer: Peer, report: Report, raws: Sequence[bytes]) -> list[Block]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kvnode.config import Config
 from kvnode.core.block import Block
 from kvnode.core.dots import Vector
+from kvnode.core.errors import Reason, Refused
 from kvnode.core.receive import Verdict
 from kvnode.core.replica import Request
 from kvnode.core.writer import Accepted
@@ -32,6 +34,8 @@ class Counts:
 
     accepted: int = 0
     refused: int = 0
+    buffered_lost: int = 0
+    """Operations acknowledged from the queue that were refused when their turn came."""
     received: int = 0
     commits: int = 0
     logged_bytes: int = 0
@@ -89,3 +93,15 @@ class Arrivals:
             operations += arrivals[-1].block.count
             size += len(arrivals[-1].block.raw)
         return arrivals
+
+
+def reject(refusal: Exception, futures: Sequence[Pending]) -> None:
+    """Tell all who still wait."""
+    for future in futures:
+        if not future.done():
+            future.set_exception(refusal)
+
+
+def stopping(error: BaseException) -> Refused:
+    """What those are told who still wait when the node fails."""
+    return Refused(Reason.STOPPING, f"the node failed and stops: {error}")

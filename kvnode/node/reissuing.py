@@ -34,7 +34,7 @@ async def reissue(node: Node) -> None:
     while directory.identity.aside:
         aside = directory.path / directory.identity.aside[0]
         try:
-            blocks = await asyncio.to_thread(own_blocks, aside)
+            blocks = await node.engine.ambient.in_thread(partial(own_blocks, aside))
         except StorageError as error:
             logger.error("what was set aside cannot be issued again: %s", error)
             blocks = []

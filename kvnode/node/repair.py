@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -70,7 +69,7 @@ class Repair:
         refused, and what this peer sent in vain before.
         """
         have = dict(self.engine.vector)
-        fresh = time.monotonic() - PUSH_FRESH_HEARTBEATS * (
+        fresh = self.engine.ambient.monotonic() - PUSH_FRESH_HEARTBEATS * (
             self.engine.config.heartbeat_interval_ms / 1000
         )
         for other in self._replicator.peers.values():

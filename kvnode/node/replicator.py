@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
 
 from kvnode.core.block import decode_block
 from kvnode.core.dots import Dot, Vector, covers
@@ -21,24 +19,18 @@ from kvnode.node.clocks import clock_offset_ms, lww_refusal
 from kvnode.node.connections import Connections
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
-from kvnode.node.membership import Membership
+from kvnode.node.membership import IdentityLost, Membership
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
 from kvnode.node.quarantine import decode_sent
 from kvnode.node.repair import ALL, Repair
 from kvnode.node.retention import Retention
-from kvnode.rpc.link import Link, LinkError
+from kvnode.rpc.link import LinkError, OpenLink
 from kvnode.storage.interfaces import BelowFloor, DamagedBlock
 
 logger = logging.getLogger(__name__)
 NAMES_MAX = 4096
 """Origins with a name: each new data directory of a node makes one more."""
-
-
-class IdentityLost(Protocol):
-    """Somebody else has written under this node's origin; ``forked``: and told others."""
-
-    def __call__(self, reason: str, *, forked: bool = False) -> None: ...
 
 
 class Replicator:
@@ -49,18 +41,19 @@ class Replicator:
         engine: Engine,
         membership: Membership,
         handshake: Handshake,
-        open_link: Callable[[Peer], Link] | None = None,
+        open_link: OpenLink | None = None,
     ) -> None:
-        """``open_link``: how to reach a peer; a channel to its address by default."""
+        """``open_link``: how to reach an address; a channel by default."""
         self.engine = engine
         self.membership = membership
         self.origin = membership.origin
         self.closing = False
         self.on_identity_lost: IdentityLost = membership.lose
+        self.on_report: Callable[[], None] = lambda: None
         self._handshake = handshake
         self._tasks: list[asyncio.Task[None]] = []
         self.connections = Connections(
-            engine.config,
+            engine,
             membership,
             open_link=open_link,
             push=lambda peer, link: Pusher(self, peer, link),
@@ -162,7 +155,7 @@ class Replicator:
         """
         if peer.origin != origin:
             return
-        peer.learn(report)
+        peer.learn(report, self.engine.vector)
         for other, name in report.names.items():
             if len(self.engine.names) < NAMES_MAX:
                 self.engine.names.setdefault(other, name)
@@ -181,6 +174,7 @@ class Replicator:
             for other, vector in report.relayed.items():
                 self._hear(other, vector)
         self._check_own(peer, report)
+        self.on_report()
 
     def _hear(self, origin: int, vector: Mapping[int, int]) -> None:
         if origin != self.origin and origin in self.membership.roster.members:
@@ -234,7 +228,8 @@ class Replicator:
 
     def clock_offset_ms(self) -> int:
         """Own wall clock against the median of all members heard lately."""
-        return clock_offset_ms(self.peers.values(), self.engine.config)
+        now_s = self.engine.ambient.monotonic()
+        return clock_offset_ms(self.peers.values(), self.engine.config, now_s)
 
     def lww_refusal(self) -> str:
         """Why registers cannot be written now; empty if they can."""
@@ -246,9 +241,11 @@ class Replicator:
         """The peer that opened a stream to this node; Refused if it is none of ours."""
         self._handshake.check(hello)
         if hello.origin in self.membership.roster.forgets:
-            return Peer(hello.name, "", origin=hello.origin)  # is answered, and not listened to
-        peer = self.peers.setdefault(hello.name, Peer(hello.name, ""))
-        lately = time.monotonic() - self.engine.config.peer_timeout_ms / 1000
+            return Peer(
+                hello.name, "", self.engine.ambient, hello.origin
+            )  # is answered, and not listened to
+        peer = self.peers.setdefault(hello.name, Peer(hello.name, "", self.engine.ambient))
+        lately = self._lately()
         if peer.origin == hello.origin and any(
             heard > lately
             for incarnation, heard in peer.streams.items()
@@ -265,7 +262,7 @@ class Replicator:
 
     def stream_opened(self, peer: Peer, hello: Hello) -> None:
         """A push stream of this peer is served."""
-        peer.streams[hello.incarnation] = time.monotonic()
+        peer.streams[hello.incarnation] = self.engine.ambient.monotonic()
         peer.relay_due = 0.0  # as when a stream is opened from here
 
     def stream_closed(self, peer: Peer, hello: Hello) -> None:
@@ -283,12 +280,13 @@ class Replicator:
             durable.vector.get(origin, 0),
             durable.chains.get(origin, b""),
             self.engine.replica.chain_at(about) or b"",
+            self.engine.vector,
         )
 
     def is_running(self, origin: int) -> bool:
         """Whether a process under this origin was heard lately."""
-        lately = time.monotonic() - self.engine.config.peer_timeout_ms / 1000
-        return any(peer.origin == origin and peer.heard > lately for peer in self.peers.values())
+        late = self._lately()
+        return any(peer.origin == origin and peer.heard > late for peer in self.peers.values())
 
     async def pushed(
         self, peer: Peer, hello: Hello, report: Report, position: int, raws: Sequence[bytes]
@@ -314,10 +312,10 @@ class Replicator:
             gap = bool(blocks) and blocks[0].first_seq > have + 1
             await self.engine.receive(blocks, peer.name)
         if hello.incarnation in peer.streams:  # not closed meanwhile
-            peer.streams[hello.incarnation] = time.monotonic()
+            peer.streams[hello.incarnation] = self.engine.ambient.monotonic()
         self.learn(peer, hello.origin, report)
         if self.engine.vector.get(peer.origin, 0) >= position:
-            peer.pushed = time.monotonic()
+            peer.pushed = self.engine.ambient.monotonic()
         elif gap or not raws:
             peer.pushed = float("-inf")
             self.repair.hurry(peer)
@@ -325,18 +323,17 @@ class Replicator:
     def report(self, peer: Peer) -> Report:
         """What this node has now, for ``peer``."""
         engine = self.engine
-        now = time.monotonic()
+        now = engine.ambient.monotonic()
         relayed: Mapping[int, Vector] = {}
         yours: Vector = {}
         if now >= peer.relay_due:
             peer.relay_due = now + engine.config.relay_interval_ms / 1000
-            members = self.membership.roster.remaining()
-            reports = {one: self.engine.stability.last(one) for one in members}
-            relayed = {o: report for o, report in reports.items() if report and o != peer.origin}
+            others = [one for one in self.membership.roster.remaining() if one != peer.origin]
+            relayed = {one: last for one in others if (last := engine.stability.last(one))}
             yours = self._told_by(peer)
         return Report(
             engine.vector,
-            time.time_ns() // 1_000_000,
+            engine.ambient.wall_ms(),
             dict(engine.names),
             self._contradictions(),
             b"" if peer.shown_hash == self.membership.raw_hash else self.membership.raw,
@@ -346,12 +343,13 @@ class Replicator:
             peer.origin,
         )
 
+    def _lately(self) -> float:
+        return self.engine.ambient.monotonic() - self.engine.config.peer_timeout_ms / 1000
+
     def _told_by(self, peer: Peer) -> Vector:
         """All that the peer ever said it had, also before this node's last start."""
         told = dict(self.engine.stability.last(peer.origin) or {})
-        for origin, seq in peer.vector.items():
-            told[origin] = max(seq, told.get(origin, 0))
-        return told
+        return told | {o: max(seq, told.get(o, 0)) for o, seq in peer.vector.items()}
 
     def _contradictions(self) -> dict[int, Contradiction]:
         durable = self.engine.replica.durable

@@ -27,9 +27,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -98,7 +96,8 @@ class Resync:
         """Whether pulls should wait for the next attempt."""
         self._breaks = 0
         """Broken links since something came."""
-        self._thread = ThreadPoolExecutor(1, "kvnode-incoming")
+        self._monotonic = engine.ambient.monotonic
+        self._worker = engine.ambient.worker("kvnode-incoming")
 
     def look(self) -> bool:
         """Start what is needed; whether pulls should wait for it. Called each round."""
@@ -106,7 +105,7 @@ class Resync:
             return self._instead or self._engine.pausing is not None
         if self._replicator.closing:
             return False
-        if time.monotonic() < self._not_before:
+        if self._monotonic() < self._not_before:
             return self._resuming
         source = self.incoming.source
         if source is not None and source.complete:  # the process ended before the merge did
@@ -138,7 +137,7 @@ class Resync:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
         await self._staging(self.incoming.close)
-        self._thread.shutdown()
+        self._worker.close()
 
     # ---- when
 
@@ -189,16 +188,16 @@ class Resync:
                 retry_s = min(retry_s, RESUME_AFTER_S * 2.0**self._breaks)
                 self._breaks = min(self._breaks + 1, BREAKS_MAX)
                 self._resuming = not self._engine.vector and self._breaks < BREAKS_MAX
-            self._not_before = time.monotonic() + retry_s
+            self._not_before = self._monotonic() + retry_s
         except (StateError, DiskFullError) as error:
             logger.error("the snapshot of %s is given up: %s", name, error)
             await self._staging(self.incoming.discard)
-            self._not_before = time.monotonic() + retry_s
+            self._not_before = self._monotonic() + retry_s
         except ContradictionError as error:
             logger.error("the snapshot of %s is refused: %s", name, error)
             await self._staging(self.incoming.discard)
             self._contradict(error)
-            self._not_before = time.monotonic() + CONTRADICTED_S
+            self._not_before = self._monotonic() + CONTRADICTED_S
         finally:
             self.progress = None
 
@@ -206,7 +205,7 @@ class Resync:
         """Run a job of the staging area in its thread: one after the other, also when the task
         that asked is cancelled meanwhile.
         """
-        await asyncio.get_running_loop().run_in_executor(self._thread, job, *arguments)
+        await self._worker.result(partial(job, *arguments))
 
     async def _fetch(self, peer: Peer) -> None:
         """Stage the peer's snapshot, going on with what is staged of it already."""
@@ -239,7 +238,7 @@ class Resync:
     async def _stage(self, peer: Peer, offer: Offer, chunk: Chunk, *, last: bool) -> None:
         incoming = self.incoming
         if incoming.source is None:
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = self._engine.ambient.wall_ms()
             source = Source(
                 peer.origin,
                 offer.snapshot,
@@ -255,8 +254,8 @@ class Resync:
         await self._staging(partial(incoming.add, chunk, last=last))
         self._breaks = 0
         self.progress = Progress("receiving", peer.name)
-        if last or time.monotonic() - self._told > TOLD_EVERY_S:
-            self._told = time.monotonic()
+        if last or self._monotonic() - self._told > TOLD_EVERY_S:
+            self._told = self._monotonic()
             source = incoming.source
             logger.info(
                 "snapshot of %s: %d of about %d keys, %d bytes",
@@ -269,7 +268,7 @@ class Resync:
     # ---- merging
 
     async def _merge(self, name: str) -> None:
-        engine, started = self._engine, time.monotonic()
+        engine, started = self._engine, self._monotonic()
         self.progress = Progress("merging", name)
         await engine.pause(RESYNCING)
         try:
@@ -293,7 +292,7 @@ class Resync:
             "the snapshot of %s is merged: %d operations came with it, %.1f s without writes",
             name,
             missing_ops(before, engine.vector),
-            time.monotonic() - started,
+            self._monotonic() - started,
         )
         self._replicator.look_again()
 

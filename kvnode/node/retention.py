@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -120,7 +119,7 @@ class Retention:
         """
         self.pins: dict[str, int] = {}
         """Who needs the blocks above which arrival. Not overruled: remove them in time."""
-        self.rate = WriteRate(engine.counts.logged_bytes, time.monotonic())
+        self.rate = WriteRate(engine.counts.logged_bytes, engine.ambient.monotonic())
         self._engine = engine
         self._acknowledged = acknowledged
         self._stable = stable
@@ -133,7 +132,7 @@ class Retention:
         """Look after the log until cancelled."""
         while True:
             await asyncio.sleep(self._engine.config.retention_interval_ms / 1000)
-            self.rate.measure(self._engine.counts.logged_bytes, time.monotonic())
+            self.rate.measure(self._engine.counts.logged_bytes, self._engine.ambient.monotonic())
             try:
                 await self.sweep()
             except DiskFullError as error:
@@ -170,7 +169,7 @@ class Retention:
         return Limits(
             upto=min([self._engine.checkpoints.covered, *self.pins.values()]),
             acknowledged=self._acknowledged(),
-            old_ms=time.time_ns() // 1_000_000 - config.log_retention_s * 1000,
+            old_ms=self._engine.ambient.wall_ms() - config.log_retention_s * 1000,
             keep_bytes=config.log_retention_bytes,
             bytes_max=config.log_bytes_max,
         )

@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Literal
 
 from kvnode.core.errors import BlockError
 from kvnode.core.report import Meeting
 from kvnode.core.roster import decode_roster
-from kvnode.rpc.link import Link, LinkError
+from kvnode.rpc.link import LinkError
 
 if TYPE_CHECKING:
     from kvnode.node.replicator import Replicator
@@ -46,6 +45,7 @@ class Returning:
         self._replicator = replicator
         self._membership = replicator.membership
         self._config = replicator.engine.config
+        self._monotonic = replicator.engine.ambient.monotonic
         self._forked = forked
         self._pristine = pristine
 
@@ -53,7 +53,7 @@ class Returning:
         """What the members say; waits for all that were not forgotten."""
         old = self._membership.returning_from
         patience_s = 3 * self._config.peer_timeout_ms / 1000
-        running_until = time.monotonic() + patience_s
+        running_until = self._monotonic() + patience_s
         forgotten: set[int] = set()
         while True:
             asked = self._members(forgotten)
@@ -68,10 +68,10 @@ class Returning:
                 return "forgotten"
             if any(meeting.running for meeting in meetings) and not self._forked:
                 self._membership.problem = "the node this directory was copied from is running"
-                if time.monotonic() > running_until:
+                if self._monotonic() > running_until:
                     return "running"
             elif silent:
-                running_until = time.monotonic() + patience_s
+                running_until = self._monotonic() + patience_s
                 self._membership.problem = f"no answer from {', '.join(silent)}: every member " + (
                     "has to say that this node does not run elsewhere (or kvnode forget it)"
                 )
@@ -109,11 +109,7 @@ class Returning:
         name = self._membership.roster.members[member].name
         address = self._config.peers.get(name, self._membership.roster.members[member].address)
         have = self._replicator.engine.vector.get(old, 0)
-        link = Link(
-            address,
-            reconnect_ms=self._config.reconnect_interval_ms,
-            keepalive_ms=self._config.peer_timeout_ms,
-        )
+        link = self._replicator.connections.open_link(address)
         try:
             deadline_s = self._config.peer_timeout_ms / 1000
             meeting = await link.meet(self._replicator.hello(), (old, have), deadline_s)

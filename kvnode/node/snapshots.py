@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kvnode.core.dots import covers
@@ -28,7 +28,13 @@ from kvnode.node.engine import Engine
 from kvnode.node.replicator import Replicator
 from kvnode.rpc.snapshot_codec import Fetched, Offer
 from kvnode.storage.interfaces import DiskFullError
-from kvnode.storage.snapshot import Snapshot, SnapshotGoneError, clear_snapshots, make_snapshot
+from kvnode.storage.snapshot import (
+    ID_BYTES,
+    Snapshot,
+    SnapshotGoneError,
+    clear_snapshots,
+    make_snapshot,
+)
 from kvnode.storage.state import LmdbState
 
 logger = logging.getLogger(__name__)
@@ -67,12 +73,15 @@ class Snapshots:
             pins: receiver -> arrival behind which its log must stay (``retention``).
         """
         self._engine = engine
+        self._monotonic = engine.ambient.monotonic
         self._replicator = replicator
         self._state = state
         self._folder = folder
         self._store = store
         self._pins = pins
         self._copies: dict[bytes, Snapshot] = {}
+        self._made: dict[bytes, float] = {}
+        """Copy -> when it was made, monotonic seconds."""
         self._sessions: dict[str, Session] = {}
         self._making: asyncio.Task[Snapshot] | None = None
         self._free_at = 0.0
@@ -103,18 +112,19 @@ class Snapshots:
             copy = self._copies[snapshot]
         else:
             raise _gone()
-        session = Session(copy, time.monotonic())
+        session = Session(copy, self._monotonic())
         self._sessions[peer.name] = session
         self._pins[peer.name] = copy.arrival
         offer = Offer(copy.id, copy.keys_total, copy.bytes_total)
         left = bytes_max or self._engine.config.pull_bytes
         try:
-            chunk = await asyncio.to_thread(copy.chunk_behind, position)
+            chunk = await self._engine.ambient.in_thread(partial(copy.chunk_behind, position))
             while chunk is not None and left > 0 and not self._replicator.closing:
                 left -= len(chunk.rows)
                 await self._take_turn(len(chunk.rows))
-                following = await asyncio.to_thread(copy.chunk_behind, chunk.position)
-                session.asked = time.monotonic()
+                behind = partial(copy.chunk_behind, chunk.position)
+                following = await self._engine.ambient.in_thread(behind)
+                session.asked = self._monotonic()
                 yield Fetched(offer, chunk, last=following is None)
                 chunk = following
         except SnapshotGoneError as error:
@@ -122,7 +132,7 @@ class Snapshots:
 
     def tidy(self) -> None:
         """Let go of pins and copies that are not needed any more. To be called now and then."""
-        now = time.monotonic()
+        now = self._monotonic()
         idle_s = self._engine.config.snapshot_idle_s
         for name, session in list(self._sessions.items()):
             peer = self._replicator.peers.get(name)
@@ -134,10 +144,11 @@ class Snapshots:
         unused = [
             id_
             for id_, copy in self._copies.items()
-            if id_ not in used and now - copy.made > MADE_S
+            if id_ not in used and now - self._made[id_] > MADE_S
         ]
         for id_ in unused:
             logger.info("the snapshot at arrival %d is removed", self._copies[id_].arrival)
+            del self._made[id_]
             self._copies.pop(id_).remove()
 
     async def close(self) -> None:
@@ -163,11 +174,18 @@ class Snapshots:
         for copy in self._copies.values():
             if copy.arrival == engine.checkpoints.covered:
                 return copy
-        started = time.monotonic()
+        started = self._monotonic()
         ends = engine.log.ends(stable)
         try:
-            copy = await asyncio.to_thread(
-                make_snapshot, self._folder, self._state, self._store, ends
+            copy = await engine.ambient.in_thread(
+                partial(
+                    make_snapshot,
+                    self._folder,
+                    self._state,
+                    self._store,
+                    ends,
+                    engine.ambient.chance.randbytes(ID_BYTES),
+                )
             )
         except DiskFullError as error:
             raise Refused(Reason.DISK_FULL, str(error)) from error
@@ -176,13 +194,14 @@ class Snapshots:
             copy.arrival,
             copy.keys_total,
             copy.bytes_total,
-            time.monotonic() - started,
+            self._monotonic() - started,
         )
         self._copies[copy.id] = copy
+        self._made[copy.id] = self._monotonic()
         return copy
 
     async def _take_turn(self, size: int) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         wait_s = self._free_at - now
         self._free_at = max(self._free_at, now) + size / self._engine.config.snapshot_bytes_per_s
         if wait_s > 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from kvnode import __version__
@@ -28,7 +27,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         degraded,
     ]
     state: str = node.membership.place
-    if node.stopping:
+    if node.closing.is_set():
         state = "stopping"
     elif durable.fence:
         state = "fenced"
@@ -44,7 +43,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         problem="; ".join(filter(None, problems)),
         version=__version__,
         data_directory=str(node.directory.path),
-        uptime_ms=round((time.monotonic() - node.started) * 1000),
+        uptime_ms=round((node.engine.ambient.monotonic() - node.started) * 1000),
         vector=_origins(node, engine.vector),
         peers=[_peer(node, peer) for _, peer in sorted(replicator.peers.items())],
         log=_log(node),
@@ -53,6 +52,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         queued_bytes=engine.queue.bytes,
         operations_accepted=engine.counts.accepted,
         operations_refused=engine.counts.refused,
+        buffered_lost=engine.counts.buffered_lost,
         operations_received=engine.counts.received,
         commits=engine.counts.commits,
         forks=[
@@ -86,14 +86,14 @@ def _peer(node: Node, peer: Peer) -> pb.PeerStatus:
     engine = node.engine
     own, retention = node.replicator.origin, node.replicator.retention
     oldest_ms = engine.push_buffer.oldest_unacknowledged_ms(peer.vector.get(own, 0))
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = engine.ambient.wall_ms()
     return pb.PeerStatus(
         name=peer.name,
         address=peer.address,
         origin=peer.origin,
         state=peer.state,
         problem=peer.problem,
-        silent_ms=round((time.monotonic() - peer.heard) * 1000) if peer.heard else 0,
+        silent_ms=round((node.engine.ambient.monotonic() - peer.heard) * 1000) if peer.heard else 0,
         behind_ops=missing_ops(peer.vector, engine.vector),
         behind_ms=0 if oldest_ms is None else max(0, now_ms - oldest_ms),
         ahead_ops=missing_ops(engine.vector, peer.vector),

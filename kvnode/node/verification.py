@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 
 from kvnode.core.dots import Vector
@@ -174,7 +173,7 @@ class Verification:
             if self.diverged.pop(peer.name, None) is not None:
                 logger.warning("%s has the same data again", peer.name)
         elif peer.name not in self.diverged:
-            self.diverged[peer.name] = time.time_ns() // 1_000_000
+            self.diverged[peer.name] = self._engine.ambient.wall_ms()
             logger.error(
                 "%s has other data under the same version vector: run kvnode verify", peer.name
             )

@@ -19,7 +19,6 @@ from kvnode.core.entry import Entry, decode_entry, encode_entry
 from kvnode.core.errors import Reason, Refused, StateError
 from kvnode.core.repair import removed_ahead
 from kvnode.node.engine import Engine
-from kvnode.node.worker import Worker
 from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
 from kvnode.storage.digests import CheckedSegment, Digests, check_segment, range_digests
 from kvnode.storage.interfaces import BelowFloor, DamagedBlock, Moved, StateStore
@@ -71,7 +70,7 @@ class Verifier:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._worker = Worker("kvnode-verify")
+        self._worker = engine.ambient.worker("kvnode-verify")
 
     def close(self) -> None:
         """End the thread."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
@@ -17,17 +18,16 @@ Done = Callable[[BaseException | None], None]
 T = TypeVar("T")
 
 
-class Worker:
-    """One thread; jobs run in the order they came."""
+class Worker(ABC):
+    """Runs jobs in the order they came, apart from the event loop."""
 
-    def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[tuple[Job, Done, asyncio.AbstractEventLoop] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
+    @abstractmethod
     def run(self, job: Job, done: Done) -> None:
-        """Run ``job`` in the thread, then ``done(its exception or None)`` on the event loop."""
-        self._jobs.put((job, done, asyncio.get_running_loop()))
+        """Run ``job`` apart, then ``done(its exception or None)`` on the event loop."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let the jobs that wait finish and end."""
 
     async def result(self, job: Callable[[], T]) -> T:
         """What ``job`` returns or raises, run in the thread."""
@@ -45,8 +45,21 @@ class Worker:
         self.run(lambda: results.append(job()), done)
         return await ended
 
+
+class ThreadWorker(Worker):
+    """One thread."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[tuple[Job, Done, asyncio.AbstractEventLoop] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, job: Job, done: Done) -> None:
+        """See ``Worker``."""
+        self._jobs.put((job, done, asyncio.get_running_loop()))
+
     def close(self) -> None:
-        """Let the jobs that wait finish and end the thread."""
+        """See ``Worker``."""
         self._jobs.put(None)
         self._thread.join()
 

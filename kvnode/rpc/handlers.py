@@ -8,6 +8,7 @@ could mean breaking a promise its sender counts on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NoReturn, TypeVar
@@ -22,6 +23,7 @@ from grpc_status import rpc_status
 
 from kvnode.core.errors import OutcomeUnclear, Reason, Refused, StateError
 from kvnode.errors import CODES, DOMAIN
+from kvnode.v1 import kv_pb2
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,12 @@ RETRY_AFTER_MS = 100
 
 MESSAGE_CHARACTERS_MAX = 1_000
 """Status and message travel in headers, which gRPC bounds at 8 KiB; a caller may quote itself."""
+
+WAIT_S_MAX = 60.0
+"""No call waits longer for other members, whatever its deadline."""
+
+ON_ITS_WAY_S_MAX = 0.1
+"""Of a deadline, kept for the answer: who waits in vain should hear why."""
 
 Req = TypeVar("Req", bound=Message)
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -55,8 +63,25 @@ def parse(kind: type[Req], raw: bytes) -> Req:
     return message
 
 
-def status_of(refusal: Refused) -> Status:
+class NotReplicated(Exception):
+    """A write that is done, and that fewer members have on disk than was asked for."""
+
+    def __init__(self, shortfall: kv_pb2.Shortfall) -> None:
+        names = ", ".join(shortfall.stored_by)
+        super().__init__(
+            f"the write is done and stays, but only {len(shortfall.stored_by)} of the "
+            f"{shortfall.wanted} members it was to be stored by have it on disk so far: {names}"
+        )
+        self.shortfall = shortfall
+
+
+def status_of(refusal: Refused | NotReplicated) -> Status:
     """The refusal as google.rpc.Status with a machine-readable reason."""
+    if isinstance(refusal, NotReplicated):
+        shortfall = refusal.shortfall
+        status = status_of(Refused(Reason.NOT_REPLICATED, str(refusal)))
+        status.details.add().Pack(shortfall)
+        return status
     code = CODES[refusal.reason]
     message = refusal.message
     if len(message) > MESSAGE_CHARACTERS_MAX:
@@ -83,6 +108,28 @@ def unary(
             await abort(context, error)
 
     return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def timed(
+    kind: type[Req], answer: Callable[[Req, float], Awaitable[Message]]
+) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """As ``unary``; ``answer`` also gets the event loop's time until which it may wait."""
+
+    async def handle(raw: bytes, context: Context) -> bytes:
+        try:
+            return (await answer(parse(kind, raw), until(context))).SerializeToString()
+        except Exception as error:
+            await abort(context, error)
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def until(context: Context) -> float:
+    """The event loop's time at which an answer has to be on its way to come in time."""
+    left_s = context.time_remaining()
+    if left_s is None or left_s > WAIT_S_MAX:
+        left_s = WAIT_S_MAX
+    return asyncio.get_running_loop().time() + left_s - min(ON_ITS_WAY_S_MAX, left_s / 10)
 
 
 def stream_reply(
@@ -121,17 +168,27 @@ def stream_both(
 
 async def abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the error's documented status."""
-    match error:
-        case Refused():
-            refusal = error
-        case StateError():
-            refusal = Refused(Reason.STATE_DAMAGED, str(error))
-        case OutcomeUnclear():
-            # Without ErrorInfo: to a client that means nothing is certain, and nothing is.
-            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        case _:
-            logger.error("bug in the handling of a call", exc_info=error)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error, see the node's log")
-    status = rpc_status.to_status(status_of(refusal))
+    failure = failure_of(error)
+    if not failure.details:
+        await context.abort(_CODES_BY_NUMBER[failure.code], failure.message)
+    status = rpc_status.to_status(failure)
     await context.abort(status.code, status.details, status.trailing_metadata)
     raise AssertionError("abort returned")
+
+
+def failure_of(error: Exception) -> Status:
+    """What a caller is told of an error. Without details nothing is certain."""
+    match error:
+        case Refused() | NotReplicated():
+            return status_of(error)
+        case StateError():
+            return status_of(Refused(Reason.STATE_DAMAGED, str(error)))
+        case OutcomeUnclear():
+            return Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
+        case _:
+            logger.error("bug in the handling of a call", exc_info=error)
+            code: int = grpc.StatusCode.INTERNAL.value[0]
+            return Status(code=code, message="internal error, see the node's log")
+
+
+_CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import grpc
 
-from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry, in_conflict, visible_types
 from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.limits import Limits
-from kvnode.core.operations import Operation
-from kvnode.core.writer import Accepted
-from kvnode.rpc.handlers import unary
-from kvnode.rpc.kv_codec import KvCodec, increment
+from kvnode.rpc import kv_writing as writing
+from kvnode.rpc.handlers import stream_both, timed, unary
+from kvnode.rpc.kv_codec import KvCodec
+from kvnode.rpc.kv_writing import Writing
+from kvnode.rpc.levels_codec import freshness_of, prepare_read
 from kvnode.rpc.replication_codec import vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
@@ -29,15 +29,9 @@ REPLY_BYTES_MAX = 3 << 20
 TOKEN_VERSION = b"\x01"
 
 
-class Store(Protocol):
+class Store(writing.Store, Protocol):
     """What the service needs of a node."""
 
-    @property
-    def vector(self) -> Vector: ...
-    async def write(
-        self, operations: Sequence[Operation], request_id: bytes, size: int
-    ) -> tuple[Accepted, Vector]: ...
-    def read(self, key: bytes) -> Entry: ...
     def scan(
         self,
         start: bytes,
@@ -55,39 +49,55 @@ class KvService:
         self._store = store
         self._codec = codec
         self._limits = limits
+        self._writing = Writing(store, codec, limits)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
+        writing = self._writing
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Get": unary(pb.GetRequest, self.get),
-                "BatchGet": unary(pb.BatchGetRequest, self.batch_get),
-                "Put": unary(pb.PutRequest, self.put),
-                "Delete": unary(pb.DeleteRequest, self.delete),
-                "Increment": unary(pb.IncrementRequest, self.increment),
-                "Write": unary(pb.WriteRequest, self.write),
-                "Scan": unary(pb.ScanRequest, self.scan),
-                "ListConflicts": unary(pb.ListConflictsRequest, self.list_conflicts),
+                "Get": timed(pb.GetRequest, self.get),
+                "BatchGet": timed(pb.BatchGetRequest, self.batch_get),
+                "Scan": timed(pb.ScanRequest, self.scan),
+                "ListConflicts": timed(pb.ListConflictsRequest, self.list_conflicts),
+                "Put": timed(pb.PutRequest, writing.put),
+                "Delete": timed(pb.DeleteRequest, writing.delete),
+                "Increment": timed(pb.IncrementRequest, writing.increment),
+                "Write": timed(pb.WriteRequest, writing.write),
+                "WriteMany": timed(pb.WriteManyRequest, writing.write_many),
+                "WriteStream": stream_both(pb.WriteManyRequest, writing.write_stream),
+                "Outcome": unary(pb.OutcomeRequest, writing.outcome),
             },
         )
 
-    async def get(self, request: pb.GetRequest) -> pb.GetResponse:
+    async def get(self, request: pb.GetRequest, until: float) -> pb.GetResponse:
         """One key; Refused (KEY_NOT_FOUND)."""
         self._limits.check_key(request.key)
+        if request.HasField("options"):
+            await prepare_read(request.options, self._store.levels, until)
         state = self._codec.state(request.key, self._store.read(request.key))
         if not _visible(state):
             raise Refused(
                 Reason.KEY_NOT_FOUND, f"no key {quoted(request.key)}", context=state.context.hex()
             )
-        return pb.GetResponse(state=state, session=vector_to_wire(self._store.vector))
+        return pb.GetResponse(
+            state=state,
+            session=vector_to_wire(self._store.vector),
+            freshness=freshness_of(request.options, self._store.levels),
+        )
 
-    async def batch_get(self, request: pb.BatchGetRequest) -> pb.BatchGetResponse:
+    async def batch_get(self, request: pb.BatchGetRequest, until: float) -> pb.BatchGetResponse:
         """Many keys, as far as they fit into one reply."""
         if not request.keys:
             raise Refused(Reason.BAD_REQUEST, "no keys to read")
         self._limits.check_batch(len(request.keys))
-        response = pb.BatchGetResponse(session=vector_to_wire(self._store.vector))
+        if request.HasField("options"):
+            await prepare_read(request.options, self._store.levels, until)
+        response = pb.BatchGetResponse(
+            session=vector_to_wire(self._store.vector),
+            freshness=freshness_of(request.options, self._store.levels),
+        )
         size = 0
         for key in request.keys:
             self._limits.check_key(key)
@@ -103,57 +113,28 @@ class KvService:
             response.states.append(state)
         return response
 
-    async def put(self, request: pb.PutRequest) -> pb.PutResponse:
-        """One put."""
-        result, vector, repeated = await self._one(self._codec.put(request.put), request.request_id)
-        return pb.PutResponse(
-            key=request.put.key, result=result, session=vector_to_wire(vector), repeated=repeated
-        )
-
-    async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
-        """One delete."""
-        result, vector, repeated = await self._one(
-            self._codec.delete(request.delete), request.request_id
-        )
-        return pb.DeleteResponse(
-            key=request.delete.key, result=result, session=vector_to_wire(vector), repeated=repeated
-        )
-
-    async def increment(self, request: pb.IncrementRequest) -> pb.IncrementResponse:
-        """One increment."""
-        result, vector, repeated = await self._one(increment(request.increment), request.request_id)
-        return pb.IncrementResponse(
-            key=request.increment.key,
-            result=result,
-            session=vector_to_wire(vector),
-            repeated=repeated,
-        )
-
-    async def write(self, request: pb.WriteRequest) -> pb.WriteResponse:
-        """An atomic batch."""
-        self._limits.check_batch(len(request.operations))
-        operation = self._codec.operation
-        operations = [operation(message) for message in request.operations]
-        accepted, vector = await self._commit(operations, request.request_id)
-        return pb.WriteResponse(
-            results=self._codec.results(operations, accepted, self._store.read),
-            session=vector_to_wire(vector),
-            repeated=accepted.repeated,
-        )
-
-    async def scan(self, request: pb.ScanRequest) -> pb.ScanResponse:
+    async def scan(self, request: pb.ScanRequest, until: float) -> pb.ScanResponse:
         """A page of visible keys."""
+        if request.HasField("options"):
+            await prepare_read(request.options, self._store.levels, until)
         start = max(request.prefix, request.start)
         ends = [end for end in (_prefix_end(request.prefix), request.end) if end]
         states, token = self._page(
             start, min(ends, default=b""), request.page_token, request.limit, conflicts=False
         )
         return pb.ScanResponse(
-            states=states, next_page_token=token, session=vector_to_wire(self._store.vector)
+            states=states,
+            next_page_token=token,
+            session=vector_to_wire(self._store.vector),
+            freshness=freshness_of(request.options, self._store.levels),
         )
 
-    async def list_conflicts(self, request: pb.ListConflictsRequest) -> pb.ListConflictsResponse:
+    async def list_conflicts(
+        self, request: pb.ListConflictsRequest, until: float
+    ) -> pb.ListConflictsResponse:
         """A page of keys in conflict."""
+        if request.HasField("options"):
+            await prepare_read(request.options, self._store.levels, until)
         states, token = self._page(
             request.prefix,
             _prefix_end(request.prefix),
@@ -162,21 +143,11 @@ class KvService:
             conflicts=True,
         )
         return pb.ListConflictsResponse(
-            states=states, next_page_token=token, session=vector_to_wire(self._store.vector)
+            states=states,
+            next_page_token=token,
+            session=vector_to_wire(self._store.vector),
+            freshness=freshness_of(request.options, self._store.levels),
         )
-
-    async def _one(
-        self, operation: Operation, request_id: bytes
-    ) -> tuple[pb.WriteResult, Vector, bool]:
-        accepted, vector = await self._commit([operation], request_id)
-        result = self._codec.results([operation], accepted, self._store.read)[0]
-        return result, vector, accepted.repeated
-
-    async def _commit(
-        self, operations: list[Operation], request_id: bytes
-    ) -> tuple[Accepted, Vector]:
-        size = self._limits.check(operations, request_id)
-        return await self._store.write(operations, request_id, size)
 
     def _page(
         self, start: bytes, end: bytes, page_token: bytes, limit: int, *, conflicts: bool

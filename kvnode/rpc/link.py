@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -117,9 +117,16 @@ class PushStream:
 class Link:
     """A channel to one peer's address; it reconnects by itself."""
 
-    def __init__(self, address: str, *, reconnect_ms: int, keepalive_ms: int) -> None:
+    def __init__(self, address: str, channel: grpc.aio.Channel) -> None:
         self.address = address
-        self.channel = grpc.aio.insecure_channel(
+        self.channel = channel
+        self._stub = ReplicationStub(self.channel)  # type: ignore[no-untyped-call]
+        self._snapshots = SnapshotsStub(self.channel)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def open(cls, address: str, *, reconnect_ms: int, keepalive_ms: int) -> Link:
+        """Over a channel of its own."""
+        channel = grpc.aio.insecure_channel(
             address,
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -136,8 +143,7 @@ class Link:
                 ("grpc.use_local_subchannel_pool", 1),
             ],
         )
-        self._stub = ReplicationStub(self.channel)  # type: ignore[no-untyped-call]
-        self._snapshots = SnapshotsStub(self.channel)  # type: ignore[no-untyped-call]
+        return cls(address, channel)
 
     def push(self) -> PushStream:
         """Open a push stream; whether it works shows with the first receive."""
@@ -190,7 +196,12 @@ class Link:
         except grpc.RpcError as error:
             raise link_error(error) from error
         return Meeting(
-            hello_from_wire(reply.hello), reply.running, reply.seq, reply.chain, reply.chain_at
+            hello_from_wire(reply.hello),
+            reply.running,
+            reply.seq,
+            reply.chain,
+            reply.chain_at,
+            vector_from_wire(reply.vector),
         )
 
     async def fetch(
@@ -231,6 +242,10 @@ class Link:
     async def close(self) -> None:
         """Close the channel and what runs over it."""
         await self.channel.close(None)
+
+
+OpenLink = Callable[[str], Link]
+"""How to reach the node at an address."""
 
 
 def link_error(error: grpc.RpcError) -> LinkError:

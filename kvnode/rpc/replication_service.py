@@ -119,4 +119,5 @@ class ReplicationService:
             seq=meeting.seq,
             chain=meeting.chain,
             chain_at=meeting.chain_at,
+            vector=vector_to_wire(meeting.vector),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import grpc
 import grpc.aio
@@ -44,6 +44,9 @@ SERVICES = (
 )
 
 
+Handlers = Sequence[grpc.GenericRpcHandler]
+
+
 class Health(health_aio.HealthServicer):
     """gRPC's health service, whose watches end with the server.
 
@@ -78,7 +81,7 @@ class Health(health_aio.HealthServicer):
 class Server:
     """A listening server; ``port`` is the real one, also when 0 was asked for."""
 
-    def __init__(self, address: str, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+    def __init__(self, address: str, handlers: Handlers) -> None:
         """Bind; OSError if the address cannot be had."""
         self._server = grpc.aio.server(
             maximum_concurrent_rpcs=CALLS_MAX,

@@ -29,6 +29,7 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -72,17 +73,27 @@ class Identity:
 class DataDirectory:
     """An opened and locked data directory."""
 
-    def __init__(self, path: Path, *, cluster: str, name: str, now_ms: int) -> None:
-        """Open it, or make it if there is none.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        cluster: str,
+        name: str,
+        now_ms: int,
+        draw: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Open it, or make it if there is none. ``draw``: so many random bytes.
 
         Raises:
             StorageError: in use, not kvnode's, damaged, or of another cluster or node.
         """
         self.path = path.absolute()
+        self._draw = draw
         self._lock = _lock(self.path)
         try:
             if not (self.path / FORMAT).is_dir() and not _finish_setting_aside(self.path):
-                _create(self.path, cluster=cluster, name=name, now_ms=now_ms)
+                first = Identity(cluster, name, self._mint(), self._mint(), now_ms, "")
+                _create(self.path, first)
             self.identity = _read_identity(self.path / FORMAT / "identity.json")
             if (self.identity.cluster, self.identity.name) != (cluster, name):
                 raise StorageError(
@@ -119,7 +130,7 @@ class DataDirectory:
         old = self.identity
         retired = (*old.retired, old.origin)
         self._write_identity(
-            replace(old, origin=_mint(), retired=retired, forked=forked, pristine=pristine)
+            replace(old, origin=self._mint(), retired=retired, forked=forked, pristine=pristine)
         )
 
     def settled(self) -> None:
@@ -148,8 +159,8 @@ class DataDirectory:
         number = next(n for n in range(1, len(taken) + 2) if f"aside-{n}" not in taken)
         identity = replace(
             old,
-            store=_mint(),
-            origin=_mint(),
+            store=self._mint(),
+            origin=self._mint(),
             forked=False,
             pristine=False,
             aside=(*old.aside, f"aside-{number}"),
@@ -159,6 +170,9 @@ class DataDirectory:
         (self.path / "new").rename(self.path / FORMAT)
         _sync_directory(self.path)
         return self.path / f"aside-{number}"
+
+    def _mint(self) -> str:
+        return f"{int.from_bytes(self._draw(8), 'big') or 1:016x}"
 
     def _write_identity(self, identity: Identity) -> None:
         folder = self.path / FORMAT
@@ -205,8 +219,8 @@ def _lock(path: Path) -> int:
     return lock
 
 
-def _create(path: Path, *, cluster: str, name: str, now_ms: int) -> None:
-    _build(path, Identity(cluster, name, _mint(), _mint(), now_ms, ""), None)
+def _create(path: Path, identity: Identity) -> None:
+    _build(path, identity, None)
     (path / "new").rename(path / FORMAT)
     _sync_directory(path)
 
@@ -265,10 +279,6 @@ def _place(here: Path) -> str:
     except FileNotFoundError:
         return "missing"
     return f"{status.st_ino}:{status.st_ctime_ns}"
-
-
-def _mint() -> str:
-    return f"{int.from_bytes(os.urandom(8), 'big') or 1:016x}"
 
 
 def _read_identity(file: Path) -> Identity:

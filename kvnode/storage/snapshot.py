@@ -12,9 +12,7 @@ are stored; nothing is decoded but the checkpoint's own record.
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -38,12 +36,10 @@ class SnapshotGoneError(Exception):
 class Snapshot:
     """One copy, open. Its methods may be called from any thread."""
 
-    def __init__(self, path: Path, origin: int) -> None:
+    def __init__(self, path: Path, origin: int, id_: bytes) -> None:
         """Open the copy in ``path``."""
-        self.id = os.urandom(ID_BYTES)
+        self.id = id_
         """Not the arrival number alone: what is collected changes a state without a new arrival."""
-        self.made = time.monotonic()
-        """When the copy was made, monotonic seconds."""
         self._lock = Lock()
         self._gone = False
         self._path = path
@@ -127,9 +123,11 @@ def clear_snapshots(folder: Path) -> None:
 
 
 def make_snapshot(
-    folder: Path, state: LmdbState, origin: int, ends: Iterable[tuple[Dot, bytes]]
+    folder: Path, state: LmdbState, origin: int, ends: Iterable[tuple[Dot, bytes]], id_: bytes
 ) -> Snapshot:
     """Copy the last checkpoint, with the chain values ``ends``. Takes seconds: not on a loop.
+
+    ``id_``: drawn at random, ID_BYTES.
 
     Raises:
         DiskFullError: there is no room for it.
@@ -139,7 +137,7 @@ def make_snapshot(
     new.mkdir(parents=True)
     try:
         state.copy(new)
-        snapshot = Snapshot(new, origin)
+        snapshot = Snapshot(new, origin, id_)
         snapshot.add_chains(ends)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)

@@ -22,58 +22,81 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from kvnode.v1 import types_pb2 as kvnode_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12kvnode/v1/kv.proto\x12\tkvnode.v1\x1a\x15kvnode/v1/types.proto\"d\n\x03Put\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12!\n\x04type\x18\x03 \x01(\x0e\x32\x13.kvnode.v1.DataType\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x0c\x12\r\n\x05\x62lind\x18\x05 \x01(\x08\"K\n\tIncrement\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x12\x12!\n\x04type\x18\x03 \x01(\x0e\x32\x13.kvnode.v1.DataType\"I\n\x06\x44\x65lete\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12!\n\x04type\x18\x02 \x01(\x0e\x32\x13.kvnode.v1.DataType\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x0c\"\x82\x01\n\tOperation\x12\x1d\n\x03put\x18\x01 \x01(\x0b\x32\x0e.kvnode.v1.PutH\x00\x12)\n\tincrement\x18\x02 \x01(\x0b\x32\x14.kvnode.v1.IncrementH\x00\x12#\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x11.kvnode.v1.DeleteH\x00\x42\x06\n\x04kind\"e\n\x0bWriteResult\x12\x1b\n\x03\x64ot\x18\x01 \x01(\x0b\x32\x0e.kvnode.v1.Dot\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x0c\x12(\n\x07\x63ounter\x18\x03 \x01(\x0b\x32\x17.kvnode.v1.CounterValue\"\x19\n\nGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"\\\n\x0bGetResponse\x12\"\n\x05state\x18\x01 \x01(\x0b\x32\x13.kvnode.v1.KeyState\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"\x1f\n\x0f\x42\x61tchGetRequest\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\"b\n\x10\x42\x61tchGetResponse\x12#\n\x06states\x18\x01 \x03(\x0b\x32\x13.kvnode.v1.KeyState\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"=\n\nPutRequest\x12\x1b\n\x03put\x18\x01 \x01(\x0b\x32\x0e.kvnode.v1.Put\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\"\x7f\n\x0bPutResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.kvnode.v1.WriteResult\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x10\n\x08repeated\x18\x04 \x01(\x08\"F\n\rDeleteRequest\x12!\n\x06\x64\x65lete\x18\x01 \x01(\x0b\x32\x11.kvnode.v1.Delete\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\"\x82\x01\n\x0e\x44\x65leteResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.kvnode.v1.WriteResult\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x10\n\x08repeated\x18\x04 \x01(\x08\"O\n\x10IncrementRequest\x12\'\n\tincrement\x18\x01 \x01(\x0b\x32\x14.kvnode.v1.Increment\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\"\x85\x01\n\x11IncrementResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.kvnode.v1.WriteResult\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x10\n\x08repeated\x18\x04 \x01(\x08\"L\n\x0cWriteRequest\x12(\n\noperations\x18\x01 \x03(\x0b\x32\x14.kvnode.v1.Operation\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\"u\n\rWriteResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.kvnode.v1.WriteResult\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"\\\n\x0bScanRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\x0c\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\x0c\"w\n\x0cScanResponse\x12#\n\x06states\x18\x01 \x03(\x0b\x32\x13.kvnode.v1.KeyState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"I\n\x14ListConflictsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\x0c\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\x0c\"\x80\x01\n\x15ListConflictsResponse\x12#\n\x06states\x18\x01 \x03(\x0b\x32\x13.kvnode.v1.KeyState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector2\x8b\x04\n\x08KeyValue\x12\x34\n\x03Get\x12\x15.kvnode.v1.GetRequest\x1a\x16.kvnode.v1.GetResponse\x12\x43\n\x08\x42\x61tchGet\x12\x1a.kvnode.v1.BatchGetRequest\x1a\x1b.kvnode.v1.BatchGetResponse\x12\x34\n\x03Put\x12\x15.kvnode.v1.PutRequest\x1a\x16.kvnode.v1.PutResponse\x12=\n\x06\x44\x65lete\x12\x18.kvnode.v1.DeleteRequest\x1a\x19.kvnode.v1.DeleteResponse\x12\x46\n\tIncrement\x12\x1b.kvnode.v1.IncrementRequest\x1a\x1c.kvnode.v1.IncrementResponse\x12:\n\x05Write\x12\x17.kvnode.v1.WriteRequest\x1a\x18.kvnode.v1.WriteResponse\x12\x37\n\x04Scan\x12\x16.kvnode.v1.ScanRequest\x1a\x17.kvnode.v1.ScanResponse\x12R\n\rListConflicts\x12\x1f.kvnode.v1.ListConflictsRequest\x1a .kvnode.v1.ListConflictsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12kvnode/v1/kv.proto\x12\tkvnode.v1\x1a\x17google/rpc/status.proto\x1a\x15kvnode/v1/types.proto\"d\n\x03Put\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12!\n\x04type\x18\x03 \x01(\x0e\x32\x13.kvnode.v1.DataType\x12\x0f\n\x07\x63ontext\x18\x04 \x01(\x0c\x12\r\n\x05\x62lind\x18\x05 \x01(\x08\"K\n\tIncrement\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x12\x12!\n\x04type\x18\x03 \x01(\x0e\x32\x13.kvnode.v1.DataType\"I\n\x06\x44\x65lete\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12!\n\x04type\x18\x02 \x01(\x0e\x32\x13.kvnode.v1.DataType\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x0c\"\x82\x01\n\tOperation\x12\x1d\n\x03put\x18\x01 \x01(\x0b\x32\x0e.kvnode.v1.PutH\x00\x12)\n\tincrement\x18\x02 \x01(\x0b\x32\x14.kvnode.v1.IncrementH\x00\x12#\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x11.kvnode.v1.DeleteH\x00\x42\x06\n\x04kind\"e\n\x0bWriteResult\x12\x1b\n\x03\x64ot\x18\x01 \x01(\x0b\x32\x0e.kvnode.v1.Dot\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x0c\x12(\n\x07\x63ounter\x18\x03 \x01(\x0b\x32\x17.kvnode.v1.CounterValue\"t\n\x0cWriteOptions\x12\'\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12)\n\ndurability\x18\x02 \x01(\x0e\x32\x15.kvnode.v1.Durability\x12\x10\n\x08replicas\x18\x03 \x01(\r\"v\n\x0bReadOptions\x12\'\n\x05\x61\x66ter\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12+\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32\x16.kvnode.v1.Consistency\x12\x11\n\tfreshness\x18\x03 \x01(\x08\":\n\tFreshness\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06\x61ge_ms\x18\x02 \x01(\x04\x12\x0f\n\x07unknown\x18\x03 \x01(\x08\"s\n\tShortfall\x12\x1d\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x0e.kvnode.v1.Dot\x12\x12\n\noperations\x18\x02 \x01(\r\x12\x11\n\tstored_by\x18\x03 \x03(\t\x12\x0e\n\x06wanted\x18\x04 \x01(\r\x12\x10\n\x08repeated\x18\x05 \x01(\x08\"B\n\nGetRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\'\n\x07options\x18\x02 \x01(\x0b\x32\x16.kvnode.v1.ReadOptions\"\x85\x01\n\x0bGetResponse\x12\"\n\x05state\x18\x01 \x01(\x0b\x32\x13.kvnode.v1.KeyState\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\'\n\tfreshness\x18\x03 \x03(\x0b\x32\x14.kvnode.v1.Freshness\"H\n\x0f\x42\x61tchGetRequest\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\'\n\x07options\x18\x02 \x01(\x0b\x32\x16.kvnode.v1.ReadOptions\"\x8b\x01\n\x10\x42\x61tchGetResponse\x12#\n\x06states\x18\x01 \x03(\x0b\x32\x13.kvnode.v1.KeyState\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\'\n\tfreshness\x18\x03 \x03(\x0b\x32\x14.kvnode.v1.Freshness\"g\n\nPutRequest\x12\x1b\n\x03put\x18\x01 \x01(\x0b\x32\x0e.kvnode.v1.Put\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12(\n\x07options\x18\x03 \x01(\x0b\x32\x17.kvnode.v1.WriteOptions\"\x92\x01\n\x0bPutResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.kvnode.v1.WriteResult\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x11\n\tstored_by\x18\x05 \x03(\t\x12\x10\n\x08repeated\x18\x04 \x01(\x08\"p\n\rDeleteRequest\x12!\n\x06\x64\x65lete\x18\x01 \x01(\x0b\x32\x11.kvnode.v1.Delete\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12(\n\x07options\x18\x03 \x01(\x0b\x32\x17.kvnode.v1.WriteOptions\"\x95\x01\n\x0e\x44\x65leteResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.kvnode.v1.WriteResult\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x11\n\tstored_by\x18\x05 \x03(\t\x12\x10\n\x08repeated\x18\x04 \x01(\x08\"y\n\x10IncrementRequest\x12\'\n\tincrement\x18\x01 \x01(\x0b\x32\x14.kvnode.v1.Increment\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12(\n\x07options\x18\x03 \x01(\x0b\x32\x17.kvnode.v1.WriteOptions\"\x98\x01\n\x11IncrementResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x16.kvnode.v1.WriteResult\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x11\n\tstored_by\x18\x05 \x03(\t\x12\x10\n\x08repeated\x18\x04 \x01(\x08\"v\n\x0cWriteRequest\x12(\n\noperations\x18\x01 \x03(\x0b\x32\x14.kvnode.v1.Operation\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12(\n\x07options\x18\x03 \x01(\x0b\x32\x17.kvnode.v1.WriteOptions\"\x88\x01\n\rWriteResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.kvnode.v1.WriteResult\x12)\n\x07session\x18\x02 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x10\n\x08repeated\x18\x03 \x01(\x08\x12\x11\n\tstored_by\x18\x04 \x03(\t\"=\n\x10WriteManyRequest\x12)\n\x08requests\x18\x01 \x03(\x0b\x32\x17.kvnode.v1.WriteRequest\"\xb1\x01\n\x11WriteManyResponse\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.kvnode.v1.WriteManyResponse.Outcome\x1a\x64\n\x07Outcome\x12,\n\x08response\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.WriteResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04kind\"$\n\x0eOutcomeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\"w\n\x0fOutcomeResponse\x12\r\n\x05known\x18\x01 \x01(\x08\x12\x1c\n\x04\x64ots\x18\x02 \x03(\x0b\x32\x0e.kvnode.v1.Dot\x12\x0c\n\x04node\x18\x03 \x01(\t\x12)\n\x07session\x18\x04 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"\x85\x01\n\x0bScanRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\x0c\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x12\n\npage_token\x18\x05 \x01(\x0c\x12\'\n\x07options\x18\x06 \x01(\x0b\x32\x16.kvnode.v1.ReadOptions\"\xa0\x01\n\x0cScanResponse\x12#\n\x06states\x18\x01 \x03(\x0b\x32\x13.kvnode.v1.KeyState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\'\n\tfreshness\x18\x04 \x03(\x0b\x32\x14.kvnode.v1.Freshness\"r\n\x14ListConflictsRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\x0c\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\x0c\x12\'\n\x07options\x18\x04 \x01(\x0b\x32\x16.kvnode.v1.ReadOptions\"\xa9\x01\n\x15ListConflictsResponse\x12#\n\x06states\x18\x01 \x03(\x0b\x32\x13.kvnode.v1.KeyState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\x0c\x12)\n\x07session\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\'\n\tfreshness\x18\x04 \x03(\x0b\x32\x14.kvnode.v1.Freshness*\x82\x01\n\nDurability\x12\x1a\n\x16\x44URABILITY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44URABILITY_BUFFERED\x10\x01\x12\x14\n\x10\x44URABILITY_FSYNC\x10\x02\x12\x15\n\x11\x44URABILITY_QUORUM\x10\x03\x12\x12\n\x0e\x44URABILITY_ALL\x10\x04*n\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43ONSISTENCY_LOCAL\x10\x01\x12\x16\n\x12\x43ONSISTENCY_QUORUM\x10\x02\x12\x13\n\x0f\x43ONSISTENCY_ALL\x10\x03\x32\xe3\x05\n\x08KeyValue\x12\x34\n\x03Get\x12\x15.kvnode.v1.GetRequest\x1a\x16.kvnode.v1.GetResponse\x12\x43\n\x08\x42\x61tchGet\x12\x1a.kvnode.v1.BatchGetRequest\x1a\x1b.kvnode.v1.BatchGetResponse\x12\x34\n\x03Put\x12\x15.kvnode.v1.PutRequest\x1a\x16.kvnode.v1.PutResponse\x12=\n\x06\x44\x65lete\x12\x18.kvnode.v1.DeleteRequest\x1a\x19.kvnode.v1.DeleteResponse\x12\x46\n\tIncrement\x12\x1b.kvnode.v1.IncrementRequest\x1a\x1c.kvnode.v1.IncrementResponse\x12:\n\x05Write\x12\x17.kvnode.v1.WriteRequest\x1a\x18.kvnode.v1.WriteResponse\x12\x46\n\tWriteMany\x12\x1b.kvnode.v1.WriteManyRequest\x1a\x1c.kvnode.v1.WriteManyResponse\x12L\n\x0bWriteStream\x12\x1b.kvnode.v1.WriteManyRequest\x1a\x1c.kvnode.v1.WriteManyResponse(\x01\x30\x01\x12@\n\x07Outcome\x12\x19.kvnode.v1.OutcomeRequest\x1a\x1a.kvnode.v1.OutcomeResponse\x12\x37\n\x04Scan\x12\x16.kvnode.v1.ScanRequest\x1a\x17.kvnode.v1.ScanResponse\x12R\n\rListConflicts\x12\x1f.kvnode.v1.ListConflictsRequest\x1a .kvnode.v1.ListConflictsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kvnode.v1.kv_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUT']._serialized_start=56
-  _globals['_PUT']._serialized_end=156
-  _globals['_INCREMENT']._serialized_start=158
-  _globals['_INCREMENT']._serialized_end=233
-  _globals['_DELETE']._serialized_start=235
-  _globals['_DELETE']._serialized_end=308
-  _globals['_OPERATION']._serialized_start=311
-  _globals['_OPERATION']._serialized_end=441
-  _globals['_WRITERESULT']._serialized_start=443
-  _globals['_WRITERESULT']._serialized_end=544
-  _globals['_GETREQUEST']._serialized_start=546
-  _globals['_GETREQUEST']._serialized_end=571
-  _globals['_GETRESPONSE']._serialized_start=573
-  _globals['_GETRESPONSE']._serialized_end=665
-  _globals['_BATCHGETREQUEST']._serialized_start=667
-  _globals['_BATCHGETREQUEST']._serialized_end=698
-  _globals['_BATCHGETRESPONSE']._serialized_start=700
-  _globals['_BATCHGETRESPONSE']._serialized_end=798
-  _globals['_PUTREQUEST']._serialized_start=800
-  _globals['_PUTREQUEST']._serialized_end=861
-  _globals['_PUTRESPONSE']._serialized_start=863
-  _globals['_PUTRESPONSE']._serialized_end=990
-  _globals['_DELETEREQUEST']._serialized_start=992
-  _globals['_DELETEREQUEST']._serialized_end=1062
-  _globals['_DELETERESPONSE']._serialized_start=1065
-  _globals['_DELETERESPONSE']._serialized_end=1195
-  _globals['_INCREMENTREQUEST']._serialized_start=1197
-  _globals['_INCREMENTREQUEST']._serialized_end=1276
-  _globals['_INCREMENTRESPONSE']._serialized_start=1279
-  _globals['_INCREMENTRESPONSE']._serialized_end=1412
-  _globals['_WRITEREQUEST']._serialized_start=1414
-  _globals['_WRITEREQUEST']._serialized_end=1490
-  _globals['_WRITERESPONSE']._serialized_start=1492
-  _globals['_WRITERESPONSE']._serialized_end=1609
-  _globals['_SCANREQUEST']._serialized_start=1611
-  _globals['_SCANREQUEST']._serialized_end=1703
-  _globals['_SCANRESPONSE']._serialized_start=1705
-  _globals['_SCANRESPONSE']._serialized_end=1824
-  _globals['_LISTCONFLICTSREQUEST']._serialized_start=1826
-  _globals['_LISTCONFLICTSREQUEST']._serialized_end=1899
-  _globals['_LISTCONFLICTSRESPONSE']._serialized_start=1902
-  _globals['_LISTCONFLICTSRESPONSE']._serialized_end=2030
-  _globals['_KEYVALUE']._serialized_start=2033
-  _globals['_KEYVALUE']._serialized_end=2556
+  _globals['_DURABILITY']._serialized_start=3453
+  _globals['_DURABILITY']._serialized_end=3583
+  _globals['_CONSISTENCY']._serialized_start=3585
+  _globals['_CONSISTENCY']._serialized_end=3695
+  _globals['_PUT']._serialized_start=81
+  _globals['_PUT']._serialized_end=181
+  _globals['_INCREMENT']._serialized_start=183
+  _globals['_INCREMENT']._serialized_end=258
+  _globals['_DELETE']._serialized_start=260
+  _globals['_DELETE']._serialized_end=333
+  _globals['_OPERATION']._serialized_start=336
+  _globals['_OPERATION']._serialized_end=466
+  _globals['_WRITERESULT']._serialized_start=468
+  _globals['_WRITERESULT']._serialized_end=569
+  _globals['_WRITEOPTIONS']._serialized_start=571
+  _globals['_WRITEOPTIONS']._serialized_end=687
+  _globals['_READOPTIONS']._serialized_start=689
+  _globals['_READOPTIONS']._serialized_end=807
+  _globals['_FRESHNESS']._serialized_start=809
+  _globals['_FRESHNESS']._serialized_end=867
+  _globals['_SHORTFALL']._serialized_start=869
+  _globals['_SHORTFALL']._serialized_end=984
+  _globals['_GETREQUEST']._serialized_start=986
+  _globals['_GETREQUEST']._serialized_end=1052
+  _globals['_GETRESPONSE']._serialized_start=1055
+  _globals['_GETRESPONSE']._serialized_end=1188
+  _globals['_BATCHGETREQUEST']._serialized_start=1190
+  _globals['_BATCHGETREQUEST']._serialized_end=1262
+  _globals['_BATCHGETRESPONSE']._serialized_start=1265
+  _globals['_BATCHGETRESPONSE']._serialized_end=1404
+  _globals['_PUTREQUEST']._serialized_start=1406
+  _globals['_PUTREQUEST']._serialized_end=1509
+  _globals['_PUTRESPONSE']._serialized_start=1512
+  _globals['_PUTRESPONSE']._serialized_end=1658
+  _globals['_DELETEREQUEST']._serialized_start=1660
+  _globals['_DELETEREQUEST']._serialized_end=1772
+  _globals['_DELETERESPONSE']._serialized_start=1775
+  _globals['_DELETERESPONSE']._serialized_end=1924
+  _globals['_INCREMENTREQUEST']._serialized_start=1926
+  _globals['_INCREMENTREQUEST']._serialized_end=2047
+  _globals['_INCREMENTRESPONSE']._serialized_start=2050
+  _globals['_INCREMENTRESPONSE']._serialized_end=2202
+  _globals['_WRITEREQUEST']._serialized_start=2204
+  _globals['_WRITEREQUEST']._serialized_end=2322
+  _globals['_WRITERESPONSE']._serialized_start=2325
+  _globals['_WRITERESPONSE']._serialized_end=2461
+  _globals['_WRITEMANYREQUEST']._serialized_start=2463
+  _globals['_WRITEMANYREQUEST']._serialized_end=2524
+  _globals['_WRITEMANYRESPONSE']._serialized_start=2527
+  _globals['_WRITEMANYRESPONSE']._serialized_end=2704
+  _globals['_WRITEMANYRESPONSE_OUTCOME']._serialized_start=2604
+  _globals['_WRITEMANYRESPONSE_OUTCOME']._serialized_end=2704
+  _globals['_OUTCOMEREQUEST']._serialized_start=2706
+  _globals['_OUTCOMEREQUEST']._serialized_end=2742
+  _globals['_OUTCOMERESPONSE']._serialized_start=2744
+  _globals['_OUTCOMERESPONSE']._serialized_end=2863
+  _globals['_SCANREQUEST']._serialized_start=2866
+  _globals['_SCANREQUEST']._serialized_end=2999
+  _globals['_SCANRESPONSE']._serialized_start=3002
+  _globals['_SCANRESPONSE']._serialized_end=3162
+  _globals['_LISTCONFLICTSREQUEST']._serialized_start=3164
+  _globals['_LISTCONFLICTSREQUEST']._serialized_end=3278
+  _globals['_LISTCONFLICTSRESPONSE']._serialized_start=3281
+  _globals['_LISTCONFLICTSRESPONSE']._serialized_end=3450
+  _globals['_KEYVALUE']._serialized_start=3698
+  _globals['_KEYVALUE']._serialized_end=4437
 # @@protoc_insertion_point(module_scope)

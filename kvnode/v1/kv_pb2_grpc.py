@@ -64,6 +64,21 @@ class KeyValueStub:
                 request_serializer=kvnode_dot_v1_dot_kv__pb2.WriteRequest.SerializeToString,
                 response_deserializer=kvnode_dot_v1_dot_kv__pb2.WriteResponse.FromString,
                 _registered_method=True)
+        self.WriteMany = channel.unary_unary(
+                '/kvnode.v1.KeyValue/WriteMany',
+                request_serializer=kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.SerializeToString,
+                response_deserializer=kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.FromString,
+                _registered_method=True)
+        self.WriteStream = channel.stream_stream(
+                '/kvnode.v1.KeyValue/WriteStream',
+                request_serializer=kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.SerializeToString,
+                response_deserializer=kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.FromString,
+                _registered_method=True)
+        self.Outcome = channel.unary_unary(
+                '/kvnode.v1.KeyValue/Outcome',
+                request_serializer=kvnode_dot_v1_dot_kv__pb2.OutcomeRequest.SerializeToString,
+                response_deserializer=kvnode_dot_v1_dot_kv__pb2.OutcomeResponse.FromString,
+                _registered_method=True)
         self.Scan = channel.unary_unary(
                 '/kvnode.v1.KeyValue/Scan',
                 request_serializer=kvnode_dot_v1_dot_kv__pb2.ScanRequest.SerializeToString,
@@ -120,6 +135,29 @@ class KeyValueServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WriteMany(self, request, context):
+        """Many independent requests in one call: each is taken or refused by itself,
+        in order. For clients that gather what concurrent callers ask for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteStream(self, request_iterator, context):
+        """The same as a stream, one reply a message, in order. The node reads the
+        next messages while earlier ones are on their way to disk, up to a bound.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Outcome(self, request, context):
+        """What became of a write whose reply was lost, as far as this node knows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Scan(self, request, context):
         """Keys with a visible value in key order, a page a call. A page is one
         moment's state; pages of one scan are different moments.
@@ -167,6 +205,21 @@ def add_KeyValueServicer_to_server(servicer, server):
                     servicer.Write,
                     request_deserializer=kvnode_dot_v1_dot_kv__pb2.WriteRequest.FromString,
                     response_serializer=kvnode_dot_v1_dot_kv__pb2.WriteResponse.SerializeToString,
+            ),
+            'WriteMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteMany,
+                    request_deserializer=kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.FromString,
+                    response_serializer=kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.SerializeToString,
+            ),
+            'WriteStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.WriteStream,
+                    request_deserializer=kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.FromString,
+                    response_serializer=kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.SerializeToString,
+            ),
+            'Outcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.Outcome,
+                    request_deserializer=kvnode_dot_v1_dot_kv__pb2.OutcomeRequest.FromString,
+                    response_serializer=kvnode_dot_v1_dot_kv__pb2.OutcomeResponse.SerializeToString,
             ),
             'Scan': grpc.unary_unary_rpc_method_handler(
                     servicer.Scan,
@@ -341,6 +394,87 @@ class KeyValue:
             '/kvnode.v1.KeyValue/Write',
             kvnode_dot_v1_dot_kv__pb2.WriteRequest.SerializeToString,
             kvnode_dot_v1_dot_kv__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kvnode.v1.KeyValue/WriteMany',
+            kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.SerializeToString,
+            kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kvnode.v1.KeyValue/WriteStream',
+            kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.SerializeToString,
+            kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Outcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kvnode.v1.KeyValue/Outcome',
+            kvnode_dot_v1_dot_kv__pb2.OutcomeRequest.SerializeToString,
+            kvnode_dot_v1_dot_kv__pb2.OutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

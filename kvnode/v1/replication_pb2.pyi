@@ -82,18 +82,20 @@ class MeetRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., about: _Optional[_Union[_types_pb2.Dot, _Mapping]] = ...) -> None: ...
 
 class MeetReply(_message.Message):
-    __slots__ = ("hello", "running", "seq", "chain", "chain_at")
+    __slots__ = ("hello", "running", "seq", "chain", "chain_at", "vector")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
     CHAIN_FIELD_NUMBER: _ClassVar[int]
     CHAIN_AT_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     running: bool
     seq: int
     chain: bytes
     chain_at: bytes
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., running: _Optional[bool] = ..., seq: _Optional[int] = ..., chain: _Optional[bytes] = ..., chain_at: _Optional[bytes] = ...) -> None: ...
+    vector: _types_pb2.VersionVector
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., running: _Optional[bool] = ..., seq: _Optional[int] = ..., chain: _Optional[bytes] = ..., chain_at: _Optional[bytes] = ..., vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ...) -> None: ...
 
 class PushRequest(_message.Message):
     __slots__ = ("hello", "report", "position", "blocks")

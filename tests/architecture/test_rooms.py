@@ -212,3 +212,16 @@ def test_a_rule_that_is_broken_is_found(tmp_path: Path) -> None:
     file = tmp_path / "late.py"
     file.write_text("def f() -> None:\n    import time\n")
     assert [found.module for found in imports(file)] == ["time"]
+
+
+def test_a_node_takes_time_chance_and_threads_from_its_ambient_only() -> None:
+    """Else a simulation of it would not be the same run twice."""
+    wild = {"time", "random", "secrets", "threading", "uuid", "concurrent"}
+    calls = {"to_thread", "run_in_executor"}
+    for file in sources("kvnode/node"):
+        if file.name in ("ambient.py", "worker.py"):
+            continue
+        tree = ast.parse(file.read_text())
+        found = {each.module.partition(".")[0] for each in imports(file)} & wild
+        called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & calls
+        assert not found | called, f"{file.relative_to(ROOT)}: {sorted(found | called)}"

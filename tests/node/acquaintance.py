@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from kvnode.core.report import PROTOCOL, Hello
 from kvnode.core.roster import Member, decode_roster, encode_roster, roster_hash
 from kvnode.node.engine import Engine
@@ -11,14 +9,12 @@ from kvnode.node.handshake import Handshake
 from kvnode.node.membership import Membership, founding_roster
 from kvnode.node.peers import Peer
 from kvnode.node.replicator import Replicator
-from kvnode.rpc.link import Link
+from kvnode.rpc.link import OpenLink
 
 CLUSTER = "default"
 
 
-def replicator_of(
-    engine: Engine, name: str, open_link: Callable[[Peer], Link] | None = None
-) -> Replicator:
+def replicator_of(engine: Engine, name: str, open_link: OpenLink | None = None) -> Replicator:
     """The replicator of a node that founds a cluster with its configured peers."""
     roster = founding_roster(
         engine.replica.origin, name, CLUSTER, list(engine.config.peers), join=False

@@ -15,11 +15,12 @@ from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry
 from kvnode.core.errors import Refused
 from kvnode.core.operations import Operation
-from kvnode.core.replica import Request
+from kvnode.core.replica import Request, Round
 from kvnode.core.report import Hello, Meeting, Report
 from kvnode.core.roster import Forget, Member
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
+from kvnode.node.levels import Levels
 from kvnode.node.membership import Membership, founding_roster
 from kvnode.node.peers import Peer
 from kvnode.node.replicator import Replicator
@@ -141,16 +142,23 @@ class PlayedNode:
             self.engine,
             self.membership,
             Handshake(CLUSTER, self.membership),
-            open_link=lambda peer: PlayedLink(network, name, peer.name),  # type: ignore[arg-type,return-value]
+            open_link=lambda address: PlayedLink(network, name, address.partition(":")[0]),  # type: ignore[arg-type,return-value]
         )
-        self.engine.on_commit = self.replicator.committed
+        self.levels = Levels(self.engine, self.replicator)
+        self.replicator.on_report = self.levels.look
+        self.engine.on_commit = self._committed
 
-    async def write(self, *operations: Operation) -> None:
-        """As a client of this node."""
+    async def write(self, *operations: Operation) -> Dot:
+        """As a client of this node; the last operation's dot."""
         refusal = self.membership.refusal()
         if refusal:
             raise refusal
-        await self.engine.submit(Request(operations), 100)
+        accepted, _ = await self.engine.submit(Request(operations), 100)
+        return accepted.origin, accepted.first_seq + len(operations) - 1
+
+    def _committed(self, round_: Round) -> None:
+        self.replicator.committed(round_)
+        self.levels.look()
 
     def entry(self, key: bytes) -> Entry:
         """What it keeps."""
@@ -178,14 +186,20 @@ class Network:
     def __getitem__(self, name: str) -> PlayedNode:
         return self.nodes[name]
 
-    async def found(self, names: str) -> None:
-        """Nodes that found a cluster together."""
+    async def found(self, names: str, *, absent: str = "") -> None:
+        """Nodes that found a cluster together; those ``absent`` never come."""
         for number, name in enumerate(names, 1):
-            others = [other for other in names if other != name]
+            others = [other for other in names + absent if other != name]
             self.nodes[name] = PlayedNode(self, name, number, others)
         for name in names:
             await self.nodes[name].start()
-        await self.until(lambda: all(self[name].membership.counted() for name in names))
+        known = set(names)
+        await self.until(
+            lambda: all(
+                {one.name for one in self[name].membership.roster.members.values()} == known
+                for name in names
+            )
+        )
 
     async def newcomer(self, name: str, origin: int) -> PlayedNode:
         """A node that waits to be taken in."""

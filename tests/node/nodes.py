@@ -63,7 +63,7 @@ class Nodes:
 
     async def write(self, name: str, *operations: Operation) -> None:
         await self[name].membership.wait_serving()
-        await self[name].write(operations, secrets.token_bytes(16), 100)
+        await self[name].enqueue(operations, secrets.token_bytes(16), 100)
 
     def counter(self, name: str, key: bytes) -> int:
         return counter_value(self[name].read(key).get(PN_COUNTER, {}))

@@ -42,7 +42,7 @@ class Fed(Repair):
 
     async def pull(self, peer: Peer) -> bool:
         """Whether all of it came."""
-        link = Link(peer.address, reconnect_ms=1_000, keepalive_ms=1_000)
+        link = Link.open(peer.address, reconnect_ms=1_000, keepalive_ms=1_000)
         self._urgent.discard(peer.name)
         await self._pull(peer, link, self.vector_to_ask_with(peer), {}, asyncio.Event())
         await link.close()

@@ -65,7 +65,7 @@ def play(
         replicator = replicator_of(
             engine,
             "a",
-            open_link=lambda peer: peers[peer.name],  # type: ignore[arg-type,return-value]
+            open_link=lambda address: peers[address.partition(":")[0]],  # type: ignore[arg-type,return-value]
         )
         replicator.start()
         try:

@@ -120,7 +120,7 @@ def test_what_came_in_vain_is_asked_for_later_and_later_and_nothing_else_waits()
 
     def check(replicator: Replicator) -> None:
         peer = replicator.peers["b"]
-        peer.learn(Report({OTHER: 5, THIRD: 9}, 0))
+        peer.learn(Report({OTHER: 5, THIRD: 9}, 0), {})
         before = time.monotonic()
         for _ in range(3):
             peer.pulled({OTHER: 5, THIRD: 9}, {THIRD: 9}, 0.2)
@@ -142,7 +142,7 @@ def test_what_a_replaced_peer_had_is_not_asked_of_it() -> None:
 
     def check(replicator: Replicator) -> None:
         peer = replicator.introduce(hello_of("b", OTHER))
-        peer.learn(Report({OTHER: 5}, 0))
+        peer.learn(Report({OTHER: 5}, 0), {})
         replicator.introduce(hello_of("b", OTHER))
         assert peer.vector == {OTHER: 5}
         replicator.introduce(hello_of("b", THIRD, knows={"a": OWN}))

@@ -41,6 +41,8 @@ METHODS: dict[type[Message], str] = {
     kv_pb2.DeleteRequest: "/kvnode.v1.KeyValue/Delete",
     kv_pb2.IncrementRequest: "/kvnode.v1.KeyValue/Increment",
     kv_pb2.WriteRequest: "/kvnode.v1.KeyValue/Write",
+    kv_pb2.WriteManyRequest: "/kvnode.v1.KeyValue/WriteMany",
+    kv_pb2.OutcomeRequest: "/kvnode.v1.KeyValue/Outcome",
     kv_pb2.ScanRequest: "/kvnode.v1.KeyValue/Scan",
     kv_pb2.ListConflictsRequest: "/kvnode.v1.KeyValue/ListConflicts",
     admin_pb2.StatusRequest: "/kvnode.v1.Admin/Status",

@@ -181,6 +181,9 @@ def test_reflection_lists_the_services_and_their_messages(api: Api) -> None:
         "Delete",
         "Increment",
         "Write",
+        "WriteMany",
+        "WriteStream",
+        "Outcome",
         "Scan",
         "ListConflicts",
     ]

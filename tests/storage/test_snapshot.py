@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,9 @@ class Site:
         return {key: encode_entry(self.state.get(key) or {}) for key in keys}
 
     def snapshot(self) -> Snapshot:
-        return make_snapshot(self.folder / "snapshots", self.state, self.origin, self.log.ends({}))
+        return make_snapshot(
+            self.folder / "snapshots", self.state, self.origin, self.log.ends({}), os.urandom(16)
+        )
 
     def stage(self, snapshot: Snapshot) -> None:
         self.incoming.begin(Source(9, snapshot.id, snapshot.keys_total, snapshot.bytes_total))

@@ -1,0 +1,299 @@
+"""The writing half of the KeyValue service.
+
+A request is first *queued*, which gives it its place behind those before it, then *answered*, when
+it is on as many disks as it asked for. Between the two any number of requests of one caller may be
+on their way; what makes their order is the queue (``node/engine.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kvnode.core.dots import Vector
+from kvnode.core.entry import Entry
+from kvnode.core.errors import Reason, Refused
+from kvnode.core.limits import Limits
+from kvnode.core.operations import Operation
+from kvnode.core.requests import Remembered
+from kvnode.core.writer import Accepted
+from kvnode.rpc.handlers import NotReplicated, failure_of
+from kvnode.rpc.kv_codec import KvCodec, increment
+from kvnode.rpc.levels_codec import BUFFERED, Levels, replicas_of
+from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
+from kvnode.v1 import kv_pb2 as pb
+from kvnode.v1 import types_pb2
+
+STREAM_MESSAGES_MAX = 8
+"""Of a write stream, read and not answered; more than one round's worth gains nothing."""
+STREAM_WAIT_S = 60.0
+"""How long a message of a stream may wait for the level it asks for."""
+
+Answer = asyncio.Future[tuple[Accepted, Vector]]
+
+
+class Store(Protocol):
+    """What writing needs of a node."""
+
+    @property
+    def vector(self) -> Vector: ...
+    @property
+    def levels(self) -> Levels: ...
+    @property
+    def closing(self) -> asyncio.Event: ...
+    def enqueue(self, operations: Sequence[Operation], request_id: bytes, size: int) -> Answer: ...
+    def buffered_lost(self, operations: int) -> None:
+        """So many operations that were acknowledged from the queue came to nothing."""
+        ...
+
+    async def room(self) -> None:
+        """Return when the queue has moved."""
+        ...
+
+    def read(self, key: bytes) -> Entry: ...
+    def remembered(self, request_id: bytes) -> Remembered | None: ...
+
+
+@dataclass(slots=True)
+class Queued:
+    """A request in its place."""
+
+    operations: Sequence[Operation]
+    answer: Answer
+    replicas: int
+
+
+class Writing:
+    """Takes writes."""
+
+    def __init__(self, store: Store, codec: KvCodec, limits: Limits) -> None:
+        self._store = store
+        self._codec = codec
+        self._limits = limits
+
+    async def put(self, request: pb.PutRequest, until: float) -> pb.PutResponse:
+        """One put."""
+        done = await self._one(self._codec.put(request.put), request, until)
+        return pb.PutResponse(
+            key=request.put.key,
+            result=done.results[0],
+            session=done.session,
+            repeated=done.repeated,
+            stored_by=done.stored_by,
+        )
+
+    async def delete(self, request: pb.DeleteRequest, until: float) -> pb.DeleteResponse:
+        """One delete."""
+        done = await self._one(self._codec.delete(request.delete), request, until)
+        return pb.DeleteResponse(
+            key=request.delete.key,
+            result=done.results[0],
+            session=done.session,
+            repeated=done.repeated,
+            stored_by=done.stored_by,
+        )
+
+    async def increment(self, request: pb.IncrementRequest, until: float) -> pb.IncrementResponse:
+        """One increment."""
+        done = await self._one(increment(request.increment), request, until)
+        return pb.IncrementResponse(
+            key=request.increment.key,
+            result=done.results[0],
+            session=done.session,
+            repeated=done.repeated,
+            stored_by=done.stored_by,
+        )
+
+    async def write(self, request: pb.WriteRequest, until: float) -> pb.WriteResponse:
+        """An atomic batch."""
+        return await self._answer(await self._queue(request, until), until)
+
+    async def write_many(self, request: pb.WriteManyRequest, until: float) -> pb.WriteManyResponse:
+        """Many requests, each by itself."""
+        self._limits.check_batch(sum(len(each.operations) for each in request.requests))
+        queued = [await self._try(each, until) for each in request.requests]
+        return await self._outcomes(queued, until)
+
+    async def write_stream(
+        self, requests: AsyncIterator[pb.WriteManyRequest]
+    ) -> AsyncIterator[pb.WriteManyResponse]:
+        """The same message by message; the next ones are queued while one is on its way."""
+        waiting: asyncio.Queue[asyncio.Task[pb.WriteManyResponse] | None]
+        waiting = asyncio.Queue(STREAM_MESSAGES_MAX)
+        reader = asyncio.create_task(self._read(requests, waiting), name="write stream")
+        closing = asyncio.create_task(self._store.closing.wait())
+        try:
+            while True:
+                following = asyncio.create_task(waiting.get())
+                await asyncio.wait((following, closing), return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():  # by itself: gRPC logs every call that it has to cancel
+                    following.cancel()
+                    raise Refused(Reason.STOPPING, "the node is stopping: use another one")
+                outcomes = following.result()
+                if outcomes is None:
+                    if (error := await reader) is not None:
+                        raise error
+                    return
+                yield await outcomes
+        finally:
+            closing.cancel()
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            while not waiting.empty():
+                left = waiting.get_nowait()
+                if left is not None:
+                    left.cancel()
+
+    async def outcome(self, request: pb.OutcomeRequest) -> pb.OutcomeResponse:
+        """What became of a request, as far as this node knows."""
+        if len(request.request_id) != 16:
+            raise Refused(Reason.BAD_REQUEST, "a request id has 16 bytes")
+        response = pb.OutcomeResponse(session=vector_to_wire(self._store.vector))
+        found = self._store.remembered(request.request_id)
+        if found is not None:
+            response.known = True
+            response.node = self._codec.node_name(found.origin)
+            for seq in range(found.first_seq, found.first_seq + found.size):
+                response.dots.add(origin=found.origin, seq=seq)
+        return response
+
+    # ---- queueing
+
+    async def _one(
+        self,
+        operation: Operation,
+        request: pb.PutRequest | pb.DeleteRequest | pb.IncrementRequest,
+        until: float,
+    ) -> pb.WriteResponse:
+        options = request.options if request.HasField("options") else None
+        queued = await self._place([operation], request.request_id, options, until)
+        return await self._answer(queued, until)
+
+    async def _queue(self, request: pb.WriteRequest, until: float) -> Queued:
+        self._limits.check_batch(len(request.operations))
+        operation = self._codec.operation
+        operations = [operation(message) for message in request.operations]
+        options = request.options if request.HasField("options") else None
+        return await self._place(operations, request.request_id, options, until)
+
+    async def _place(
+        self,
+        operations: Sequence[Operation],
+        request_id: bytes,
+        options: pb.WriteOptions | None,
+        until: float,
+    ) -> Queued:
+        size = self._limits.check(operations, request_id)
+        replicas = 1
+        if options is not None:
+            levels = self._store.levels
+            replicas = replicas_of(options, levels)
+            if options.HasField("after"):
+                await levels.covered(vector_from_wire(options.after), until)
+        answer = self._store.enqueue(operations, request_id, size)
+        return Queued(operations, answer, replicas)
+
+    async def _try(self, request: pb.WriteRequest, until: float) -> Queued | Exception:
+        try:
+            return await self._queue(request, until)
+        except Exception as error:  # told to who asked, as this request's outcome
+            return error
+
+    async def _patiently(self, request: pb.WriteRequest, until: float) -> Queued | Exception:
+        """As ``_try``, but who streams waits for room in the queue: that is what pushes back."""
+        while True:
+            tried = await self._try(request, until)
+            if not (isinstance(tried, Refused) and tried.reason is Reason.QUEUE_FULL):
+                return tried
+            await self._store.room()
+
+    async def _read(
+        self,
+        requests: AsyncIterator[pb.WriteManyRequest],
+        waiting: asyncio.Queue[asyncio.Task[pb.WriteManyResponse] | None],
+    ) -> Exception | None:
+        """Queue what comes, in order, at most so many messages ahead of the replies.
+
+        Returns what ended it, None if that was the caller.
+        """
+        try:
+            async for request in requests:
+                self._limits.check_batch(sum(len(each.operations) for each in request.requests))
+                until = asyncio.get_running_loop().time() + STREAM_WAIT_S
+                queued = [await self._patiently(each, until) for each in request.requests]
+                await waiting.put(asyncio.create_task(self._outcomes(queued, until)))
+        except Exception as error:  # raised where the replies are sent, behind those before it
+            await waiting.put(None)
+            return error
+        await waiting.put(None)
+        return None
+
+    # ---- answering
+
+    async def _outcomes(
+        self, queued: Sequence[Queued | Exception], until: float
+    ) -> pb.WriteManyResponse:
+        response = pb.WriteManyResponse()
+        try:
+            for each in queued:
+                outcome = response.outcomes.add()
+                try:
+                    if isinstance(each, Exception):
+                        raise each
+                    outcome.response.CopyFrom(await self._answer(each, until))
+                except Exception as error:  # told to who asked
+                    outcome.error.CopyFrom(failure_of(error))
+        finally:
+            give_up(queued)
+        return response
+
+    async def _answer(self, queued: Queued, until: float) -> pb.WriteResponse:
+        if queued.replicas == BUFFERED:
+            queued.answer.add_done_callback(lambda answer: self._ended(queued, answer))
+            return pb.WriteResponse(results=[pb.WriteResult()] * len(queued.operations))
+        accepted, vector = await queued.answer
+        operations = queued.operations
+        if queued.replicas > 1:
+            stored_by = await self._spread(accepted, len(operations), queued.replicas, until)
+        else:
+            stored_by = []
+        return pb.WriteResponse(
+            results=self._codec.results(operations, accepted, self._store.read),
+            session=vector_to_wire(vector),
+            repeated=accepted.repeated,
+            stored_by=stored_by,
+        )
+
+    def _ended(self, queued: Queued, answer: Answer) -> None:
+        """What was acknowledged from the queue is committed or refused; its caller has gone."""
+        if answer.cancelled() or answer.exception() is not None:
+            self._store.buffered_lost(len(queued.operations))
+
+    async def _spread(
+        self, accepted: Accepted, operations: int, replicas: int, until: float
+    ) -> list[str]:
+        """Who has it on disk, when enough have; NotReplicated if that was not in time."""
+        levels = self._store.levels
+        last = (accepted.origin, accepted.first_seq + operations - 1)
+        if await levels.stored(last, replicas, until):
+            return levels.stored_by(last)
+        raise NotReplicated(
+            pb.Shortfall(
+                first=types_pb2.Dot(origin=accepted.origin, seq=accepted.first_seq),
+                operations=operations,
+                stored_by=levels.stored_by(last),
+                wanted=replicas,
+                repeated=accepted.repeated,
+            )
+        )
+
+
+def give_up(queued: Sequence[Queued | Exception]) -> None:
+    """The caller has gone: what has not begun need not be done, and what failed is nobody's."""
+    for each in queued:
+        if isinstance(each, Exception) or each.replicas == BUFFERED or each.answer.cancel():
+            continue
+        if not each.answer.cancelled():
+            each.answer.exception()
