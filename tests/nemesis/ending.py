@@ -11,7 +11,9 @@ from cluster.node_process import LOG_TAIL_LINES, Life, tail
 from cluster.processes import LocalCluster
 from cluster.verdict import NotConverged, vector_at, wait_converged
 from kvnode import Client, KvnodeError
+from kvnode.client.records import lost_values
 from kvnode.v1 import verify_pb2
+from tests.checkers.history import Dot
 from tests.checkers.history import Final as FinalState
 from tests.nemesis.recorder import Recorder
 from tests.nemesis.session import seen_of
@@ -55,12 +57,25 @@ def conclude(cluster: LocalCluster, recorder: Recorder) -> tuple[list[FinalState
             digests = _digests(next(iter(clients.values())), recorder)
             for name, client in clients.items():
                 keys = {state.key: seen_of(state) for state in client.scan()}
-                digest = digests.get(name, "")
-                finals.append(FinalState(name, vector_at(client), digest, keys))
+                finals.append(
+                    FinalState(
+                        name,
+                        vector_at(client),
+                        digests.get(name, ""),
+                        keys,
+                        at_ms=recorder.now_ms(),
+                        journal=_journal(client),
+                    )
+                )
         except (NotConverged, KvnodeError) as error:
             recorder.complain(f"after all was healed: {error}")
             took_s = monotonic() - begun_s
     return finals, took_s
+
+
+def _journal(client: Client) -> frozenset[Dot]:
+    """The register values that the node knows to have lost against concurrent ones."""
+    return frozenset((row.lost.dot.origin, row.lost.dot.seq) for row in lost_values(client))
 
 
 def _digests(client: Client, recorder: Recorder) -> dict[str, str]:

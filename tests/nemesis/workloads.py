@@ -15,7 +15,6 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
-from cluster.vectors import lacking
 from kvnode import DataType
 from tests.nemesis.session import (
     Asked,
@@ -138,25 +137,21 @@ def delete(session: Session, board: Board) -> None:
 
 
 def wander(session: Session, _: Board) -> None:
-    """Write and read what is one's own, and move only to nodes that have what one has seen.
+    """Read and write one's own and a common key, often at another node, with the session's vector.
 
-    The session's vector is what an application carries from node to node: a node that has it shows
-    all that the session has read and written.
+    The vector is what an application carries from node to node: a node that is given it waits until
+    it shows all that the session has read and written.
     """
     chance = session.chance
-    if chance.random() < 0.3:
-        node = chance.choice(session.nodes)
-        if not lacking(session.vector_at(node), session.token):
-            session.node = node
-    token = dict(session.token)
+    node = session.home if chance.random() < 0.5 else chance.choice(session.nodes)
     keys = [b"own/%d" % session.number, b"own/both"]
-    shown = session.read(keys, session.node, token=token)
+    shown = session.read(keys, node, token=dict(session.token))
     if shown is None:
         return
     session.see(shown.vector)
     position = 0 if chance.random() < 0.7 else 1
     asked = [replace_seen(shown, position, session.value())]
-    done = session.write(asked, session.node, token=dict(session.token))
+    done = session.write(asked, node, token=dict(session.token))
     session.see(done.vector)
 
 
