@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from time import monotonic
 from typing import Final
@@ -20,6 +22,9 @@ from tests.nemesis.session import seen_of
 
 CONVERGE_S: Final = 30.0
 """For what was missed to arrive everywhere; nodes look for it five times a second."""
+COLLECT_S: Final = 30.0
+"""For members to have heard of each other's reports, and a checkpoint."""
+POLL_S: Final = 0.05
 VERIFY_S: Final = 20.0
 CALL_TIMEOUT_S: Final = 10.0
 
@@ -54,6 +59,7 @@ def conclude(cluster: LocalCluster, recorder: Recorder) -> tuple[list[FinalState
         try:
             wait_converged(clients, {}, timeout_s=CONVERGE_S)
             took_s = monotonic() - begun_s
+            _wait_collected(clients, recorder)
             digests = _digests(next(iter(clients.values())), recorder)
             for name, client in clients.items():
                 keys = {state.key: seen_of(state) for state in client.scan()}
@@ -71,6 +77,21 @@ def conclude(cluster: LocalCluster, recorder: Recorder) -> tuple[list[FinalState
             recorder.complain(f"after all was healed: {error}")
             took_s = monotonic() - begun_s
     return finals, took_s
+
+
+def _wait_collected(clients: Mapping[str, Client], recorder: Recorder) -> None:
+    """Until nothing remains of deletes; complains if something does."""
+    until_s = monotonic() + COLLECT_S
+    pause = threading.Event()
+    while waiting := {
+        name: rows
+        for name, client in clients.items()
+        if (rows := client.collection_status().rows_waiting)
+    }:
+        if monotonic() > until_s:
+            recorder.complain(f"after {COLLECT_S:.0f} s remains of deletes wait: {waiting}")
+            return
+        pause.wait(POLL_S)
 
 
 def _journal(client: Client) -> frozenset[Dot]:

@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from tests.checkers.history import Call, Fault, History
 from tests.nemesis.pulse import Beat
-from tests.nemesis.schedule import LINKS
+from tests.nemesis.schedule import LINKS, TRACKS
 
 LEFT: Final = 70
 WIDTH: Final = 1150
@@ -45,8 +45,12 @@ FAULTS: Final = {
     "lost-replies": "#7d9a3a",
 }
 LINK_FAULT: Final = "#5b6b7b"
-NARROW: Final = 4.2
+LABEL: Final = 10
+"""Height of a label."""
+NARROW: Final = 4.6
 """Width of a character of a label, about."""
+SHORT: Final = 3
+"""Characters of a label that are not worth drawing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ def _panel(
     for fault in history.faults:
         if node in fault.nodes and fault.kind not in LINKS:
             colour = FAULTS.get(fault.kind, LINK_FAULT)
-            yield from _span(fault, top, PANEL, colour, 0.25, scale, "")
+            yield from _span(fault, top, PANEL, colour, 0.25, scale, "", row=_row(fault.kind))
     width = max(0.5, WIDTH * scale.bar_s * 1000 / scale.end_ms - 0.5)
     for (of_node, bar), counts in sorted(sums.items()):
         y = float(bottom)
@@ -186,17 +190,34 @@ def _axis(y: int, scale: Scale) -> Iterator[str]:
         yield f'<text x="{x:.1f}" y="{y}" text-anchor="middle" fill="#555">{second} s</text>'
 
 
+def _row(kind: str) -> int:
+    """Where the label goes: faults of different tracks overlap."""
+    node_tracks = [kinds for kinds in TRACKS.values() if kinds is not LINKS]
+    return next((row for row, kinds in enumerate(node_tracks) if kind in kinds), 0)
+
+
 def _span(
-    fault: Fault, y: float, height: float, colour: str, opacity: float, scale: Scale, more: str
+    fault: Fault,
+    y: float,
+    height: float,
+    colour: str,
+    opacity: float,
+    scale: Scale,
+    more: str,
+    *,
+    row: int = 0,
 ) -> Iterator[str]:
-    """A fault from its begin to its end, with its name if there is room, and all else on it."""
+    """A fault from its begin to its end; its name where there is room, all else on hovering."""
     end_ms = scale.end_ms if fault.ended_ms is None else fault.ended_ms
     x, width = scale.x(fault.started_ms), scale.x(end_ms) - scale.x(fault.started_ms)
     whole = escape(f"{fault.kind}: {fault.detail}")
     box = _box(x, y, width, height, colour, opacity)
     yield f"<g><title>{whole}</title>{box}"
     label = f"{fault.kind} {more}".strip()[: int(width / NARROW)]
-    yield f'<text x="{x + 2:.1f}" y="{y + 10:.1f}" font-size="8">{escape(label)}</text></g>'
+    if len(label) > SHORT:
+        down = y + LABEL * (row + 1)
+        yield f'<text x="{x + 2:.1f}" y="{down:.1f}" font-size="8">{escape(label)}</text>'
+    yield "</g>"
 
 
 def _box(x: float, y: float, width: float, height: float, colour: str, opacity: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,8 +32,6 @@ class Pulse:
 
     def __init__(self, endpoints: Mapping[str, str], recorder: Recorder) -> None:
         self.beats: list[Beat] = []
-        self.states: Counter[str] = Counter()
-        """What the nodes said they were doing, "" for no answer."""
         self._endpoints = endpoints
         self._recorder = recorder
         self._known: Vector = {}
@@ -67,7 +64,5 @@ class Pulse:
         try:
             status = client.status()
         except KvnodeError:
-            self.states[""] += 1
             return None
-        self.states[status.sync.state or status.state] += 1
         return {entry.origin: entry.seq for entry in status.vector}

@@ -13,6 +13,7 @@ from tests.nemesis.run import Ran
 
 LOGGED: Final = {
     "starts of a node": re.compile(r"^kvnode \S+ serving on", re.MULTILINE),
+    "nodes that stopped themselves": re.compile(r"kvnode\.node\.engine: the node stops"),
     "links that broke": re.compile(r"peer \S+ unreachable"),
     "logs cut past a member": re.compile(r"was cut although members lack"),
     "snapshots merged": re.compile(r"the snapshot of \S+ is merged"),

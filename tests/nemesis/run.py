@@ -62,7 +62,6 @@ class Ran:
     times: Counter[Kind]
     hits: Counter[Kind]
     """How often each kind of fault was there, and met something."""
-    states: Counter[str]
     converged_s: float
     """After the heal."""
 
@@ -104,7 +103,7 @@ def run(settings: Settings, directory: Path, say: Callable[[str], None]) -> Ran:
         *recorder.problems,
         *(f"{kind}: done {hands.times[kind]} times and never met anything" for kind in idle),
     ]
-    return Ran(history, pulse.beats, problems, hands.times, hands.hits, pulse.states, converged_s)
+    return Ran(history, pulse.beats, problems, hands.times, hands.hits, converged_s)
 
 
 def _wait(seconds: float, recorder: Recorder, tell: Callable[[str], None]) -> None:

@@ -85,3 +85,8 @@ def test_a_process_that_ends_meanwhile_is_no_problem(writer: Writer, tmp_path: P
     writer.process.kill()
     writer.process.wait()
     assert trouble.end() == 0
+
+
+def test_without_strace_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert disk.missing() == "strace is not installed"
