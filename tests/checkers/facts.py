@@ -186,10 +186,11 @@ class Facts:
             if call.dots[0] in write.dots or call.dots[0][0] in self.history.reissued:
                 continue
             known = self.by_dot.get(call.dots[0])
+            done = call
             if call.repeated:  # it happened in an attempt before
                 begun_ms = min(attempt.started_ms for attempt in write.calls)
-                call = replace(call, started_ms=begun_ms)
-            effects = self._happen(write, call, call.dots, call.vector or None)
+                done = replace(call, started_ms=begun_ms)
+            effects = self._happen(write, done, call.dots, call.vector or None)
             if known is not None:
                 self.reused.append((known, effects[0]))
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
 from time import monotonic
+from traceback import format_exc
 from typing import Final
 
 from cluster.control import ClusterError
@@ -52,8 +53,6 @@ class Hands:
     ) -> None:
         self.times: Counter[Kind] = Counter()
         self.hits: Counter[Kind] = Counter()
-        self.under_way: dict[str, Planned] = {}
-        """By track."""
         self._cluster = cluster
         self._clocks = clocks
         self._doors = doors
@@ -87,11 +86,13 @@ class Hands:
         for planned in plan:
             if self._over.wait(max(0.0, self._begun_s + planned.start_s - monotonic())):
                 return
-            self._carry_out(planned)
+            try:
+                self._carry_out(planned)
+            except Exception:  # a bug of ours: nothing more would be done on this track
+                self._recorder.complain(f"{planned.kind}: {format_exc()}")
 
     def _carry_out(self, planned: Planned) -> None:
         started_ms = self._recorder.now_ms()
-        self.under_way[planned.track] = planned
         self._say(f"{planned.kind} {_about(planned)}")
         detail = ""
         try:
@@ -99,7 +100,6 @@ class Hands:
             self.hits[planned.kind] += hits
         except (ClusterError, KvnodeError) as error:
             self._recorder.complain(f"{planned.kind} {_about(planned)}: {error}")
-        del self.under_way[planned.track]
         self.times[planned.kind] += 1
         ends = planned.nodes or tuple(
             sorted({name for pair in planned.directions for name in pair})

@@ -74,7 +74,8 @@ def test_every_node_shows_its_end_and_all_are_equal(kept: Kept) -> None:
     one, *others = kept.ran.history.finals
     assert len(others) == 2
     assert one.digest
-    assert all(other == replace(one, node=other.node) for other in others)
+    for other in others:
+        assert (other.vector, other.digest, other.keys) == (one.vector, one.digest, one.keys)
 
 
 def test_a_stored_history_is_judged_as_it_was(kept: Kept) -> None:
