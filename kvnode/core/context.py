@@ -61,7 +61,7 @@ def cell_token(key: bytes, kind: int, seen: list[int], secret: bytes) -> bytes:
 
 
 def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Context:
-    """What the token says was seen of ``key``.
+    """What the token says was seen of ``key``, in whatever order: it is used once and dropped.
 
     Raises:
         Refused: BAD_CONTEXT if it was not made by this cluster for this key.
@@ -89,7 +89,7 @@ def _unpack(rows: list[Any]) -> Context:
     counters: dict[int, Totals] = {}
     types = []
     for kind, seen, *hidden in rows:
-        if not all(type(number) is int and number >= 0 for number in seen):
+        if type(kind) is not int or not all(type(n) is int and n >= 0 for n in seen):
             raise ValueError("numbers expected")
         if not hidden:
             types.append(kind)

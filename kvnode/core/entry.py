@@ -107,7 +107,11 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(raw: bytes) -> Entry:
-    """The inverse of ``encode_entry``; raises ``StateError`` on any damage."""
+    """The inverse of ``encode_entry``; raises ``StateError`` on any damage.
+
+    The order inside a state is not looked at: what has the right checksum was encoded by a node,
+    and this runs for every read.
+    """
     if len(raw) < 6 or raw[0] != VERSION:
         raise StateError("entry of an unknown version")
     packed = raw[5:]
@@ -121,7 +125,10 @@ def decode_entry(raw: bytes) -> Entry:
         raise StateError("entry of unknown form")
     entry: Entry = {}
     for i in range(0, len(flat), 2):
-        if flat[i] not in TYPES:
-            raise StateError(f"entry of unknown type {flat[i]!r}")
-        entry[flat[i]] = TYPES[flat[i]].decode(flat[i + 1])
+        kind = flat[i]
+        if type(kind) is not int or kind not in TYPES:
+            raise StateError(f"entry of unknown type {kind!r}")
+        if kind in entry:
+            raise StateError(f"entry with two states of type {kind}")
+        entry[kind] = TYPES[kind].decode(flat[i + 1])
     return entry

@@ -233,7 +233,7 @@ def roster_hash(raw: bytes) -> bytes:
 def decode_roster(raw: bytes) -> Roster:
     """The inverse of ``encode_roster``; BlockError if it is none."""
     if raw[:1] != VERSION or len(raw) > ROSTER_BYTES_MAX:
-        raise BlockError("roster of an unknown version")
+        raise BlockError("roster of an unknown version or size")
     try:
         cluster_id, founders, members, forgets, acks, admissions = msgpack.unpackb(raw[1:])
         roster = Roster(
@@ -260,6 +260,8 @@ def decode_roster(raw: bytes) -> Roster:
         raise
     except Exception as error:  # msgpack and unpacking raise many types on bytes from outside
         raise BlockError(f"roster of unknown form: {error}") from error
+    if encode_roster(roster) != raw:
+        raise BlockError("roster of unknown form: it is not in order")
     return roster
 
 

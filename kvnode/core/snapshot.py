@@ -93,7 +93,10 @@ def make_chunk(section: Section, flat: list[bytes]) -> Chunk:
 
 
 def unpack_rows(packed: bytes) -> list[bytes]:
-    """``[key, value, key, value, ...]``; raises ``StateError``."""
+    """``[key, value, key, value, ...]``; raises ``StateError``.
+
+    Any way to pack them will do: the rows count, each with its own checksum.
+    """
     try:
         flat = msgpack.unpackb(packed)
     except Exception as error:

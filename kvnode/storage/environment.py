@@ -32,7 +32,13 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from kvnode.storage.interfaces import DiskFullError, StorageError, Usage
+from kvnode.storage.interfaces import (
+    DamagedPages,
+    DiskFullError,
+    StorageError,
+    Usage,
+    WriteFailed,
+)
 
 MAGIC = 0xBEEFC0DE
 FORMAT = "kvnode 2"
@@ -43,6 +49,7 @@ MAP_BYTES_SPARE = 1 << 20
 """Beyond a file that is there: opening may add a table."""
 COMPACT_BYTES_MIN = 64 << 20
 """Smaller files are not worth compacting."""
+ADVICE = "Restore it, or start with an empty data directory and let peers fill it"
 EIO_TEXT = os.strerror(errno.EIO)
 FULL_BYTES = 64 << 10
 """A disk with less room is full: what was cut short took the rest."""
@@ -107,8 +114,7 @@ class Environment:
             if file.stat().st_size < used:
                 self._env.close()
                 raise StorageError(
-                    f"{file} is truncated: {file.stat().st_size} bytes of {used}. "
-                    "Restore it, or start with an empty data directory and let peers fill it"
+                    f"{file} is truncated: {file.stat().st_size} bytes of {used}. {ADVICE}"
                 )
             self.meta = self._env.open_db(b"meta")
             self._claim(self._mark)
@@ -145,14 +151,20 @@ class Environment:
         """A read transaction, to be left soon; of the pinned view, unless ``latest``.
 
         With ``buffers`` keys and values are views.
+
+        Raises:
+            DamagedPages: what was read on the way is no page of LMDB's, or not the one looked for.
         """
         with self._gate:
-            if self._pinned is not None and not latest:
-                assert not buffers, "views of a pinned state"
-                yield self._pinned
-            else:
-                with self._begin(buffers=buffers) as txn:
-                    yield txn
+            try:
+                if self._pinned is not None and not latest:
+                    assert not buffers, "views of a pinned state"
+                    yield self._pinned
+                else:
+                    with self._begin(buffers=buffers) as txn:
+                        yield txn
+            except lmdb.Error as error:
+                raise DamagedPages(f"{self.path} cannot be read: {error}. {ADVICE}") from error
 
     def pin(self) -> None:
         """Let all readers see what is here now, until ``unpin``."""
@@ -171,7 +183,7 @@ class Environment:
 
         Raises:
             DiskFullError: nothing was written.
-            lmdb.Error: anything else; what is on disk is then unknown, so stop.
+            WriteFailed: anything else.
         """
 
         def attempt() -> T:
@@ -207,7 +219,7 @@ class Environment:
             except lmdb.Error as error:
                 if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
                     raise DiskFullError(f"no room to write {self.path}: {error}") from error
-                raise
+                raise WriteFailed(f"{self.path} cannot be written: {error}") from error
 
     def usage(self, table: str) -> Usage:
         """Bytes used and mapped, and what one table has of them."""

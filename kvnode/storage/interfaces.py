@@ -10,6 +10,7 @@ from kvnode.core.block import Block
 from kvnode.core.digest import Digest
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry
+from kvnode.core.errors import StateError
 from kvnode.core.losers import Loser
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered
@@ -29,6 +30,14 @@ class DamagedBlock(StorageError):
         super().__init__(message)
         self.end = end
         self.raw = raw
+
+
+class DamagedPages(StorageError, StateError):
+    """A page of a file does not hold what it must: what was to be read from it is not known."""
+
+
+class WriteFailed(StorageError):
+    """A write failed otherwise than for lack of room: what is on disk is not known, so stop."""
 
 
 class DiskFullError(Exception):

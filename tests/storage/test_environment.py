@@ -15,7 +15,7 @@ from kvnode.core.entry import Entry
 from kvnode.core.operations import Put
 from kvnode.storage import environment
 from kvnode.storage.environment import Environment
-from kvnode.storage.interfaces import DiskFullError, StorageError
+from kvnode.storage.interfaces import DamagedPages, DiskFullError, StorageError, WriteFailed
 from kvnode.storage.log import LmdbLog
 from kvnode.storage.state import LmdbState
 from tests.core.memory_node import MemoryNode
@@ -224,11 +224,35 @@ def test_a_commit_that_the_disk_cut_short_is_a_full_disk(
     def fails(_: object) -> None:
         raise lmdb.Error("mdb_txn_commit: Input/output error")
 
-    with pytest.raises(lmdb.Error, match="Input/output"):
+    with pytest.raises(WriteFailed, match="Input/output"):
         env.write(fails)  # the disk has room: it is broken
     full = os.statvfs_result((4096, 4096, 1000, 3, 3, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda _: full)
     with pytest.raises(DiskFullError):
         env.write(fails)
     assert rows(env) == 10
+    env.close()
+
+
+def test_pages_that_are_none_are_damage_in_plain_words(tmp_path: Path) -> None:
+    """LMDB looks at each page's kind; what it says must reach an operator, not as a trace."""
+    env = opened(tmp_path)
+    fill(env, 500)
+    env.close()
+    file = tmp_path / "data.mdb"
+    raw = bytearray(file.read_bytes())
+    for page in range(0, len(raw), 4096):
+        if b"000250" in raw[page : page + 4096]:
+            raw[page + 10] = 4  # its kind: not a leaf any more
+    file.write_bytes(raw)
+    env = opened(tmp_path)
+
+    def read_all() -> int:
+        with env.read() as txn, txn.cursor(env.tables["rows"]) as cursor:
+            return sum(1 for _ in cursor)
+
+    with pytest.raises(DamagedPages, match=r"cannot be read: .*MDB_CORRUPTED.* let peers fill it"):
+        read_all()
+    with pytest.raises(WriteFailed, match="cannot be written"):
+        fill(env, 500)
     env.close()
