@@ -163,6 +163,11 @@ class Environment:
                 else:
                     with self._begin(buffers=buffers) as txn:
                         yield txn
+            except lmdb.PanicError as error:
+                raise DamagedPages(
+                    f"{self.path} cannot be read after a write that failed ({error}): start the "
+                    "node again"
+                ) from error
             except lmdb.Error as error:
                 raise DamagedPages(f"{self.path} cannot be read: {error}. {ADVICE}") from error
 
@@ -217,7 +222,8 @@ class Environment:
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.Error as error:
-                if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
+                full = isinstance(error, lmdb.DiskError) or self._cut_short(error, before)
+                if full and not self._is_given_up():
                     raise DiskFullError(f"no room to write {self.path}: {error}") from error
                 raise WriteFailed(f"{self.path} cannot be written: {error}") from error
 
@@ -305,6 +311,19 @@ class Environment:
             return False
         disk = os.statvfs(self.path)
         return disk.f_bavail * disk.f_frsize < FULL_BYTES
+
+    def _is_given_up(self) -> bool:
+        """Whether LMDB takes no more transactions of this environment.
+
+        It does so when the last page of a commit, the one that makes it one, cannot be written:
+        rarely for lack of room (where a file system writes a page to a new place), but then
+        nothing can be read either before it is opened anew.
+        """
+        try:
+            self._begin().abort()
+        except lmdb.Error:
+            return True
+        return False
 
     def _begin(self, **options: Any) -> Any:
         return lmdb.Transaction(self._env, **options)
