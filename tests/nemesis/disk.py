@@ -23,6 +23,8 @@ DETACH_DEADLINE_S: Final = 5.0
 WRITES: Final = "pwrite64,pwritev"
 SYNCS: Final = "fdatasync,fsync,msync"
 FULL: Final = f"{WRITES}:error=ENOSPC"
+BROKEN: Final = "MDB_PANIC"
+"""What LMDB says then, until the environment is opened anew."""
 HIT: Final = (b"(INJECTED)", b"(DELAYED)")
 
 

@@ -19,7 +19,7 @@ from typing import Final
 from cluster.control import ClusterError
 from cluster.faults import Fault as LinkFault
 from cluster.faults import Mode
-from cluster.node_process import LOG_TAIL_LINES, Life, tail
+from cluster.node_process import Life
 from cluster.processes import LocalCluster
 from cluster.skewed_clock import SkewedClock
 from kvnode import Client, KvnodeError
@@ -35,8 +35,8 @@ HELD_S: Final = (0.05, 2.5)
 CLOCK_SEEN_MS: Final = 1_500
 """How far a node's measure of its own clock may be from the truth."""
 STATUS_TIMEOUT_S: Final = 1.0
-BROKEN: Final = "MDB_PANIC"
-"""What LMDB says when it cannot know what is on disk; the node has to stop then."""
+STOP_DEADLINE_S: Final = 15.0
+POLL_S: Final = 0.05
 
 
 class Hands:
@@ -222,7 +222,8 @@ class Hands:
         return count, f"{count} times"
 
     def _trouble(self, planned: Planned, injection: str) -> tuple[int, str]:
-        troubles = []
+        troubles: dict[str, disk.Trouble] = {}
+        told = {name: self._cluster.node(name).log.stat().st_size for name in planned.nodes}
         try:
             for name in planned.nodes:
                 view = self._cluster.node(name)
@@ -230,20 +231,28 @@ class Hands:
                     raise ClusterError(f"{name} {view.life.clause}")
                 self._traces += 1
                 trace = self._cluster.directory / name / f"trace-{self._traces}"
-                troubles.append(disk.Trouble(view.pid, injection, trace))
+                troubles[name] = disk.Trouble(view.pid, injection, trace)
             self._last(planned)
         finally:
-            hits = sum(trouble.end() for trouble in troubles)
-        broken = [name for name in planned.nodes if self._broke(name)]
+            hits = sum(trouble.end() for trouble in troubles.values())
+        broken = [name for name in planned.nodes if self._broke(name, told[name])]
         if broken:
             self._cluster.start(*broken)
         ended = f", {', '.join(broken)} stopped itself and was started again" if broken else ""
         return hits, f"{hits} system calls{ended}"
 
-    def _broke(self, name: str) -> bool:
-        """Whether the node had to stop because the fault began within a commit; see disk.py."""
-        view = self._cluster.node(name)
-        return view.life is Life.DIED and BROKEN in tail(view.log, LOG_TAIL_LINES)
+    def _broke(self, name: str, told: int) -> bool:
+        """Whether the fault began within a commit (see disk.py); the node has to stop then."""
+        log = self._cluster.node(name).log
+        if disk.BROKEN not in log.read_bytes()[told:].decode(errors="replace"):
+            return False
+        until_s = monotonic() + STOP_DEADLINE_S
+        pause = threading.Event()
+        while self._cluster.node(name).life is not Life.DIED:
+            if monotonic() > until_s:
+                raise ClusterError(f"{name} lost its environment ({disk.BROKEN}) and does not stop")
+            pause.wait(POLL_S)
+        return True
 
     # ---- clocks
 

@@ -43,6 +43,7 @@ from kvnode.client.values import key_state_of, vector_of
 from kvnode.core.errors import Reason
 from kvnode.v1 import kv_pb2
 from tests.checkers.history import Call, Dot, Seen, Type, Vector, Written
+from tests.nemesis.disk import BROKEN
 from tests.nemesis.recorder import Recorder
 
 TIMEOUT_S: Final = 1.5
@@ -207,7 +208,7 @@ class Session:
         # A read has no outcome to be unsure of.
         unknown = not isinstance(error, RequestRefused) and bool(call.writes)
         call = replace(call, outcome="unknown" if unknown else "refused", reason=reason)
-        if reason not in EXPECTED:
+        if reason not in EXPECTED and BROKEN not in str(error):
             self._recorder.complain(f"call {call.number} at {call.node}: {reason}: {error}")
         self._recorder.end(call)
         return call
