@@ -50,6 +50,7 @@ MAP_BYTES_SPARE = 1 << 20
 COMPACT_BYTES_MIN = 64 << 20
 """Smaller files are not worth compacting."""
 ADVICE = "Restore it, or start with an empty data directory and let peers fill it"
+GIVEN_UP = " (MDB_PANIC: the environment is given up). Make room, and start the node again"
 EIO_TEXT = os.strerror(errno.EIO)
 FULL_BYTES = 64 << 10
 """A disk with less room is full: what was cut short took the rest."""
@@ -225,7 +226,8 @@ class Environment:
                 full = isinstance(error, lmdb.DiskError) or self._cut_short(error, before)
                 if full and not self._is_given_up():
                     raise DiskFullError(f"no room to write {self.path}: {error}") from error
-                raise WriteFailed(f"{self.path} cannot be written: {error}") from error
+                advice = GIVEN_UP if full else ""
+                raise WriteFailed(f"{self.path} cannot be written: {error}{advice}") from error
 
     def usage(self, table: str) -> Usage:
         """Bytes used and mapped, and what one table has of them."""
