@@ -244,7 +244,7 @@ def test_no_room_for_the_page_that_makes_a_commit_is_more_than_a_full_disk(
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, commit_file(tmp_path))
     os.close(full)
-    with pytest.raises(WriteFailed, match="No space left.* start the node again"):
+    with pytest.raises(WriteFailed, match=r"No space left.* start the node again"):
         fill(env, 20)
     with pytest.raises(DamagedPages, match="start the node again"):
         rows(env)
