@@ -16,6 +16,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Final, cast
 
@@ -128,7 +129,9 @@ class _Side(asyncio.Protocol):
             return
         match chunk:
             case _End.EOF:
-                self.transport.write_eof()
+                # The receiver may have reset it while nothing was read from it: no news yet.
+                with suppress(OSError):
+                    self.transport.write_eof()
             case _End.LOST:
                 self.reset()
             case _:

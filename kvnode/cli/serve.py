@@ -96,7 +96,7 @@ def serve(
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_no_cancelled_calls)
-    from kvnode.storage.interfaces import StorageError
+    from kvnode.storage.interfaces import DiskFullError, StorageError
 
     try:
         config = load(
@@ -117,7 +117,7 @@ def serve(
                 logging.getLogger(__name__).warning("starting again: %s", failure)
                 listen = f"{config.listen.rpartition(':')[0]}:{port}"  # others know it by now
                 failure, port = asyncio.run(_run(replace(config, listen=listen), stop))
-    except (ConfigError, StorageError, OSError) as error:
+    except (ConfigError, StorageError, DiskFullError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if failure and not stop.asked:
         raise click.ClickException(f"the node stopped: {failure}")

@@ -51,6 +51,7 @@ MAP_BYTES_SPARE = 1 << 20
 COMPACT_BYTES_MIN = 64 << 20
 """Smaller files are not worth compacting."""
 ADVICE = "Restore it, or start with an empty data directory and let peers fill it"
+GIVEN_UP = " (MDB_PANIC: the environment is given up). Make room, and start the node again"
 EIO_TEXT = os.strerror(errno.EIO)
 FULL_BYTES = 64 << 10
 """A disk with less room is full: what was cut short took the rest."""
@@ -80,6 +81,8 @@ class Environment:
         Raises:
             StorageError: the file there is foreign, of another origin, part or version, truncated
                 or damaged; it is left untouched.
+            DiskFullError: no room to create it. That is no damage: a node that stages a snapshot
+                goes on without it.
         """
         self.path = path
         self._names = tables
@@ -106,6 +109,9 @@ class Environment:
                 metasync=True,
                 sync=True,
             )
+        except lmdb.Error as error:
+            raise _unopened(file, error) from error
+        try:
             used = self._used_bytes()
             if file.stat().st_size < used:
                 self._env.close()
@@ -117,7 +123,8 @@ class Environment:
             self.tables = {name: self._env.open_db(name.encode()) for name in self._names}
             self.tables["meta"] = self.meta
         except lmdb.Error as error:
-            raise StorageError(f"{file} cannot be opened: {error}") from error
+            self._env.close()
+            raise _unopened(file, error) from error
         self._bind(self.tables)
 
     def _claim(self, mark: bytes) -> None:
@@ -158,6 +165,11 @@ class Environment:
                 else:
                     with self._begin(buffers=buffers) as txn:
                         yield txn
+            except lmdb.PanicError as error:
+                raise DamagedPages(
+                    f"{self.path} cannot be read after a write that failed ({error}): start the "
+                    "node again"
+                ) from error
             except lmdb.Error as error:
                 raise DamagedPages(f"{self.path} cannot be read: {error}. {ADVICE}") from error
 
@@ -221,9 +233,11 @@ class Environment:
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.Error as error:
-                if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
+                full = isinstance(error, lmdb.DiskError) or self._cut_short(error, before)
+                if full and not self._is_given_up():
                     raise DiskFullError(f"no room to write {self.path}: {error}") from error
-                raise WriteFailed(f"{self.path} cannot be written: {error}") from error
+                advice = GIVEN_UP if full else ""
+                raise WriteFailed(f"{self.path} cannot be written: {error}{advice}") from error
 
     def usage(self, table: str) -> Usage:
         """Bytes used and mapped, and what one table has of them."""
@@ -310,6 +324,19 @@ class Environment:
         disk = os.statvfs(self.path)
         return disk.f_bavail * disk.f_frsize < FULL_BYTES
 
+    def _is_given_up(self) -> bool:
+        """Whether LMDB takes no more transactions of this environment.
+
+        It does so when the last page of a commit, the one that makes it one, cannot be written:
+        rarely for lack of room (where a file system writes a page to a new place), but then
+        nothing can be read either before it is opened anew.
+        """
+        try:
+            self._begin().abort()
+        except lmdb.Error:
+            return True
+        return False
+
     def _begin(self, **options: Any) -> Any:
         return lmdb.Transaction(self._env, **options)
 
@@ -342,6 +369,13 @@ def drop_below(txn: Any, table: Any, floor: bytes) -> None:
 
 def _pages(stat: Any) -> int:
     return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+
+
+def _unopened(file: Path, error: lmdb.Error) -> Exception:
+    """What it means that a file cannot be opened or made."""
+    if isinstance(error, lmdb.DiskError):
+        return DiskFullError(f"no room to make {file}: {error}")
+    return StorageError(f"{file} cannot be opened: {error}")
 
 
 def _check_header(file: Path) -> None:

@@ -27,7 +27,7 @@ from kvnode.core.errors import StateError
 from kvnode.core.snapshot import START, Chunk, Position, Row, Section, unpack_rows
 from kvnode.storage.checkpoint import decode_meta, restore_request
 from kvnode.storage.environment import Environment
-from kvnode.storage.interfaces import Checkpoint, StorageError
+from kvnode.storage.interfaces import Checkpoint, DiskFullError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,22 @@ class Incoming:
             try:
                 self._open()
                 self._resume()
-            except (StorageError, StateError):
+            except (StorageError, StateError, DiskFullError):
                 self.discard()
         if self.source is None:
             self.discard()
 
     def begin(self, source: Source) -> None:
-        """Start over with another snapshot."""
+        """Start over with another snapshot.
+
+        Raises:
+            DiskFullError: there is no room for its folder and files.
+        """
         self.discard()
-        self._path.mkdir(parents=True)
+        try:
+            self._path.mkdir(parents=True)
+        except OSError as error:
+            raise DiskFullError(f"no room to make {self._path}: {error.strerror}") from error
         self._open()
         self.source = source
 

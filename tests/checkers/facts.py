@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from dataclasses import replace
 from operator import attrgetter, itemgetter
 
 from tests.checkers.history import UNCLEAN, Call, Dot, Final, History, Seen, Type, Vector, Written
@@ -185,7 +186,11 @@ class Facts:
             if call.dots[0] in write.dots or call.dots[0][0] in self.history.reissued:
                 continue
             known = self.by_dot.get(call.dots[0])
-            effects = self._happen(write, call, call.dots, call.vector or None)
+            done = call
+            if call.repeated:  # it happened in an attempt before
+                begun_ms = min(attempt.started_ms for attempt in write.calls)
+                done = replace(call, started_ms=begun_ms)
+            effects = self._happen(write, done, call.dots, call.vector or None)
             if known is not None:
                 self.reused.append((known, effects[0]))
 

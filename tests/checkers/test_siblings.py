@@ -53,6 +53,17 @@ def test_a_value_that_nobody_had_seen_must_not_be_missing() -> None:
     assert "it was gone before" in back
 
 
+def test_a_value_may_be_shown_before_the_retry_that_was_answered_with_its_outcome() -> None:
+    """It happened with the first attempt, whose reply was lost."""
+    ideal = Ideal(2)
+    ideal.write("n1", put(b"a"), outcome="unknown", request=b"r")
+    ideal.read("n1", KEY)
+    again = ideal.write("n1", put(b"a"), outcome="unknown", happens=False, request=b"r")
+    history = ideal.settle()
+    change(history, again, outcome="ok", dots=((1, 1),), repeated=True, vector={1: 1})
+    assert everything(history) == []
+
+
 def test_unread_dots_are_no_part_of_an_explicit_context() -> None:
     """The slip that passes every law: the put removes a sibling that its reader never saw."""
     ideal = Ideal(2)

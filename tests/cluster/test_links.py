@@ -75,6 +75,24 @@ async def test_reset_by_a_node_reaches_the_other_as_reset(rig: Rig) -> None:
 
 
 @with_rig
+async def test_an_end_that_was_held_finds_a_receiver_that_has_reset(rig: Rig) -> None:
+    """The link had stopped reading from it and knows nothing; the change of fault must go on."""
+    a, b = await rig.connect()
+    rig.links.set_faults([("a", "b"), ("b", "a")], DROP)
+    b.send(bytes(2 * HELD_BYTES_MAX))
+    await until(lambda: rig.counters("b", "a").bytes_held >= HELD_BYTES_MAX)
+    a.writer.write_eof()
+    await until(lambda: rig.counters("a", "b").chunks_dropped > 0)
+    reset(b)
+    await until(lambda: b.writer.transport.get_extra_info("socket").fileno() < 0)
+    rig.links.set_fault("a", "b", Fault())
+    rig.links.set_fault("b", "a", Fault())
+    with pytest.raises(ConnectionResetError):
+        await a.receive_rest()
+    await until(lambda: rig.counters().connections_open == 0)
+
+
+@with_rig
 async def test_dialing_a_node_that_is_down_is_reset(rig: Rig) -> None:
     rig.servers["b"].close()
     await rig.servers["b"].wait_closed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import threading
@@ -232,6 +233,36 @@ def test_a_commit_that_the_disk_cut_short_is_a_full_disk(
         env.write(fails)
     assert rows(env) == 10
     env.close()
+
+
+def test_no_room_for_the_page_that_makes_a_commit_is_more_than_a_full_disk(
+    tmp_path: Path,
+) -> None:
+    """LMDB gives the environment up then: a node that only waited for room could not even read."""
+    env = opened(tmp_path)
+    fill(env, 10)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, commit_file(tmp_path))
+    os.close(full)
+    with pytest.raises(WriteFailed, match=r"No space left.* start the node again"):
+        fill(env, 20)
+    with pytest.raises(DamagedPages, match="start the node again"):
+        rows(env)
+    env.close()
+    env = opened(tmp_path)
+    assert rows(env) == 10
+    env.close()
+
+
+def commit_file(path: Path) -> int:
+    """The descriptor by which LMDB writes that page: it has one that syncs each write."""
+    return next(
+        int(link.name)
+        for link in Path("/proc/self/fd").iterdir()
+        if link.exists()
+        and link.resolve() == path / "data.mdb"
+        and fcntl.fcntl(int(link.name), fcntl.F_GETFL) & os.O_DSYNC
+    )
 
 
 def test_pages_that_are_none_are_damage_in_plain_words(tmp_path: Path) -> None:

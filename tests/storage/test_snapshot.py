@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from kvnode.core.block import decode_block
@@ -17,7 +18,7 @@ from kvnode.core.snapshot import CHUNK_BYTES, START, Chunk, Section
 from kvnode.core.types import LWW_REGISTER, State
 from kvnode.storage import environment
 from kvnode.storage.incoming import Incoming, Source
-from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.interfaces import Checkpoint, DiskFullError
 from kvnode.storage.log import LmdbLog
 from kvnode.storage.merging import Losers, Merge
 from kvnode.storage.snapshot import Snapshot, SnapshotGoneError, make_snapshot
@@ -289,6 +290,23 @@ def test_staging_goes_on_behind_the_last_chunk_after_a_restart(
     receiver.incoming.discard()
     receiver.reopen()
     assert receiver.incoming.source is None
+
+
+def test_a_full_disk_where_staging_begins_is_told_and_the_next_attempt_works(
+    sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 21: as "cannot be opened" it stopped the node that a snapshot came to."""
+    incoming = sites[1].incoming
+
+    def no_room(*_: object, **__: object) -> None:
+        raise lmdb.DiskError("No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(lmdb, "open", no_room)
+        with pytest.raises(DiskFullError):
+            incoming.begin(Source(1, b"snapshot", 0, 0))
+    incoming.begin(Source(1, b"snapshot", 0, 0))
+    assert incoming.source is not None
 
 
 def test_a_damaged_chunk_is_refused_and_a_damaged_staging_area_removed(

@@ -1,0 +1,92 @@
+"""A process that is told its disk is full, or waits for it, while it runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nemesis import disk
+
+pytestmark = pytest.mark.skipif(bool(disk.missing()), reason=disk.missing())
+
+WRITER = """
+import os, sys, time
+file = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+for line in sys.stdin:
+    began = time.monotonic()
+    try:
+        os.pwrite(file, line.encode(), 0)
+        os.fdatasync(file)
+        said = "written"
+    except OSError as error:
+        said = error.strerror
+    print(int((time.monotonic() - began) * 1000), said, flush=True)
+"""
+WRITTEN = "written"
+FULL = "No space left on device"
+TRIES = 100_000
+
+
+class Writer:
+    """A process that writes when it is asked to."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def write(self) -> tuple[int, str]:
+        """How long it took, ms, and what the process was told."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        took_ms, _, said = self.process.stdout.readline().strip().partition(" ")
+        return int(took_ms), said
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[Writer]:
+    writer = Writer(tmp_path / "file")
+    with writer.process:
+        yield writer
+        assert writer.process.stdin is not None
+        writer.process.stdin.close()
+
+
+def test_the_disk_is_full_for_as_long_as_told(writer: Writer, tmp_path: Path) -> None:
+    assert writer.write()[1] == WRITTEN
+    trouble = disk.Trouble(writer.process.pid, disk.FULL, tmp_path / "trace")
+    said = [next(word for _ in range(TRIES) if (word := writer.write()[1]) != WRITTEN)]
+    said += [writer.write()[1] for _ in range(4)]
+    hits = trouble.end()
+    assert said == [FULL] * 5
+    assert hits == 5
+    assert writer.write()[1] == WRITTEN
+
+
+def test_a_slow_disk_makes_each_sync_take_longer(writer: Writer, tmp_path: Path) -> None:
+    trouble = disk.Trouble(writer.process.pid, disk.slow(50), tmp_path / "trace")
+    waited = next(True for _ in range(TRIES) if writer.write()[0] >= 50)
+    assert waited
+    assert trouble.end() >= 1
+    assert writer.write()[1] == WRITTEN
+
+
+def test_a_process_that_ends_meanwhile_is_no_problem(writer: Writer, tmp_path: Path) -> None:
+    trouble = disk.Trouble(writer.process.pid, disk.FULL, tmp_path / "trace")
+    writer.process.kill()
+    writer.process.wait()
+    assert trouble.end() == 0
+
+
+def test_without_strace_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert disk.missing() == "strace is not installed"
