@@ -86,7 +86,7 @@ def _wait_collected(clients: Mapping[str, Client], recorder: Recorder) -> None:
     while waiting := {
         name: rows
         for name, client in clients.items()
-        if (rows := client.collection_status().rows_waiting)
+        if (rows := client.admin.collection_status().rows_waiting)
     }:
         if monotonic() > until_s:
             recorder.complain(f"after {COLLECT_S:.0f} s remains of deletes wait: {waiting}")
@@ -101,7 +101,7 @@ def _journal(client: Client) -> frozenset[Dot]:
 
 def _digests(client: Client, recorder: Recorder) -> dict[str, str]:
     """Each member's digest, as one of them compares them; complains unless all are equal."""
-    *_, last = client.verify(deadline_s=VERIFY_S)
+    *_, last = client.admin.verify(deadline_s=VERIFY_S)
     if last.verdict != verify_pb2.VERDICT_EQUAL:
         problems = "; ".join(
             f"{member.name}: {verify_pb2.Verdict.Name(member.verdict)} {member.problem}"

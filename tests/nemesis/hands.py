@@ -270,7 +270,7 @@ class Hands:
     def _knows(self, name: str, offset_ms: int) -> bool:
         with Client(self._cluster.endpoint(name), timeout_s=STATUS_TIMEOUT_S) as client:
             try:
-                return abs(client.status().clock_offset_ms - offset_ms) < CLOCK_SEEN_MS
+                return abs(client.admin.status().clock_offset_ms - offset_ms) < CLOCK_SEEN_MS
             except KvnodeError:
                 return False
 

@@ -62,7 +62,7 @@ class Pulse:
 
     def _ask(self, client: Client) -> Vector | None:
         try:
-            status = client.status()
+            status = client.admin.status()
         except KvnodeError:
             return None
         return {entry.origin: entry.seq for entry in status.vector}

@@ -14,10 +14,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Final, NamedTuple, cast
-
-import grpc
-from grpc import RpcError, StatusCode
+from typing import Final, NamedTuple
 
 from cluster.vectors import joined
 from kvnode import (
@@ -29,7 +26,6 @@ from kvnode import (
     Increment,
     KeyState,
     KvnodeError,
-    NodeFailure,
     NodeUnavailable,
     Operation,
     OutcomeUnknown,
@@ -37,8 +33,8 @@ from kvnode import (
     Receipt,
     RequestRefused,
 )
-from kvnode.client.client import BATCH_GET
 from kvnode.client.operations import REQUEST_ID_BYTES
+from kvnode.client.rpcs import BATCH_GET
 from kvnode.client.values import key_state_of, vector_of
 from kvnode.core.errors import Reason
 from kvnode.v1 import kv_pb2
@@ -150,7 +146,7 @@ class Session:
             request = kv_pb2.BatchGetRequest(keys=keys)
             for origin, seq in (token or {}).items():
                 request.options.after.entries.add(origin=origin, seq=seq)
-            reply = self._clients[node].ask(BATCH_GET, request)
+            reply = self._clients[node].admin.ask(BATCH_GET, request)
         except KvnodeError as error:
             self._failed(call, error)
             return None
@@ -221,19 +217,14 @@ def reason_of(error: KvnodeError) -> str:
             return str(error.reason)
         case NodeUnavailable():
             return "UNREACHABLE"
+        case Behind():
+            return str(Reason.BEHIND)
         case DeadlineExceeded():
             return "NO_ANSWER"
-        case NodeFailure(__cause__=RpcError() as cause) if _is_late(cause):
-            # The node's own word for it, which the client library does not know.
-            return str(Reason.BEHIND)
         case OutcomeUnknown():
             return "OUTCOME_UNKNOWN"
         case _:
             return type(error).__name__
-
-
-def _is_late(error: RpcError) -> bool:
-    return cast("grpc.Call", error).code() is StatusCode.DEADLINE_EXCEEDED
 
 
 def seen_of(state: KeyState) -> Seen:

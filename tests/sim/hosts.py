@@ -113,7 +113,7 @@ class Host:
         process, node = self.process, self.node
         if process is None or process.stopped:
             return
-        if node is None or self.node is not node or node.stopping:
+        if node is None or self.node is not node or node.closing.is_set():
             self.kill()
             return
         self.world.tell(self.name, "stops")
