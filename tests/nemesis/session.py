@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from cluster.vectors import joined
 from kvnode import (
     BatchReceipt,
+    Behind,
     Client,
     DataType,
     DeadlineExceeded,

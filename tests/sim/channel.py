@@ -55,6 +55,21 @@ class Details(grpc.HandlerCallDetails):
 class ServerContext:
     """What handlers get."""
 
+    def __init__(self, answer: Callable[[bytes], None], until: float | None) -> None:
+        """``until``: the caller's deadline by the loop's time."""
+        self._answer = answer
+        self._until = until
+
+    async def write(self, raw: bytes) -> None:
+        """One more reply."""
+        self._answer(raw)
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the caller's deadline."""
+        if self._until is None:
+            return None
+        return max(0.0, self._until - asyncio.get_running_loop().time())
+
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:
@@ -94,6 +109,8 @@ class Exchange:
         """Whether a handler was begun."""
         self.broken = False
         """See ``Carried``."""
+        self.until: float | None = None
+        """The caller's deadline, by the loop's time."""
         self.status: tuple[grpc.StatusCode, str, Metadata] | None = None
         """As the client knows it."""
         self.replies = Mailbox()
@@ -213,15 +230,14 @@ class Exchange:
         return next((found for each in services if (found := each.service(details))), None)
 
     async def _serve(self, process: Process, handler: Any, raw: bytes) -> None:
-        context = ServerContext()
+        context = ServerContext(self._answer, self.until)
         status: tuple[grpc.StatusCode, str, Metadata] = (grpc.StatusCode.OK, "", ())
         try:
             if handler.request_streaming:
                 async for reply in handler.stream_stream(self._asked(raw), context):
                     self._answer(reply)
             elif handler.response_streaming:
-                async for reply in handler.unary_stream(raw, context):
-                    self._answer(reply)
+                await handler.unary_stream(raw, context)
             else:
                 self._answer(await handler.unary_unary(raw, context))
         except Aborted as aborted:
@@ -364,6 +380,8 @@ class PlayedChannel:
 
         async def ask(request: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
             call = self._begin(method, request_serializer, response_deserializer)
+            if timeout is not None:
+                call.exchange.until = asyncio.get_running_loop().time() + timeout
             call.exchange.ask(request_serializer(request))
             try:
                 async with asyncio.timeout(timeout):
