@@ -37,7 +37,7 @@ async def measure(folder: Path, keys: int) -> dict[str, float]:
         (folder / part).mkdir()
     log, state = LmdbLog(folder / "log", OWN), LmdbState(folder / "state", OWN)
     engine = Engine(Config(), OWN, log, state)
-    collector = Collector(engine, lambda: frozenset({MEMBER}))
+    collector = Collector(engine, lambda: frozenset({MEMBER}), lambda: 0)
     found: dict[str, float] = {"keys": keys, "start_live_bytes": state.usage().used_bytes}
 
     async def write(name: str, operations: list[Operation]) -> None:

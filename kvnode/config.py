@@ -114,6 +114,13 @@ class Config:
     # Blocks from elsewhere that wait for others before them.
     hold_bytes_max: int = 16 << 20
 
+    # Watches at a time, each of which costs memory for a message and a look at the log per commit.
+    watches_max: int = 256
+    # A watch in which nothing happens is told so this often, if its caller asks for nothing else.
+    watch_heartbeat_ms: int = 5_000
+    # A watch that was further elsewhere waits so long for this node to catch up.
+    watch_wait_ms: int = 10_000
+
     # While nothing is written, a node compares its digest with that of each peer with the same
     # vector, at most so often and once per checkpoint; under load never.
     compare_interval_ms: int = 5_000

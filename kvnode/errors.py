@@ -8,6 +8,7 @@
      |    +-- KeyNotFound
      |    +-- FailedPrecondition   the state or the node does not allow it now
      |    +-- ResourceExhausted    too much; retry after ``.retry_after_s``
+     |    +-- WatchBehind          what a watch should go on with is no longer kept
      |    +-- DataDamaged          what is stored under the key fails its checksum
      |    +-- NodeUnavailable      joining, resyncing, stopping, or (client side) nobody is reached
      +-- OutcomeUnknown            a write was sent and no reply came; it may have happened
@@ -40,6 +41,7 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.BATCH_TOO_LARGE: StatusCode.INVALID_ARGUMENT,
     Reason.MALFORMED_MESSAGE: StatusCode.INVALID_ARGUMENT,
     Reason.UNKNOWN_FIELD: StatusCode.INVALID_ARGUMENT,
+    Reason.BAD_TOKEN: StatusCode.INVALID_ARGUMENT,
     Reason.KEY_NOT_FOUND: StatusCode.NOT_FOUND,
     Reason.NO_SUCH_RECORD: StatusCode.NOT_FOUND,
     Reason.TYPE_CONFLICT: StatusCode.FAILED_PRECONDITION,
@@ -51,11 +53,14 @@ CODES: Final[dict[Reason, StatusCode]] = {
     Reason.TOO_MANY_SIBLINGS: StatusCode.RESOURCE_EXHAUSTED,
     Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
     Reason.DISK_FULL: StatusCode.RESOURCE_EXHAUSTED,
+    Reason.TOO_MANY_WATCHES: StatusCode.RESOURCE_EXHAUSTED,
     Reason.BEHIND: StatusCode.DEADLINE_EXCEEDED,
     Reason.NOT_REPLICATED: StatusCode.DEADLINE_EXCEEDED,
     Reason.STOPPING: StatusCode.UNAVAILABLE,
     Reason.JOINING: StatusCode.UNAVAILABLE,
     Reason.FORGOTTEN: StatusCode.UNAVAILABLE,
+    Reason.WATCH_AHEAD: StatusCode.UNAVAILABLE,
+    Reason.WATCH_BEHIND: StatusCode.OUT_OF_RANGE,
     Reason.NAME_TAKEN: StatusCode.FAILED_PRECONDITION,
     Reason.ALREADY_RUNNING: StatusCode.FAILED_PRECONDITION,
     Reason.NO_NEWCOMER: StatusCode.FAILED_PRECONDITION,
@@ -109,6 +114,19 @@ class ResourceExhausted(RequestRefused):
 
 class DataDamaged(RequestRefused):
     """What is stored under the key fails its checksum; it is never served."""
+
+
+class WatchBehind(RequestRefused):
+    """A watch, or the token it was to go on from, is further back than any log that was asked.
+
+    There is no way to tell what was missed: begin anew with all keys (``since=BEGINNING``), and
+    drop what was kept of those that do not come.
+    """
+
+    @property
+    def token(self) -> bytes:
+        """Where the watch was: all up to here was told."""
+        return bytes.fromhex(self.facts.get("token", ""))
 
 
 class NodeUnavailable(RequestRefused):
@@ -169,6 +187,7 @@ EXCEPTIONS: Final[dict[StatusCode, type[RequestRefused]]] = {
     StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
     StatusCode.DATA_LOSS: DataDamaged,
+    StatusCode.OUT_OF_RANGE: WatchBehind,
     StatusCode.UNAVAILABLE: NodeUnavailable,
 }
 

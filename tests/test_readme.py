@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -16,6 +19,7 @@ import pytest
 from cluster.processes import LocalCluster
 from kvnode import Client, Value
 from kvnode.testing import LocalNodes
+from tests.cluster.convergence import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -126,9 +130,15 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert scope["state"], "the scan found nothing"
 
 
+def chapter() -> list[str]:
+    """The pieces of the client's chapter, one program."""
+    _, _, after = README.partition("\n## The Python client\n")
+    return re.findall(r"(?ms)^```python\n(.*?)^```", after.partition("\n## ")[0])
+
+
 def test_the_client_chapter_is_a_program_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
     with LocalNodes(3) as nodes:
-        program = "".join(blocks("python")[1:])
+        program = "".join(chapter())
         for number, address in enumerate(nodes.endpoints.values(), start=7101):
             program = program.replace(f"127.0.0.1:{number}", address)
         scope: dict[str, Any] = {}
@@ -146,10 +156,10 @@ def test_the_examples_are_typed(tmp_path: Path) -> None:
     """A user's strict mypy finds nothing in them, and something where a conflict is forgotten."""
     pytest.importorskip("mypy")
     program = tmp_path / "program.py"
-    first, *chapter = blocks("python")
+    first = blocks("python")[0]
     for text, finding in (
         (first, ""),
-        ("".join(chapter), ""),
+        ("".join(chapter()), ""),
         ("from kvnode import Client\nprint(Client().get('k').value)\n", "union-attr"),
     ):
         program.write_text(text)
@@ -170,6 +180,39 @@ def test_the_examples_are_typed(tmp_path: Path) -> None:
             check=False,
         )
         assert (finding in done.stdout) if finding else done.returncode == 0, done.stdout
+
+
+def test_the_read_model_follows(tmp_path: Path) -> None:
+    example = next(block for block in blocks("python") if "Watch(" in block)
+    with LocalCluster(2, directory=tmp_path / "cluster") as cluster:
+        endpoints = ",".join(cluster.endpoints.values())
+        program = example.replace("127.0.0.1:7101,127.0.0.1:7102", endpoints)
+        for cart in ("tea", "cake"):  # killed and started again, it goes on
+            with Client(endpoints) as client:
+                client.put("cart:ada", cart)
+            with subprocess.Popen(
+                [sys.executable, "-c", program],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            ) as process:
+                try:
+                    wait_for(partial(shows, tmp_path, f"b'{cart}'"), "the table follows")
+                finally:
+                    process.kill()
+
+
+def shows(folder: Path, cart: str) -> bool:
+    """Whether that is the one row of the table."""
+    return carts(folder) == {b"cart:ada": cart}
+
+
+def carts(folder: Path) -> dict[bytes, str]:
+    """The table, empty while there is none."""
+    try:
+        with closing(sqlite3.connect(folder / "carts.sqlite", timeout=30)) as file:
+            return dict(file.execute("SELECT key, cart FROM carts"))
+    except sqlite3.OperationalError:
+        return {}
 
 
 def test_the_demo_holds_on_the_first_flights() -> None:

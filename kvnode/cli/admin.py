@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def inspect(settings: Settings, *, key: bytes) -> None:
     """Show everything the node keeps under KEY.
 
-    Deleted values too, with dots, origins, times and contexts.
+    Deleted and expired values too, with dots, origins, times and contexts.
 
     \b
     Examples:
@@ -61,10 +61,12 @@ def write_cell(cell: admin_pb2.Cell) -> None:
         )
     stored = [*([cell.register] if cell.HasField("register") else []), *cell.siblings]
     if stored:
-        write_table(
-            ("value", "node", "time", "dot"),
-            [stored_row(item, deleted=cell.deleted) for item in stored],
-        )
+        from kvnode.cli.states import with_expiry
+
+        rows = [stored_row(item, deleted=cell.deleted) for item in stored]
+        expires = [item.expires_ms for item in stored]
+        columns = ("value", "node", "time", "dot")
+        write_line(with_expiry(columns, rows, expires, terminal=stdout_is_terminal()))
     if cell.awaited:
         removed = ", ".join(dot_text(dot) for dot in cell.awaited)
         write_line(f"  removed before their arrival here: {removed}")

@@ -20,6 +20,7 @@ from kvnode.errors import (
     OutcomeUnknown,
     RequestRefused,
     ResourceExhausted,
+    WatchBehind,
 )
 
 EXIT_CODES: Final[dict[type[KvnodeError], int]] = {
@@ -32,6 +33,7 @@ EXIT_CODES: Final[dict[type[KvnodeError], int]] = {
     OutcomeUnknown: 8,
     ResourceExhausted: 9,
     DataDamaged: 10,
+    WatchBehind: 13,
 }
 """The table of ``kvnode --help``."""
 
@@ -64,6 +66,8 @@ def with_advice(error: KvnodeError) -> str:
             advice = "start a node with 'kvnode serve', or name another one with --endpoint"
         case NodeUnavailable():
             advice = "try again, or name another node with --endpoint"
+        case WatchBehind():
+            advice = "begin anew with --since beginning"
         case DataDamaged():
             advice = "ask another node with --endpoint"
         case DeadlineExceeded():

@@ -26,6 +26,7 @@ HOMES: Final = {
     "decr": "kvnode.cli.writing",
     "scan": "kvnode.cli.reading",
     "conflicts": "kvnode.cli.reading",
+    "watch": "kvnode.cli.watch",
     "undo": "kvnode.cli.losers",
     "siblings": "kvnode.cli.resolving",
     "resolve": "kvnode.cli.resolving",
@@ -123,6 +124,7 @@ def cli(ctx: click.Context) -> None:
       10 what the node stores under the key is damaged; ask another node
       11 members differ, or keys could not be healed: see 'kvnode verify --help'
       12 whether members are equal could not be told: one was silent, or writes kept coming
+      13 a watch cannot go on: what came since its token is no longer kept
       130 interrupted, 141 nobody reads the output
     """
     ctx.ensure_object(Settings)

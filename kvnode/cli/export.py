@@ -51,6 +51,8 @@ def export(*, directory: Path, after: int | None) -> None:
             line["deleted"] = True
         elif write.value is not None:
             line["value"] = bytes_object(write.value)
+            if write.expires_ms:
+                line["expires_ms"] = write.expires_ms
         write_line(json.dumps(line))
         count += 1
     for problem in found.problems:

@@ -20,7 +20,8 @@ def gc() -> None:
     """Show what deletes have left behind and what that waits for.
 
     What a delete leaves (a register's tombstone, a counter's spent slot) goes when every member
-    has the delete, and nothing written without it can come any more. No timer decides that.
+    has the delete, and nothing written without it can come any more. No timer decides that. A
+    value that has expired is shown no more at once; what is kept of it goes likewise.
 
     \b
     Examples:
@@ -47,13 +48,17 @@ def status(settings: Settings) -> None:
 
         write_json(message_object(found))
         return
-    write_line(f"{found.rows_waiting} deletes wait for being collected at {found.name}")
+    write_line(
+        f"{found.rows_waiting} deletes and expired values wait for being collected at {found.name}"
+    )
+    if found.to_expire:
+        write_line(f"{found.to_expire} values are to expire")
     write_line(f"{found.entries_collected} entries collected since start")
     for member in found.members:
         if holds_up(member):
             write_line(f"waits for {sentence(member)}")
     for title, counted, rows in (
-        ("Waiting", "deletes", [(row, row.rows) for row in found.waiting]),
+        ("Waiting", "rows", [(row, row.rows) for row in found.waiting]),
         ("Stable", "seq", [(row, row.seq) for row in found.stable]),
     ):
         if rows:

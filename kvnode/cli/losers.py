@@ -22,7 +22,6 @@ from kvnode.cli.output import (
     escaped,
     note,
     stdout_is_terminal,
-    table_text,
     write_json,
     write_line,
 )
@@ -63,7 +62,8 @@ def undo(
 
     When two regions write one register at the same time the later write wins and the other
     value is dropped; 'kvnode conflicts --resolved' lists it. This writes it again, as a new write
-    that knows what is there now. The value that is there now is not kept.
+    that knows what is there now. The value that is there now is not kept. A value that was to
+    expire does so when it would have; one that has expired is not put back.
 
     It shows what it is about to do and asks. If the winner has been overwritten since, it does
     nothing unless --over-newer is given.
@@ -76,6 +76,7 @@ def undo(
     with settings.client() as client:
         row = chosen(client, key, number)
         present = register_of(client, key)
+        ttl_left(row)
         before = present_text(present)
         after = stored_text(row.lost, cut(row.lost.value))
         if not (over_newer or is_winner(row, present)):
@@ -91,7 +92,7 @@ def undo(
                     f"key {escaped(key)} was written meanwhile; nothing was changed"
                 )
         context = present.context if present else None
-        receipt = client.put(key, row.lost.value, lww=True, context=context)
+        receipt = client.put(key, row.lost.value, lww=True, context=context, ttl=ttl_left(row))
     write_receipt(settings, key, receipt, "put back")
 
 
@@ -111,6 +112,14 @@ def chosen(client: Client, key: bytes, number: int | None) -> journal_pb2.LostVa
     if row.key != key:
         raise click.ClickException(f"id {number} is a lost value of key {escaped(row.key)}")
     return row
+
+
+def ttl_left(row: journal_pb2.LostValue) -> float | None:
+    """What is left of the value's time, s; None if it does not expire."""
+    from kvnode.cli.states import time_left_s
+
+    expires_ms = row.lost.expires_ms
+    return time_left_s(expires_ms, "the lost value") if expires_ms else None
 
 
 def register_of(client: Client, key: bytes) -> admin_pb2.Cell | None:
@@ -143,16 +152,18 @@ def present_text(cell: admin_pb2.Cell | None) -> str:
 
 def stored_text(item: types_pb2.StoredValue, value: str) -> str:
     """A value with who wrote it and when."""
-    from kvnode.cli.states import provenance
+    from kvnode.cli.states import local_time, provenance
     from kvnode.client.values import stored_value_of
 
     node, time, dot = provenance(stored_value_of(item))
-    return f"{value} (by {node} at {time}, write {dot})"
+    expires = f", expires at {local_time(item.expires_ms)}" if item.expires_ms else ""
+    return f"{value} (by {node} at {time}, write {dot}{expires})"
 
 
 def write_lost(settings: Settings, prefix: bytes, limit: int | None, *, keys_only: bool) -> None:
     """The listing of ``conflicts --resolved``, written as it arrives."""
     from kvnode.cli.messages import message_object
+    from kvnode.cli.states import with_expiry
     from kvnode.client.records import lost_values
 
     with settings.client() as client:
@@ -164,7 +175,8 @@ def write_lost(settings: Settings, prefix: bytes, limit: int | None, *, keys_onl
                 write_json(message_object(row))
         elif stdout_is_terminal():
             while page := list(islice(rows, TABLE_ROWS)):
-                write_line(table_text(COLUMNS, list(table_rows(page)), terminal=True))
+                expires = [row.lost.expires_ms for row in page]
+                write_line(with_expiry(COLUMNS, list(table_rows(page)), expires, terminal=True))
         else:
             for cells in table_rows(rows):
                 write_line("\t".join(cells))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     # generic in click's types, but at run time only since click 8.4
     ParamType: TypeAlias = click.ParamType[bytes]
     IntParamType: TypeAlias = click.ParamType[int]
+    FloatParamType: TypeAlias = click.ParamType[float]
 else:
-    ParamType = IntParamType = click.ParamType
+    ParamType = IntParamType = FloatParamType = click.ParamType
 
 TIMEOUT_S: Final = 5.0
+
+UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 VALUE_BYTES_MAX: Final = 1 << 20
 """Where reading a file or standard input stops: what is longer no node takes."""
@@ -218,6 +222,32 @@ class TokenType(ParamType):
             ) from error
 
 
+class LifetimeType(FloatParamType):
+    """A time span in seconds: a number, or one with s, m, h or d behind it."""
+
+    name = "time"
+
+    def convert(
+        self,
+        value: str | float,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """The seconds; how many there may be the client knows."""
+        if isinstance(value, (int, float)):
+            return value
+        number, factor = value.strip(), 1
+        if number[-1:] in UNITS_S:
+            number, factor = number[:-1], UNITS_S[number[-1]]
+        try:
+            seconds = float(number) * factor
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < math.inf:
+            self.fail(f"{value!r} is not a time such as 30s, 5m, 2h or 1d", param, ctx)
+        return seconds
+
+
 class AmountType(IntParamType):
     """What is added or taken away: 1 or more. ``other`` says which command does the opposite."""
 
@@ -245,6 +275,7 @@ class AmountType(IntParamType):
 KEY: Final = KeyType()
 VALUE: Final = BytesType()
 TOKEN: Final = TokenType()
+LIFETIME: Final = LifetimeType()
 
 file_option = click.option(
     "--file",

@@ -50,8 +50,8 @@ def get(settings: Settings, *, key: bytes, raw: bool, show_context: bool) -> Non
     """Print the value of KEY.
 
     A pipe or file gets the exact bytes of the value and nothing else. A terminal gets a line
-    feed after it, and unprintable bytes escaped. A counter is printed as a number and a line
-    feed.
+    feed after it, and unprintable bytes escaped, and is told when the value expires, if it does.
+    A counter is printed as a number and a line feed.
 
     If the key is in conflict nothing is printed to standard output, all values are shown on
     standard error, and the exit code is 4. With --json the values go to standard output in
@@ -82,12 +82,23 @@ def get(settings: Settings, *, key: bytes, raw: bool, show_context: bool) -> Non
         write_json(state_object(state))
     if isinstance(state, Conflict):
         if not settings.json:
-            from kvnode.cli.states import SIBLING_COLUMNS, sibling_rows
+            from kvnode.cli.states import sibling_table
 
-            note(table_text(SIBLING_COLUMNS, sibling_rows(state), terminal=False))
+            note(sibling_table(state, terminal=False))
         raise ConflictError(state)
     if not settings.json:
         write_value(state.value, raw=raw)
+        if stdout_is_terminal():
+            note_expiry(state)
+
+
+def note_expiry(state: KeyState) -> None:
+    """When the one value expires, if it does."""
+    from kvnode.cli.states import local_time
+
+    stored = state.register or next(iter(state.siblings), None)
+    if stored is not None and stored.expires_ms is not None:
+        note(f"(expires at {local_time(stored.expires_ms)})")
 
 
 def write_value(value: int | bytes, *, raw: bool) -> None:

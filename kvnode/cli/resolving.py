@@ -17,7 +17,7 @@ from kvnode.cli.options import (
     pass_settings,
     value_of,
 )
-from kvnode.cli.output import escaped, note, stdout_is_terminal, table_text, write_json, write_line
+from kvnode.cli.output import escaped, note, stdout_is_terminal, write_json, write_line
 
 if TYPE_CHECKING:
     from kvnode.cli.states import Entry
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 def siblings(settings: Settings, *, key: bytes) -> None:
     """Show every value of KEY and who wrote it.
 
-    With where and when, and the key's causal context. The numbers are those of 'kvnode resolve
-    KEY --keep N'. A dot is the identity of one write.
+    With where and when, when it expires, and the key's causal context. The numbers are those of
+    'kvnode resolve KEY --keep N'. A dot is the identity of one write.
 
     \b
     Examples:
@@ -43,12 +43,12 @@ def siblings(settings: Settings, *, key: bytes) -> None:
     """
     with settings.client() as client:
         state = client.get(key)
-    from kvnode.cli.states import SIBLING_COLUMNS, sibling_rows, state_object
+    from kvnode.cli.states import sibling_table, state_object
 
     if settings.json:
         write_json(state_object(state))
         return
-    text = table_text(SIBLING_COLUMNS, sibling_rows(state), terminal=stdout_is_terminal())
+    text = sibling_table(state, terminal=stdout_is_terminal())
     write_line(f"{text}\ncontext {encode_token(state.context)}")
 
 
@@ -77,7 +77,8 @@ def resolve(
     Keep one of its values, or store a merged one. Exactly the values that this command reads
     first are replaced. One that is written elsewhere meanwhile survives: the key is in conflict
     still, which is said, and the exit code is 4. Numbers can shift when a value arrives;
-    scripts should --keep a DOT of 'kvnode siblings'.
+    scripts should --keep a DOT of 'kvnode siblings'. A value that is kept expires when it would
+    have; a merged one does not.
 
     \b
     Examples:
@@ -114,7 +115,7 @@ def resolve(
 
 def tell(settings: Settings, after: KeyState) -> None:
     """What the key holds now. ConflictError if a value arrived that was not seen."""
-    from kvnode.cli.states import SIBLING_COLUMNS, sibling_rows, state_object
+    from kvnode.cli.states import sibling_table, state_object
     from kvnode.client.values import ConflictError
 
     if settings.json:
@@ -122,7 +123,7 @@ def tell(settings: Settings, after: KeyState) -> None:
     if after.in_conflict:
         note("what was seen is resolved, but another value was written meanwhile and survives:")
         if not settings.json:
-            note(table_text(SIBLING_COLUMNS, sibling_rows(after), terminal=False))
+            note(sibling_table(after, terminal=False))
         raise ConflictError(after)
     if not settings.json:
         write_line(f"resolved {escaped(after.key)}")
@@ -145,6 +146,7 @@ def chosen(state: KeyState, keep: str) -> Entry:
 
 def keeping(state: KeyState, entry: Entry) -> list[Operation]:
     """One batch that leaves only ``entry`` of what ``state`` shows; none if that is so already."""
+    from kvnode.cli.states import time_left_s
     from kvnode.client.operations import Delete, Put
     from kvnode.client.values import DataType
 
@@ -153,7 +155,10 @@ def keeping(state: KeyState, entry: Entry) -> list[Operation]:
     ]
     if entry.type is DataType.SIBLINGS and len(state.siblings) > 1:
         assert isinstance(entry.value, bytes)
-        operations.append(Put(state.key, entry.value, context=state.context))
+        ttl = None
+        if entry.stored is not None and entry.stored.expires_ms is not None:
+            ttl = time_left_s(entry.stored.expires_ms, "the value to keep")
+        operations.append(Put(state.key, entry.value, context=state.context, ttl=ttl))
     return operations
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import click
+
 from kvnode.cli.options import encode_token
-from kvnode.cli.output import bytes_object, cut
+from kvnode.cli.output import bytes_object, cut, table_text
 from kvnode.client.values import DataType, KeyState, StoredValue
 
 SIBLING_COLUMNS = ("#", "value", "type", "node", "time", "dot")
+EXPIRES = "expires"
+"""Title of a column that tables have when a value in them expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +75,47 @@ def entry_object(entry: Entry) -> dict[str, object]:
         found["node"] = entry.stored.node
         found["time_ms"] = entry.stored.time_ms
         found["dot"] = str(entry.stored.dot)
+        if entry.stored.expires_ms is not None:
+            found["expires_ms"] = entry.stored.expires_ms
     return found
 
 
-def sibling_rows(state: KeyState) -> Sequence[tuple[str, ...]]:
-    """The rows of ``SIBLING_COLUMNS``, numbered from 1."""
+def sibling_table(state: KeyState, *, terminal: bool) -> str:
+    """All values of a key, numbered from 1, with who wrote them and when they expire, if any do."""
+    entries = entries_of(state)
     rows = []
-    for number, entry in enumerate(entries_of(state), start=1):
+    for number, entry in enumerate(entries, start=1):
         origin = ("", "", "") if entry.stored is None else provenance(entry.stored)
         rows.append((str(number), value_cell(entry.value), type_name(entry.type), *origin))
-    return rows
+    return with_expiry(
+        SIBLING_COLUMNS,
+        rows,
+        [entry.stored.expires_ms or 0 if entry.stored else 0 for entry in entries],
+        terminal=terminal,
+    )
+
+
+def with_expiry(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    expires_ms: Sequence[int],
+    *,
+    terminal: bool,
+) -> str:
+    """A table, with a column for when its rows expire (0: never) if one of them does."""
+    if any(expires_ms):
+        columns = (*columns, EXPIRES)
+        times = [local_time(time) if time else "" for time in expires_ms]
+        rows = [(*row, time) for row, time in zip(rows, times, strict=True)]
+    return table_text(columns, rows, terminal=terminal)
+
+
+def time_left_s(expires_ms: int, what: str) -> float:
+    """The seconds until then, for a value that is written again; ClickException if it is past."""
+    left_ms = expires_ms - time.time_ns() // 1_000_000
+    if left_ms <= 0:
+        raise click.ClickException(f"{what} has expired at {local_time(expires_ms)}")
+    return left_ms / 1000
 
 
 def provenance(stored: StoredValue) -> tuple[str, str, str]:

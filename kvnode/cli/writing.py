@@ -8,6 +8,7 @@ import click
 
 from kvnode.cli.options import (
     KEY,
+    LIFETIME,
     TOKEN,
     VALUE,
     AmountType,
@@ -50,6 +51,12 @@ counter_type_option = click.option(
 @click.option("--lww", is_flag=True, help="A last-writer-wins register instead of siblings.")
 @context_option
 @click.option("--blind", is_flag=True, help="Replace nothing: add a sibling.")
+@click.option(
+    "--ttl",
+    type=LIFETIME,
+    metavar="TIME",
+    help="Let the value expire after 30s, 5m, 2h, 1d or so many seconds.",
+)
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -62,6 +69,7 @@ def put(
     lww: bool,
     context: bytes | None,
     blind: bool,
+    ttl: float | None,
 ) -> None:
     """Store VALUE under KEY.
 
@@ -77,12 +85,13 @@ def put(
       date | kvnode put last-run -
       kvnode put user:1 'Ada L.' --context "$(kvnode get user:1 --json | jq -r .context)"
       kvnode put position:N123 12.5,47.1 --lww
+      kvnode put session:4711 Ada --ttl 30m
     """
     content = value_of(value, path, "VALUE, --file FILE, or - for standard input")
     tells = not (lww or blind or context or settings.json)
     with settings.client() as client:
         replaced = siblings_held(client, key) if tells else 0
-        receipt = client.put(key, content, lww=lww, context=context, blind=blind)
+        receipt = client.put(key, content, lww=lww, context=context, blind=blind, ttl=ttl)
     place = f" in place of {replaced} conflicting values" if replaced > 1 else ""
     write_receipt(settings, key, receipt, "stored", place)
 

@@ -215,12 +215,16 @@ class AsyncClient:
         lww: bool = False,
         context: bytes | None = None,
         blind: bool = False,
+        ttl: float | None = None,
         request_id: bytes | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
-        """Store a value: replacing what the node holds now, what ``context`` shows, or nothing."""
-        put = Put(key, value, lww, context, blind)
+        """Store a value: replacing what the node holds now, what ``context`` shows, or nothing.
+
+        With ``ttl`` it expires so many seconds after the node took it.
+        """
+        put = Put(key, value, lww, context, blind, ttl)
         return await self._driver.run(
             self._calls.write_one(put, "put", request_id, durability, timeout_s)
         )

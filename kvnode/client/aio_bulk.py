@@ -54,9 +54,10 @@ class AsyncBulk:
         lww: bool = False,
         context: bytes | None = None,
         blind: bool = False,
+        ttl: float | None = None,
     ) -> None:
         """As ``AsyncClient.put``; waits for room only."""
-        await self._take(Put(key, value, lww, context, blind))
+        await self._take(Put(key, value, lww, context, blind, ttl))
 
     async def increment(
         self,

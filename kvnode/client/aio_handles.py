@@ -75,12 +75,13 @@ class AsyncRegister:
         self,
         value: bytes | str,
         *,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
-        """Store a value."""
+        """Store a value; with ``ttl`` it expires after so many seconds."""
         return await self._db.put(
-            self.key, value, lww=True, durability=durability, timeout_s=timeout_s
+            self.key, value, lww=True, ttl=ttl, durability=durability, timeout_s=timeout_s
         )
 
     async def get(
@@ -128,24 +129,26 @@ class AsyncSiblings:
         value: bytes | str,
         *,
         context: bytes | None = None,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Replace what the node holds now, or exactly what ``context`` shows."""
         return await self._db.put(
-            self.key, value, context=context, durability=durability, timeout_s=timeout_s
+            self.key, value, context=context, ttl=ttl, durability=durability, timeout_s=timeout_s
         )
 
     async def add(
         self,
         value: bytes | str,
         *,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add a sibling, replacing nothing."""
         return await self._db.put(
-            self.key, value, blind=True, durability=durability, timeout_s=timeout_s
+            self.key, value, blind=True, ttl=ttl, durability=durability, timeout_s=timeout_s
         )
 
     async def resolve(

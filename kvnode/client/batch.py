@@ -29,9 +29,10 @@ class Collected:
         lww: bool = False,
         context: bytes | None = None,
         blind: bool = False,
+        ttl: float | None = None,
     ) -> None:
         """As ``Client.put``."""
-        self._operations.append(Put(key, value, lww, context, blind))
+        self._operations.append(Put(key, value, lww, context, blind, ttl))
 
     def increment(
         self,

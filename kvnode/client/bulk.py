@@ -252,9 +252,10 @@ class Bulk:
         lww: bool = False,
         context: bytes | None = None,
         blind: bool = False,
+        ttl: float | None = None,
     ) -> None:
         """As ``Client.put``; waits for room only."""
-        self._take(Put(key, value, lww, context, blind))
+        self._take(Put(key, value, lww, context, blind, ttl))
 
     def increment(
         self,

@@ -75,11 +75,14 @@ class Register:
         self,
         value: bytes | str,
         *,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
-        """Store a value."""
-        return self._db.put(self.key, value, lww=True, durability=durability, timeout_s=timeout_s)
+        """Store a value; with ``ttl`` it expires after so many seconds."""
+        return self._db.put(
+            self.key, value, lww=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+        )
 
     def get(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
@@ -122,23 +125,27 @@ class Siblings:
         value: bytes | str,
         *,
         context: bytes | None = None,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Replace what the node holds now, or exactly what ``context`` shows."""
         return self._db.put(
-            self.key, value, context=context, durability=durability, timeout_s=timeout_s
+            self.key, value, context=context, ttl=ttl, durability=durability, timeout_s=timeout_s
         )
 
     def add(
         self,
         value: bytes | str,
         *,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add a sibling, replacing nothing."""
-        return self._db.put(self.key, value, blind=True, durability=durability, timeout_s=timeout_s)
+        return self._db.put(
+            self.key, value, blind=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+        )
 
     def resolve(
         self,

@@ -27,6 +27,8 @@ BATCH_BYTES_MAX: Final = 4 << 20
 PAGE_KEYS_MAX: Final = 10_000
 REQUEST_ID_BYTES: Final = 16
 INT64_MAX: Final = (1 << 63) - 1
+TTL_S_MAX: Final = 100 * 365 * 24 * 3600
+"""100 years."""
 
 WIRE_TYPES: Final = {kind: cast("types_pb2.DataType", int(kind)) for kind in DataType}
 """The numbers of the wire; protobuf takes plain integers sooner than an enum's members."""
@@ -37,7 +39,7 @@ class Put:
     """Store a value: a sibling, or with ``lww`` a last-writer-wins register.
 
     What it replaces: what the node holds now (default), exactly what ``context`` shows, or with
-    ``blind`` nothing.
+    ``blind`` nothing. With ``ttl`` (seconds) the value expires so long after the node took it.
     """
 
     key: bytes | str
@@ -45,6 +47,7 @@ class Put:
     lww: bool = False
     context: bytes | None = None
     blind: bool = False
+    ttl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,18 @@ def fill_put(message: kv_pb2.Put, put: Put) -> int:
     message.type = WIRE_TYPES[DataType.LWW_REGISTER if put.lww else DataType.SIBLINGS]
     if put.context is not None:
         message.context = checked_context(put.context)
+    if put.ttl is not None:
+        message.ttl_ms = ttl_ms(put.ttl)
     return len(key) + len(value)
+
+
+def ttl_ms(ttl: float) -> int:
+    """A time to live in whole milliseconds: 1 ms to 100 years."""
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
+        raise refuse(Reason.BAD_REQUEST, f"ttl {ttl!r} is not a number of seconds")
+    if not 0.001 <= ttl <= TTL_S_MAX:
+        raise refuse(Reason.BAD_REQUEST, f"ttl {ttl:g} is not in 0.001..{TTL_S_MAX} seconds")
+    return round(ttl * 1000)
 
 
 def fill_increment(message: kv_pb2.Increment, increment: Increment) -> int:

@@ -8,6 +8,7 @@ that regions created while out of touch. Nothing here picks a winner: a read giv
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from kvnode.v1 import kv_pb2, types_pb2
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN_BYTES_MAX: Final = 40
 """Bytes of a key or value that an error message quotes; longer ones are cut."""
 
@@ -61,6 +63,18 @@ class StoredValue:
     """By the writer's hybrid logical clock, Unix ms."""
     node: str
     """Name of the node that took the write; empty if the answering node never met it."""
+    expires_ms: int | None = None
+    """When the value expires, Unix ms; None: never."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The same as a time in UTC; None: never, or beyond the calendar."""
+        if self.expires_ms is None:
+            return None
+        try:
+            return EPOCH + timedelta(milliseconds=self.expires_ms)
+        except OverflowError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +321,13 @@ def counter_of(message: types_pb2.CounterValue) -> int:
 
 def stored_value_of(message: types_pb2.StoredValue) -> StoredValue:
     """A value with its provenance."""
-    return StoredValue(message.value, dot_of(message.dot), message.time_ms, message.node)
+    return StoredValue(
+        message.value,
+        dot_of(message.dot),
+        message.time_ms,
+        message.node,
+        message.expires_ms or None,
+    )
 
 
 def key_state_of(

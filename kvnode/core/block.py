@@ -163,6 +163,8 @@ def encode_block(
 def decode_block(raw: bytes) -> Block:
     """The block in these bytes, operations not yet looked into (see ``Block.deltas``).
 
+    Whatever way its origin packed them: nobody encodes it again, and the chain value is over bytes.
+
     Raises:
         BlockError: not a version 1 block, it fails its checksum, or a number in it is out of
             range.
@@ -229,7 +231,7 @@ def block_head(raw: bytes) -> BlockHead:
     Raises:
         BlockError: these are not the beginning of a block.
     """
-    fields = msgpack.Unpacker()
+    fields = msgpack.Unpacker(max_buffer_size=HEAD_BYTES_MAX)  # it takes its buffer at once
     fields.feed(raw[1:HEAD_BYTES_MAX])
     try:
         fields.read_array_header()

@@ -5,9 +5,9 @@ totals of the counter slots. Not the replica's version vector: that would name w
 has not been shown, and a put with it would remove them unseen.
 
 Token: ``version byte | msgpack [[type, seen], ...] | 8-byte keyed BLAKE2b over key and payload``;
-the deletion of a register is a row of its own, ``[type, seen, 0]``. The key of the hash is the
-cluster's secret, so a token of another key or cluster, a truncated or an invented one is refused,
-and every node of the cluster accepts every other node's.
+what shows nothing (a deleted register, values that have expired) has a row of its own, ``[type,
+seen, 0]``. The key of the hash is the cluster's secret, so a token of another key or cluster, a
+truncated or an invented one is refused, and every node of the cluster accepts every other node's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgpack
 from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry, visible_types
 from kvnode.core.errors import Reason, Refused, quoted
-from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS, TYPES, lww
+from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS, TYPES
 from kvnode.core.types.lww import Stamp
 from kvnode.core.types.slots import Totals
 
@@ -34,7 +34,7 @@ HIDDEN = 0
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a reader saw of a key; ``types`` are those that showed a value."""
+    """What a reader saw of a key, shown or seen gone; ``types`` are those that showed a value."""
 
     siblings: frozenset[Dot] = frozenset()
     register: Stamp | None = None
@@ -42,16 +42,20 @@ class Context:
     types: tuple[int, ...] = ()
 
 
-def entry_token(key: bytes, entry: Entry, secret: bytes) -> bytes:
-    """The token of everything visible in ``entry``, and of a register's deletion.
+def entry_token(key: bytes, entry: Entry, secret: bytes, now: int) -> bytes:
+    """The token of everything visible in ``entry`` at ``now``, and of what is gone but held.
 
-    The deletion is there because who has seen the key absent has seen it: a register written with
-    this token must come after it, also at a node that has not received it.
+    A deletion or an expiry is there because who has seen the key absent has seen it: a register
+    written with this token must come after it, also at a node that has not received it; a sibling
+    must replace the expired one also at a node whose clock still shows it.
     """
-    shown = visible_types(entry)
+    shown = visible_types(entry, now)
     seen: list[list[Any]] = [[kind, TYPES[kind].context(entry[kind])] for kind in shown]
-    if LWW_REGISTER in entry and LWW_REGISTER not in shown:
-        seen.append([LWW_REGISTER, lww.context(entry[LWW_REGISTER]), HIDDEN])
+    for kind in (LWW_REGISTER, SIBLINGS):
+        if kind in entry and kind not in shown:
+            hidden = TYPES[kind].context(entry[kind])
+            if hidden:
+                seen.append([kind, hidden, HIDDEN])
     return _seal(key, seen, secret)
 
 
@@ -61,7 +65,7 @@ def cell_token(key: bytes, kind: int, seen: list[int], secret: bytes) -> bytes:
 
 
 def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Context:
-    """What the token says was seen of ``key``.
+    """What the token says was seen of ``key``, in whatever order: it is used once and dropped.
 
     Raises:
         Refused: BAD_CONTEXT if it was not made by this cluster for this key.
@@ -89,7 +93,7 @@ def _unpack(rows: list[Any]) -> Context:
     counters: dict[int, Totals] = {}
     types = []
     for kind, seen, *hidden in rows:
-        if not all(type(number) is int and number >= 0 for number in seen):
+        if type(kind) is not int or not all(type(n) is int and n >= 0 for n in seen):
             raise ValueError("numbers expected")
         if not hidden:
             types.append(kind)

@@ -13,6 +13,12 @@ of its parts, and the order of keys does not matter.
 or where a map keeps what. Those differ between replicas with the same writes, because each
 collects them in its own time; a key with nothing live counts as absent.
 
+Nor values that have expired. Replicas have different clocks, and let go of such values at different
+moments, so a digest is always *as of* a time: values with a deadline at or before it are left out.
+Two replicas compare as of a time by which each has passed all it ever collected (see
+``storage/deadlines.py``); what either still holds below does not count then, what is missing from
+one above is a difference.
+
 Against accidents this is as good as the hash: two different sets agree with a probability of
 2^-128. Against an adversary who chooses values it is not (sums of hashes can be made to collide
 with some 2^40 work, Wagner 2002), but a member who wants to lie about its state can simply lie.
@@ -30,7 +36,7 @@ import msgpack
 
 from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry, live_entry
-from kvnode.core.types import COUNTERS, LWW_REGISTER
+from kvnode.core.types import COUNTERS, LWW_REGISTER, lww, siblings
 from kvnode.core.types.slots import spent
 
 DIGEST_BYTES = 16
@@ -62,9 +68,9 @@ ABSENT = Digest(0, 0)
 """Of nothing."""
 
 
-def key_digest(key: bytes, entry: Entry) -> Digest:
-    """Of one key."""
-    live = live_entry(entry)
+def key_digest(key: bytes, entry: Entry, past: int = 0) -> Digest:
+    """Of one key, as of ``past`` (Unix ms)."""
+    live = live_entry(entry, past)
     if live is None:
         return ABSENT
     hashed = blake2b(len(key).to_bytes(2, "big"), digest_size=DIGEST_BYTES)
@@ -79,14 +85,14 @@ def is_boundary(key: bytes) -> bool:
     return int.from_bytes(hashed, "big") % SEGMENT_KEYS == 0
 
 
-def live_dots(entry: Entry) -> list[Dot]:
-    """The writes that what is live came from, sorted; of a counter slot its birth."""
+def live_dots(entry: Entry, past: int = 0) -> list[Dot]:
+    """The writes that what is live at ``past`` came from, sorted; of a counter slot its birth."""
     dots: set[Dot] = set()
     for kind, state in entry.items():
         if kind in COUNTERS:
             dots.update(birth for birth, slot in state.items() if not spent(slot))
         elif kind == LWW_REGISTER:
-            dots.update([(state[1], state[2])] if state[3] is not None else [])
+            dots.update([(state[1], state[2])] if lww.visible(state, past) else [])
         else:
-            dots.update(state[0])
+            dots.update(siblings.shown(state, past))
     return sorted(dots)

@@ -3,8 +3,9 @@
 One record per key, whatever its types, so that one look-up tells a write all it must know and
 the store's order is the keys' order. Entries are never changed in place.
 
-Stored form, version 1: ``0x01 | crc32 of the rest, big-endian | msgpack [type, state, ...]`` with
-types ascending: equal entries have equal bytes.
+Stored form, version 1: ``0x01 | crc32 of key and rest, big-endian | msgpack [type, state, ...]``
+with types ascending: equal entries have equal bytes. The key counts in the checksum so that an
+entry under another key is found out. In messages, which name the key beside it, it is left out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgpack
 
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import StateError
-from kvnode.core.types import SIBLINGS, TYPES, State
+from kvnode.core.types import SIBLINGS, TYPES, State, siblings
 
 Entry = dict[int, State]
 
@@ -27,17 +28,17 @@ _MERGE = {kind: module.merge for kind, module in TYPES.items()}
 _EMPTY = {kind: module.EMPTY for kind, module in TYPES.items()}
 
 
-def visible_types(entry: Entry) -> list[int]:
-    """The types that show a reader something, ascending."""
-    return [kind for kind in sorted(entry) if TYPES[kind].visible(entry[kind])]
+def visible_types(entry: Entry, now: int) -> list[int]:
+    """The types that show a reader something at ``now`` (Unix ms), ascending."""
+    return [kind for kind in sorted(entry) if TYPES[kind].visible(entry[kind], now)]
 
 
-def in_conflict(entry: Entry) -> bool:
+def in_conflict(entry: Entry, now: int) -> bool:
     """Whether a reader sees more than one value: several siblings, or several types."""
-    if not entry or (len(entry) == 1 and SIBLINGS not in entry):
+    if not entry or (len(entry) == 1 and (SIBLINGS not in entry or len(entry[SIBLINGS][0]) < 2)):
         return False
-    types = visible_types(entry)
-    return len(types) > 1 or (types == [SIBLINGS] and len(entry[SIBLINGS][0]) > 1)
+    types = visible_types(entry, now)
+    return len(types) > 1 or (types == [SIBLINGS] and len(siblings.shown(entry[SIBLINGS], now)) > 1)
 
 
 def merge_delta(entry: Entry, kind: int, delta: State, seen: Container[Dot], dot: Dot) -> Entry:
@@ -65,25 +66,30 @@ def merge_entries(a: Entry, b: Entry, seen_a: Container[Dot], seen_b: Container[
     return merged
 
 
-def garbage_dots(entry: Entry) -> list[Dot]:
-    """The deletes whose remains are in the entry; see ``types``."""
-    return [dot for kind, state in entry.items() for dot in TYPES[kind].garbage(state)]
+def deadlines(entry: Entry) -> list[tuple[int, Dot]]:
+    """(deadline, dot) of each value in the entry that expires."""
+    return [row for kind, state in entry.items() for row in TYPES[kind].deadlines(state)]
 
 
-def collect_entry(entry: Entry, stable: Vector) -> Entry:
-    """Without the remains of deletes that ``stable`` covers; the same object if there are none."""
+def garbage_dots(entry: Entry, past: int = 0) -> list[Dot]:
+    """The deletes whose remains are in the entry, and what expired till ``past``; see ``types``."""
+    return [dot for kind, state in entry.items() for dot in TYPES[kind].garbage(state, past)]
+
+
+def collect_entry(entry: Entry, stable: Vector, past: int = 0) -> Entry:
+    """Without those of them that ``stable`` covers; the same object if there are none."""
     for kind, state in entry.items():
-        left = TYPES[kind].collect(state, stable)
+        left = TYPES[kind].collect(state, stable, past)
         if left is not state:
             entry = _with(entry, kind, left)
     return entry
 
 
-def live_entry(entry: Entry) -> list[Any] | None:
-    """[type, live form, ...], types ascending: what digests see. None if nothing is live."""
+def live_entry(entry: Entry, past: int = 0) -> list[Any] | None:
+    """[type, live form, ...], types ascending: what digests as of ``past`` see. None: nothing."""
     flat: list[Any] = []
     for kind in sorted(entry):
-        seen = TYPES[kind].live(entry[kind])
+        seen = TYPES[kind].live(entry[kind], past)
         if seen is not None:
             flat += (kind, seen)
     return flat or None
@@ -97,21 +103,25 @@ def _with(entry: Entry, kind: int, state: State) -> Entry:
     return {**entry, kind: state}
 
 
-def encode_entry(entry: Entry) -> bytes:
+def encode_entry(entry: Entry, key: bytes = b"") -> bytes:
     """The stored form."""
     flat: list[Any] = []
     for kind in sorted(entry):
         flat += (kind, TYPES[kind].encode(entry[kind]))
     packed: bytes = msgpack.packb(flat)
-    return b"\x01" + crc32(packed).to_bytes(4, "big") + packed
+    return b"\x01" + crc32(packed, crc32(key)).to_bytes(4, "big") + packed
 
 
-def decode_entry(raw: bytes) -> Entry:
-    """The inverse of ``encode_entry``; raises ``StateError`` on any damage."""
+def decode_entry(raw: bytes, key: bytes = b"") -> Entry:
+    """The inverse of ``encode_entry``; raises ``StateError`` on any damage.
+
+    The order inside a state is not looked at: what has the right checksum was encoded by a node,
+    and this runs for every read.
+    """
     if len(raw) < 6 or raw[0] != VERSION:
         raise StateError("entry of an unknown version")
     packed = raw[5:]
-    if crc32(packed).to_bytes(4, "big") != raw[1:5]:
+    if crc32(packed, crc32(key)).to_bytes(4, "big") != raw[1:5]:
         raise StateError("entry fails its checksum")
     try:
         flat = msgpack.unpackb(packed)
@@ -121,7 +131,10 @@ def decode_entry(raw: bytes) -> Entry:
         raise StateError("entry of unknown form")
     entry: Entry = {}
     for i in range(0, len(flat), 2):
-        if flat[i] not in TYPES:
-            raise StateError(f"entry of unknown type {flat[i]!r}")
-        entry[flat[i]] = TYPES[flat[i]].decode(flat[i + 1])
+        kind = flat[i]
+        if type(kind) is not int or kind not in TYPES:
+            raise StateError(f"entry of unknown type {kind!r}")
+        if kind in entry:
+            raise StateError(f"entry with two states of type {kind}")
+        entry[kind] = TYPES[kind].decode(flat[i + 1])
     return entry

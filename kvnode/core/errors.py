@@ -21,6 +21,7 @@ class Reason(StrEnum):
     BATCH_TOO_LARGE = "BATCH_TOO_LARGE"
     MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
     UNKNOWN_FIELD = "UNKNOWN_FIELD"
+    BAD_TOKEN = "BAD_TOKEN"
     # the state does not allow it
     KEY_NOT_FOUND = "KEY_NOT_FOUND"
     NO_SUCH_RECORD = "NO_SUCH_RECORD"
@@ -34,6 +35,7 @@ class Reason(StrEnum):
     TOO_MANY_SIBLINGS = "TOO_MANY_SIBLINGS"
     QUEUE_FULL = "QUEUE_FULL"
     DISK_FULL = "DISK_FULL"
+    TOO_MANY_WATCHES = "TOO_MANY_WATCHES"
     # not in time
     BEHIND = "BEHIND"
     NOT_REPLICATED = "NOT_REPLICATED"
@@ -41,6 +43,9 @@ class Reason(StrEnum):
     STOPPING = "STOPPING"
     JOINING = "JOINING"
     FORGOTTEN = "FORGOTTEN"
+    WATCH_AHEAD = "WATCH_AHEAD"
+    # not any more
+    WATCH_BEHIND = "WATCH_BEHIND"
     # between nodes
     NAME_TAKEN = "NAME_TAKEN"
     ALREADY_RUNNING = "ALREADY_RUNNING"

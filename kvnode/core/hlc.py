@@ -12,7 +12,7 @@ from __future__ import annotations
 LOGICAL_BITS = 16
 HLC_MAX = 2**63 - 1
 """No honest clock gets there before the year 6429; a block beyond it is malformed."""
-
+TIME_MS_MAX = HLC_MAX >> LOGICAL_BITS
 
 AHEAD_MAX = 365 * 24 * 3600 * 1000 << LOGICAL_BITS
 """A client's context is believed up to a year ahead of all that was received: what bears such a
@@ -28,6 +28,11 @@ def tick(hlc: int, wall_ms: int) -> int:
 def time_ms(hlc: int) -> int:
     """The Unix ms in a tick."""
     return hlc >> LOGICAL_BITS
+
+
+def is_time_ms(number: object) -> bool:
+    """Whether a number that came from outside is a Unix time in ms that the clock can get to."""
+    return type(number) is int and 0 < number <= TIME_MS_MAX
 
 
 def median_offset_ms(offsets_ms: list[int]) -> int:

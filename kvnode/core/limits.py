@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvnode.core.errors import Reason, Refused
+from kvnode.core.hlc import is_time_ms
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.types import COUNTERS, LWW_REGISTER, NAMES, PN_COUNTER, SIBLINGS
 
 INT64_MAX = 2**63 - 1
 REQUEST_ID_BYTES = 16
+TTL_MS_MAX = 100 * 365 * 24 * 3600 * 1000
+"""A value that is to stay longer than a century is to stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Limits:
                 Reason.BAD_REQUEST,
                 "put writes SIBLINGS or LWW_REGISTER; counters are written with increment",
             )
+        if put.deadline and not is_time_ms(put.deadline):
+            raise Refused(Reason.BAD_REQUEST, f"no clock gets to the deadline {put.deadline}")
         if put.blind and (put.type != SIBLINGS or put.context is not None):
             raise Refused(
                 Reason.BAD_REQUEST, "blind adds a sibling: not with a context, not on a register"

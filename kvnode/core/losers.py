@@ -15,6 +15,9 @@ writer had not seen it. Each side hands in what *it* had seen:
 - Two states meet (a snapshot). The side whose register wins had seen the loser, or not. If it had,
   it journalled it itself, if it had to; if not, its writer had not either.
 
+A value that was to expire is journalled with its deadline, whenever that is: what a replica's
+clock says then must not decide what is kept. Once it has passed nobody can put the value back.
+
 A tombstone that drops a concurrent value counts, for a value is lost. A dropped tombstone does
 not: the key holds what a concurrent writer wanted it to hold.
 
@@ -30,7 +33,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from kvnode.core.dots import Dot
-from kvnode.core.types.lww import Register
+from kvnode.core.types.lww import Register, deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Loser:
     winner_dot: Dot
     winner_deleted: bool
     """The winner was a delete."""
+    deadline: int = 0
+    """When the value was to expire (Unix ms); 0: never."""
 
     @property
     def size(self) -> int:
@@ -71,5 +76,5 @@ def loser_of(
         return None
     return Loser(
         key, value, loser[0], (loser[1], loser[2]), winner[0], (winner[1], winner[2]),
-        winner[3] is None,
+        winner[3] is None, deadline(loser),
     )  # fmt: skip

@@ -9,13 +9,18 @@ from kvnode.core.types import SIBLINGS
 
 
 class Put(NamedTuple):
-    """Store a value. Without context: in place of what the accepting node holds now."""
+    """Store a value. Without context: in place of what the accepting node holds now.
+
+    ``deadline``: when it expires (Unix ms), 0: never. An operation is logged with it, so it is the
+    same time on every replica, whenever it gets there.
+    """
 
     key: bytes
     value: bytes
     type: int = SIBLINGS
     context: Context | None = None
     blind: bool = False
+    deadline: int = 0
 
 
 class Increment(NamedTuple):

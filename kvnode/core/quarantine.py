@@ -203,7 +203,7 @@ def glimpse(raw: bytes) -> tuple[int, int, int] | None:
 
     They are a hint: what fails a checksum may be wrong anywhere.
     """
-    unpacker = msgpack.Unpacker()
+    unpacker = msgpack.Unpacker(max_buffer_size=64)  # it takes its buffer at once
     try:
         unpacker.feed(raw[1:65])
         if raw[:1] != b"\x01" or unpacker.read_array_header() != 8:

@@ -107,6 +107,13 @@ class HoldBuffer:
                     self.drop(origin)
         return ready
 
+    def drop_above(self, origin: int, limit: int) -> None:
+        """Forget what is held of an origin behind ``limit``: it is not taken any more."""
+        kept = [one for one in self._blocks.get(origin, {}).values() if one.last_seq <= limit]
+        self.drop(origin)
+        for block in kept:
+            self.hold(block)
+
     def drop(self, origin: int) -> None:
         """Forget what is held of an origin."""
         blocks = self._blocks.pop(origin, {})

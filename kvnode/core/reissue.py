@@ -13,8 +13,16 @@ operation by operation and becomes a request under the new origin:
   those their values have now;
 - a register write is made again only if it would still win: it was concurrent with whatever has a
   later stamp now, and lost. Writes made again before it do not count, it came after them;
-- a counter's deletion takes away what its deleter had seen: of the forked origin's own slots the
-  common part, and what was made again of the rest, wherever that is now.
+- a value that expires keeps its deadline: that is a time, not a span from when it was written;
+- a counter's deletion takes away what its deleter had seen: of a lost history's slots the common
+  part, and what was made again of the rest, wherever that is now.
+
+More than one origin's history may be lost at once (``contest.py``): that of the node itself and,
+if it is the heir, that of a node that is gone. Their lost blocks are taken in the order they had
+arrived in, so that each operation finds what it had seen. What another node makes again
+(``elsewhere``) has dots that nobody here can know: a put does not replace it, a deletion does not
+take it away. It is there, beside, instead of being lost: and its old dots are never named, for
+they are those of other writes now.
 
 One client request stays one request with its id, so that the client's own retry is recognised.
 Other operations get an id made from their old dot, and the caller keeps how far it has got: a
@@ -44,10 +52,12 @@ Totals = tuple[int, int]
 
 @dataclass(slots=True)
 class Parted:
-    """A lost log's blocks of the forked origin: the common part, and what only it has."""
+    """A lost log's blocks of the forked origins: the common part, and what only it has."""
 
     common: list[Block]
     lost: list[Block]
+    elsewhere: dict[int, int] = field(default_factory=dict)
+    """Origin -> the first seq of a lost part that is not made again here."""
 
 
 def part(blocks: Sequence[Block], known: Callable[[Dot], bytes | None], have: int) -> Parted | None:
@@ -90,6 +100,10 @@ class Reissue:
     """Operations made again."""
     outdone: int = 0
     """Register writes that a later one has beaten meanwhile."""
+    _lost: dict[int, int] = field(default_factory=dict)
+    """Origin -> the first seq of its lost part."""
+    _begin: dict[int, int] = field(default_factory=dict)
+    """Origin -> the first seq that the log has."""
     _totals: dict[Dot, Totals] = field(default_factory=dict)
     _common: dict[Dot, Totals] = field(default_factory=dict)
     _now: dict[Dot, Dot] = field(default_factory=dict)
@@ -102,6 +116,11 @@ class Reissue:
     """Old slot -> new slot -> what of the one was made again in the other."""
 
     def __post_init__(self) -> None:
+        self._lost = dict(self.parted.elsewhere)
+        for block in self.parted.lost:
+            self._lost.setdefault(block.origin, block.first_seq)
+        for block in (*self.parted.common, *self.parted.lost):
+            self._begin.setdefault(block.origin, block.first_seq)
         for block in self.parted.common:
             for _, op in _operations(block):
                 self._count(block.origin, op)
@@ -175,18 +194,22 @@ class Reissue:
         if kind in COUNTERS and len(op) == 5:
             return self._increment(dot, kind, key, op)
         if kind in COUNTERS:
-            return self._counter_delete(dot[0], kind, key, op)
+            return self._counter_delete(kind, key, op)
         value = op[2]
         assert value is None or isinstance(value, bytes)
         if kind == LWW_REGISTER:
             if value is None:
                 return Delete(key, LWW_REGISTER, None)
-            return Put(key, value, LWW_REGISTER)
-        seen = frozenset(self._now.get(dot, dot) for dot in _dots(op[3]))
+            return Put(key, value, LWW_REGISTER, deadline=_deadline(op, 3))
+        seen = frozenset(
+            self._now.get(old, old)
+            for old in _dots(op[3])
+            if old in self._now or not self._is_lost(old)
+        )
         context = Context(siblings=seen, types=(SIBLINGS,))
         if value is None:
             return Delete(key, SIBLINGS, context)
-        return Put(key, value, SIBLINGS, context)
+        return Put(key, value, SIBLINGS, context, deadline=_deadline(op, 4))
 
     def _increment(self, dot: Dot, kind: int, key: bytes, op: list[object]) -> Operation | None:
         _, _, birth, inc, dec = op
@@ -197,21 +220,24 @@ class Reissue:
         before = self._totals.get(slot)
         self._count(dot[0], op)
         self._slots[dot] = slot
-        oldest = (self.parted.common or self.parted.lost)[0]
-        if before is None and birth < oldest.first_seq:
+        if before is None and birth < self._begin[dot[0]]:
             self.unclear += 1
             return None
         was_inc, was_dec = before or (0, 0)
         return Increment(key, inc - was_inc - (dec - was_dec), kind)
 
-    def _counter_delete(self, origin: int, kind: int, key: bytes, op: list[object]) -> Operation:
+    def _is_lost(self, dot: Dot) -> bool:
+        """Whether the cluster has another write under that dot, or none."""
+        return dot[0] in self._lost and dot[1] >= self._lost[dot[0]]
+
+    def _counter_delete(self, kind: int, key: bytes, op: list[object]) -> Operation:
         flat = op[2]
         assert isinstance(flat, list)
         numbers = iter(flat)
         seen: dict[Dot, Totals] = {}
         for slot_origin, birth, inc, dec in zip(numbers, numbers, numbers, numbers, strict=True):
             slot = (slot_origin, birth)
-            if slot_origin != origin:
+            if slot_origin not in self._lost:
                 seen[slot] = (inc, dec)
                 continue
             common_inc, common_dec = self._common.get(slot, (0, 0))
@@ -250,6 +276,13 @@ def _dots(flat: object) -> Iterator[Dot]:
     assert isinstance(flat, list)
     numbers = iter(flat)
     return zip(numbers, numbers, strict=True)
+
+
+def _deadline(op: list[object], position: int) -> int:
+    """Of a put; 0 if it has none."""
+    deadline = op[position] if len(op) > position else 0
+    assert isinstance(deadline, int)
+    return deadline
 
 
 def _own_id(dot: Dot) -> bytes:

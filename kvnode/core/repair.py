@@ -107,7 +107,7 @@ def latest_hlc(entry: Entry) -> int:
         elif kind == LWW_REGISTER:
             latest = max(latest, state[0])
         else:
-            latest = max(latest, 0, *(hlc for hlc, _ in state[0].values()))
+            latest = max(latest, 0, *(value[0] for value in state[0].values()))
     return latest
 
 

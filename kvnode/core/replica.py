@@ -54,6 +54,9 @@ class Durable:
     reports: dict[int, Vector] = field(default_factory=dict)
     """origin -> the last usable report of a member (``stability.py``). No round changes it: like
     the request ids it is one object for all."""
+    horizon: int = 0
+    """Values with a deadline till then (Unix ms) count as gone here, and may have been collected.
+    Only checkpoints move it (``storage/deadlines.py``)."""
 
 
 @dataclass(slots=True)
@@ -132,6 +135,7 @@ class Replica:
             dict(now.forks),
             now.fence,
             now.reports,
+            now.horizon,
         )
         round_ = Round([], None, [], [], {}, after, [])
         if requests:
@@ -173,6 +177,7 @@ class Replica:
             for request_id, first, count in block.requests:
                 requests.add(request_id, block.origin, block.first_seq + first, count)
         round_.after.fence = round_.after.fence or self.durable.fence  # set during the round
+        round_.after.horizon = max(round_.after.horizon, self.durable.horizon)  # the same
         self.durable = round_.after
         return round_.overlay
 
@@ -199,6 +204,12 @@ class Replica:
         assert durable.vector.get(own, 0) == self.durable.vector.get(own, 0), "own writes changed"
         self.durable = durable
         self.held = HoldBuffer(self.held.bytes_max)
+
+    def limit(self, limits: dict[int, int]) -> None:
+        """Take no more of forgotten origins than this; what was held above is dropped."""
+        self.limits = limits
+        for origin, seq in limits.items():
+            self.held.drop_above(origin, seq)
 
     def check_invariants(self) -> None:
         """Assert the invariants of the module's opening comment."""
@@ -229,6 +240,7 @@ class Replica:
             read=self._read,
             requests=after.requests,
             siblings_max=self._siblings_max,
+            now=max(wall_ms, after.horizon),
             lww_refusal=lww_refusal,
         )
         for request, stamp in zip(requests, stamps, strict=True):

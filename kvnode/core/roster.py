@@ -28,8 +28,12 @@ F is no longer waited for. Two forgets at once are therefore one larger set, in 
 old origin is forgotten and names its ``successor``, which joins. Who fences the old one waits for
 the new one from that moment.
 
-Stored and sent form, version 1: ``0x01 | msgpack [cluster id, founders, members, forgets, acks,
-admissions]``, all sorted: equal rosters have equal bytes.
+*Contest.* Where members hold two histories of one forgotten origin, each of them says where it
+stands, and the histories that lose are given up by who holds them (``contest.py``).
+
+Stored and sent form: ``0x01 | msgpack [cluster id, founders, members, forgets, acks, admissions]``,
+or, where there are stands, ``0x02 | msgpack [the same..., stands, reviews]``; all sorted: equal
+rosters have equal bytes.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ from kvnode.core.dots import Vector, covers
 from kvnode.core.errors import BlockError
 
 VERSION = b"\x01"
+VERSION_WITH_STANDS = b"\x02"
 ROSTER_BYTES_MAX = 8 << 20
 """Each new identity of a node leaves about 150 bytes for ever: room for tens of thousands."""
 
@@ -75,6 +80,23 @@ class Held(NamedTuple):
     chain: bytes
 
 
+class Stand(NamedTuple):
+    """What a member held of a contested origin when it took nothing more of it: never changed,
+    but for rows and set-aside rows, which are added (``contest.py``).
+    """
+
+    seq: int
+    chain: bytes
+    votes: bool
+    """It was serving then. A node that is only joining holds what it was given."""
+    floor: int
+    """Its log lacks the blocks up to here."""
+    rows: Mapping[int, bytes]
+    """Where others' histories end -> this one's chain value there, zeros if no block ends."""
+    aside: Mapping[int, bytes] = {}
+    """The same of the history it wrote itself, set aside, and issues again; empty if none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Roster:
     """See the module. Never changed in place."""
@@ -88,6 +110,11 @@ class Roster:
     """member -> forgotten origin -> what the member holds of it."""
     admissions: Mapping[int, Mapping[int, Vector]] = field(default_factory=dict)
     """newcomer -> member -> what the member had when it learned of the newcomer."""
+    stands: Mapping[int, Mapping[int, Stand]] = field(default_factory=dict)
+    """contested origin -> member -> where it stands. Those of forgotten members stay."""
+    reviews: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
+    """member -> other member -> how many of its acknowledgements the one has held against what it
+    has itself, once there is a contest."""
 
     # ---- questions
 
@@ -158,6 +185,16 @@ class Roster:
         rows = {member: dict(vector), **self.admissions.get(newcomer, {})}
         return replace(self, admissions={**self.admissions, newcomer: rows})
 
+    def with_stand(self, contested: int, member: int, stand: Stand) -> Roster:
+        """``member`` stands there; maybe with more rows than before."""
+        rows = {**self.stands.get(contested, {}), member: stand}
+        return replace(self, stands={**self.stands, contested: rows})
+
+    def with_review(self, member: int) -> Roster:
+        """``member`` has compared all that the others have acknowledged with what it has."""
+        seen = {one: len(self.acks.get(one, {})) for one in self.remaining()}
+        return replace(self, reviews={**self.reviews, member: seen})
+
     def merge(self, other: Roster) -> Roster:
         """What both know. The rosters must be of one cluster."""
         assert self.cluster_id == other.cluster_id
@@ -176,7 +213,17 @@ class Roster:
             for origin, vector in rows.items():
                 mine[origin] = _maximum(mine.get(origin, {}), vector)
         founders = self.founders | other.founders
-        return _tidy(Roster(self.cluster_id, founders, members, forgets, acks, admissions))
+        stands = {contested: dict(rows) for contested, rows in self.stands.items()}
+        for contested, found in other.stands.items():
+            known = stands.setdefault(contested, {})
+            for origin, stand in found.items():
+                known[origin] = _join_stands(known.get(origin, stand), stand)
+        reviews = dict(self.reviews)
+        for origin, seen in other.reviews.items():
+            reviews[origin] = _maximum(reviews.get(origin, {}), seen)
+        return _tidy(
+            Roster(self.cluster_id, founders, members, forgets, acks, admissions, stands, reviews)
+        )
 
 
 def _ack_order(held: Mapping[int, Held]) -> tuple[int, list[tuple[int, Held]]]:
@@ -184,13 +231,19 @@ def _ack_order(held: Mapping[int, Held]) -> tuple[int, list[tuple[int, Held]]]:
     return len(held), sorted(held.items())
 
 
-def _maximum(a: Mapping[int, int], b: Mapping[int, int]) -> Vector:
+def _join_stands(a: Stand, b: Stand) -> Stand:
+    """Of one member: what differs between them are rows that one of them has not heard of."""
+    first = max(a, b, key=lambda stand: (stand[:4], sorted(stand.rows.items())))
+    return first._replace(rows={**a.rows, **b.rows}, aside={**a.aside, **b.aside})
+
+
+def _maximum(a: Mapping[int, int], b: Mapping[int, int]) -> dict[int, int]:
     return {origin: max(a.get(origin, 0), b.get(origin, 0)) for origin in a.keys() | b.keys()}
 
 
 def _tidy(roster: Roster) -> Roster:
     """Without admissions of nodes that have joined or are forgotten, and without what forgotten
-    nodes have acknowledged: nothing asks for either.
+    nodes have acknowledged or reviewed: nothing asks for any of it.
     """
     waiting = {
         newcomer: rows
@@ -199,30 +252,50 @@ def _tidy(roster: Roster) -> Roster:
         and (newcomer not in roster.members or roster.members[newcomer].joining)
     }
     acks = {one: held for one, held in roster.acks.items() if one not in roster.forgets}
-    if waiting.keys() == roster.admissions.keys() and acks.keys() == roster.acks.keys():
+    reviews = {
+        one: {other: count for other, count in seen.items() if other not in roster.forgets}
+        for one, seen in roster.reviews.items()
+        if one not in roster.forgets
+    }
+    if (
+        waiting.keys() == roster.admissions.keys()
+        and acks.keys() == roster.acks.keys()
+        and reviews == roster.reviews
+    ):
         return roster
-    return replace(roster, admissions=waiting, acks=acks)
+    return replace(roster, admissions=waiting, acks=acks, reviews=reviews)
 
 
 def encode_roster(roster: Roster) -> bytes:
     """The stored and sent form."""
-    packed: bytes = msgpack.packb(
+    fields: list[object] = [
+        roster.cluster_id,
+        sorted(roster.founders),
+        [[origin, *member] for origin, member in sorted(roster.members.items())],
+        [[origin, *forget] for origin, forget in sorted(roster.forgets.items())],
         [
-            roster.cluster_id,
-            sorted(roster.founders),
-            [[origin, *member] for origin, member in sorted(roster.members.items())],
-            [[origin, *forget] for origin, forget in sorted(roster.forgets.items())],
+            [member, [[origin, *held] for origin, held in sorted(rows.items())]]
+            for member, rows in sorted(roster.acks.items())
+        ],
+        [
+            [newcomer, [[m, sorted(vector.items())] for m, vector in sorted(rows.items())]]
+            for newcomer, rows in sorted(roster.admissions.items())
+        ],
+    ]
+    if roster.stands:
+        fields += [
             [
-                [member, [[origin, *held] for origin, held in sorted(rows.items())]]
-                for member, rows in sorted(roster.acks.items())
+                [contested, [[member, *_flat(stand)] for member, stand in sorted(rows.items())]]
+                for contested, rows in sorted(roster.stands.items())
             ],
-            [
-                [newcomer, [[m, sorted(vector.items())] for m, vector in sorted(rows.items())]]
-                for newcomer, rows in sorted(roster.admissions.items())
-            ],
+            [[one, sorted(seen.items())] for one, seen in sorted(roster.reviews.items())],
         ]
-    )
-    return VERSION + packed
+    packed: bytes = msgpack.packb(fields)
+    return (VERSION_WITH_STANDS if roster.stands else VERSION) + packed
+
+
+def _flat(stand: Stand) -> list[object]:
+    return [*stand[:4], sorted(stand.rows.items()), sorted(stand.aside.items())]
 
 
 def roster_hash(raw: bytes) -> bytes:
@@ -232,10 +305,13 @@ def roster_hash(raw: bytes) -> bytes:
 
 def decode_roster(raw: bytes) -> Roster:
     """The inverse of ``encode_roster``; BlockError if it is none."""
-    if raw[:1] != VERSION or len(raw) > ROSTER_BYTES_MAX:
-        raise BlockError("roster of an unknown version")
+    if raw[:1] not in (VERSION, VERSION_WITH_STANDS) or len(raw) > ROSTER_BYTES_MAX:
+        raise BlockError("roster of an unknown version or size")
     try:
-        cluster_id, founders, members, forgets, acks, admissions = msgpack.unpackb(raw[1:])
+        fields = msgpack.unpackb(raw[1:])
+        if raw[:1] == VERSION:
+            fields += [[], []]
+        cluster_id, founders, members, forgets, acks, admissions, stands, reviews = fields
         roster = Roster(
             _bytes(cluster_id, 16),
             frozenset(_text(name) for name in founders),
@@ -255,11 +331,21 @@ def decode_roster(raw: bytes) -> Roster:
                 }
                 for newcomer, rows in admissions
             },
+            {
+                _number(contested): {_number(row[0]): _stand(*row[1:]) for row in rows}
+                for contested, rows in stands
+            },
+            {
+                _number(one): {_number(member): _number(count) for member, count in seen}
+                for one, seen in reviews
+            },
         )
     except BlockError:
         raise
     except Exception as error:  # msgpack and unpacking raise many types on bytes from outside
         raise BlockError(f"roster of unknown form: {error}") from error
+    if encode_roster(roster) != raw:
+        raise BlockError("roster of unknown form: it is not in order")
     return roster
 
 
@@ -267,6 +353,13 @@ def _member(version: Any, name: Any, address: Any, joining: Any) -> Member:
     if type(joining) is not bool:
         raise BlockError("roster of unknown form")
     return Member(_number(version), _text(name), _text(address), joining)
+
+
+def _stand(seq: Any, chain: Any, votes: Any, floor: Any, rows: Any, aside: Any) -> Stand:
+    if type(votes) is not bool:
+        raise BlockError("roster of unknown form")
+    ends = [{_number(at): _bytes(value, 16) for at, value in pairs} for pairs in (rows, aside)]
+    return Stand(_number(seq), _bytes(chain, 16), votes, _number(floor), *ends)
 
 
 def _number(value: Any) -> int:

@@ -57,6 +57,7 @@ class Section(IntEnum):
     REQUESTS = 5
     CHAINS = 6
     DIGESTS = 7
+    DEADLINES = 8
 
 
 class Position(NamedTuple):
@@ -93,7 +94,10 @@ def make_chunk(section: Section, flat: list[bytes]) -> Chunk:
 
 
 def unpack_rows(packed: bytes) -> list[bytes]:
-    """``[key, value, key, value, ...]``; raises ``StateError``."""
+    """``[key, value, key, value, ...]``; raises ``StateError``.
+
+    Any way to pack them will do: the rows count, each with its own checksum.
+    """
     try:
         flat = msgpack.unpackb(packed)
     except Exception as error:
@@ -146,6 +150,7 @@ def join_durable(mine: Durable, theirs: Durable, *, own_origin: int) -> Durable:
         vector=vector,
         chains=chains,
         hlc=max(mine.hlc, theirs.hlc),
+        horizon=max(mine.horizon, theirs.horizon),
         forks=theirs.forks | mine.forks,
     )
 
@@ -224,7 +229,7 @@ def join_entries(
 
 def _entry(key: bytes, raw: bytes | None) -> Entry:
     try:
-        return NOTHING if raw is None else decode_entry(raw)
+        return NOTHING if raw is None else decode_entry(raw, key)
     except StateError as error:
         raise StateError(f"{quoted(key)}: {error}") from error
 

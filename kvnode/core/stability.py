@@ -66,12 +66,6 @@ class Stability:
             self._last[origin] = merged
         self._refresh(origin, own)
 
-    def forget(self, origin: int) -> None:
-        """A member is gone, or has started over under another origin."""
-        self._last.pop(origin, None)
-        self._pending.pop(origin, None)
-        self.reports.pop(origin, None)
-
     def last(self, origin: int) -> Vector | None:
         """A member's last report, None if there was none."""
         return self._last.get(origin)

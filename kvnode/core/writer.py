@@ -60,6 +60,7 @@ class BlockWriter:
         read: Callable[[bytes], Entry],
         requests: RequestWindow,
         siblings_max: int,
+        now: int,
         lww_refusal: str = "",
     ) -> None:
         """Start a block.
@@ -70,7 +71,9 @@ class BlockWriter:
             overlay: receives the new entries, key by key.
             read: the entry of a key as of before this block.
             requests: the request ids known so far.
-            lww_refusal: if set, why registers cannot be written now.
+            now: wall time (Unix ms); what has expired by then is not there for conditions on what
+                a key shows.
+            lww_refusal: if set, why registers and deadlines cannot be written now.
         """
         self.first_seq = vector.get(origin, 0) + 1
         self.ops: list[Op] = []
@@ -84,6 +87,7 @@ class BlockWriter:
         self._requests = requests
         self._here: dict[bytes, Accepted] = {}
         self._siblings_max = siblings_max
+        self._now = now
         self._lww_refusal = lww_refusal
 
     def add(self, operations: Sequence[Operation], request_id: bytes) -> Accepted:
@@ -142,7 +146,7 @@ class BlockWriter:
         op: list[Any] | None
         kind: int
         if type(operation) is Increment:
-            kind = _counter_type(operation, entry)
+            kind = _counter_type(operation, entry, self._now)
             state = entry.get(kind, TYPES[kind].EMPTY)
             mutate = gcounter.increment if kind == G_COUNTER else pncounter.increment
             op = mutate(state, key, operation.amount, self._origin, seq)
@@ -171,22 +175,24 @@ class BlockWriter:
 
     def _put(self, put: Put, entry: Entry) -> list[Any]:
         if entry:
-            _check_type(put.key, put.type, entry)
+            _check_type(put.key, put.type, entry, self._now)
+        if self._lww_refusal and (put.type == LWW_REGISTER or put.deadline):
+            raise Refused(Reason.CLOCK_OFF, self._lww_refusal)
         if put.type == LWW_REGISTER:
-            if self._lww_refusal:
-                raise Refused(Reason.CLOCK_OFF, self._lww_refusal)
-            return lww.assign(put.key, put.value)
+            return lww.assign(put.key, put.value, put.deadline)
         state = entry.get(SIBLINGS, siblings.EMPTY)
         replaced = self._replaced(state, put.context, blind=put.blind)
         left = len(state[0]) - sum(dot in state[0] for dot in replaced)
         if left >= self._siblings_max:
+            hidden = len(state[0]) - len(siblings.shown(state, self._now))
+            expired = f" ({hidden} of them expired)" if hidden else ""
             raise Refused(
                 Reason.TOO_MANY_SIBLINGS,
-                f"the key {quoted(put.key)} has {left} unresolved siblings, the limit is "
+                f"the key {quoted(put.key)} has {left} unresolved siblings{expired}, the limit is "
                 f"{self._siblings_max}: read it and put one value with its context",
                 limit=str(self._siblings_max),
             )
-        return siblings.write(put.key, put.value, replaced)
+        return siblings.write(put.key, put.value, replaced, put.deadline)
 
     def _replaced(
         self, state: siblings.Siblings, context: Context | None, *, blind: bool = False
@@ -199,7 +205,7 @@ class BlockWriter:
 
     def _delete(self, delete: Delete, entry: Entry) -> tuple[int, list[Any] | None]:
         context = delete.context
-        shown = visible_types(entry) if context is None else list(context.types)
+        shown = visible_types(entry, self._now) if context is None else list(context.types)
         if delete.type:
             # With a context only what it showed: who saw no value deletes none.
             shown = (
@@ -226,15 +232,15 @@ class BlockWriter:
             if self._lww_refusal:
                 raise Refused(Reason.CLOCK_OFF, self._lww_refusal)
             stamp = None if context is None else (context.register or (0, 0, 0))
-            return kind, lww.remove(state, delete.key, stamp, self._seen)
+            return kind, lww.remove(state, delete.key, stamp, self._seen, self._now)
         replaced = self._replaced(state, context)
         return kind, siblings.write(delete.key, None, replaced) if replaced else None
 
 
-def _check_type(key: bytes, kind: int, entry: Entry) -> None:
+def _check_type(key: bytes, kind: int, entry: Entry, now: int) -> None:
     if len(entry) == 1 and kind in entry:
         return
-    shown = visible_types(entry)
+    shown = visible_types(entry, now)
     if shown and kind not in shown:
         raise Refused(
             Reason.TYPE_CONFLICT,
@@ -244,15 +250,15 @@ def _check_type(key: bytes, kind: int, entry: Entry) -> None:
         )
 
 
-def _counter_type(increment: Increment, entry: Entry) -> int:
+def _counter_type(increment: Increment, entry: Entry, now: int) -> int:
     if not entry:
         return increment.type or PN_COUNTER
     if increment.type:
-        _check_type(increment.key, increment.type, entry)
+        _check_type(increment.key, increment.type, entry, now)
         return increment.type
     if len(entry) == 1 and PN_COUNTER in entry:
         return PN_COUNTER
-    shown = [kind for kind in visible_types(entry) if kind in COUNTERS]
+    shown = [kind for kind in visible_types(entry, now) if kind in COUNTERS]
     if len(shown) > 1:
         raise Refused(
             Reason.TYPE_CONFLICT,
@@ -260,5 +266,5 @@ def _counter_type(increment: Increment, entry: Entry) -> int:
             types=",".join(NAMES[t] for t in shown),
         )
     kind = shown[0] if shown else PN_COUNTER
-    _check_type(increment.key, kind, entry)
+    _check_type(increment.key, kind, entry, now)
     return kind

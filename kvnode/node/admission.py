@@ -13,14 +13,15 @@ from kvnode.core.dots import covers, missing_ops
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.report import Hello
 from kvnode.core.roster import Forget, Member, Roster, decode_roster
-from kvnode.node.membership import NO_CLUSTER
+from kvnode.node.founding import NO_CLUSTER
 from kvnode.rpc.link import LinkError
 
 if TYPE_CHECKING:
     from kvnode.node.replicator import Replicator
 
 HANDOVER_LOOK_S = 0.05
-"""How often ``leave`` looks whether the others have everything."""
+"""How often ``leave`` looks whether the others have everything, ``replace`` whether the old node
+was heard again."""
 
 
 class Admission:
@@ -59,7 +60,7 @@ class Admission:
         old = self._named(name)
         address = address or roster.members[old].address
         hello = await self._newcomer(name, address)
-        if self._is_running(old):
+        if not await self._has_stopped(old):
             raise Refused(
                 Reason.ALREADY_RUNNING,
                 f"node {name!r} ({old:016x}) is running: stop it first, or kvnode forget {name}",
@@ -211,6 +212,21 @@ class Admission:
         refusal = self._membership.refusal()
         if refusal:
             raise refusal
+
+    async def _has_stopped(self, origin: int) -> bool:
+        """Whether it says nothing more. One that was just stopped is waited for until it counts as
+        silent; one that runs says something within a heartbeat.
+        """
+        before = self._last_heard(origin)
+        while self._is_running(origin):
+            if self._last_heard(origin) > before:
+                return False
+            await asyncio.sleep(HANDOVER_LOOK_S)
+        return True
+
+    def _last_heard(self, origin: int) -> float:
+        peers = self._replicator.peers.values()
+        return max((peer.heard for peer in peers if peer.origin == origin), default=0.0)
 
     def _is_running(self, origin: int) -> bool:
         return self._replicator.is_running(origin)

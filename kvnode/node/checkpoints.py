@@ -59,6 +59,8 @@ class Checkpoints:
         self._wanted = False
         self._held = False
         self._recount: set[bytes] = set()
+        self._horizon = 0
+        """The next checkpoint moves the horizon there, if it is behind."""
         self._cuts = self._written = 0
         """Checkpoints begun since the start, and the last one of them that was written."""
 
@@ -98,7 +100,15 @@ class Checkpoints:
 
     @property
     def _something(self) -> bool:
-        return bool(self.behind_operations or self._engine.collected)
+        return bool(self.behind_operations or self._engine.collected or self._to_sweep)
+
+    @property
+    def _to_sweep(self) -> bool:
+        return self._horizon > self._engine.replica.durable.horizon
+
+    def sweep_to(self, horizon: int) -> None:
+        """Let the next checkpoint move the horizon (``storage/deadlines.py``)."""
+        self._horizon = max(self._horizon, horizon)
 
     def start(self) -> None:
         """Cut a checkpoint now, or as soon as the running one is done."""
@@ -120,6 +130,7 @@ class Checkpoints:
                 dict(durable.forks),
                 durable.fence,
                 dict(durable.reports),
+                max(durable.horizon, self._horizon),
             ),
             names=dict(engine.names),
             entries=engine.memtable.freeze(),
@@ -147,6 +158,7 @@ class Checkpoints:
                 self._next_request = next_request
                 self.made += 1
                 engine.journal.saved(checkpoint.journal)
+                engine.replica.durable.horizon = checkpoint.durable.horizon
                 self._written = cut
             else:
                 self._recount.update(checkpoint.recount)
@@ -169,7 +181,7 @@ class Checkpoints:
         self._worker.run(job, done)
 
     async def current(self, recount: Iterable[bytes] = ()) -> None:
-        """Return when a checkpoint has all that is applied now.
+        """Return when a checkpoint has all that is applied now, and is as far as it shall be.
 
         Args:
             recount: keys whose segments' digests are to be counted anew with it.
@@ -180,9 +192,11 @@ class Checkpoints:
         if self._held:
             raise Refused(Reason.RESYNCING, "this node is merging a snapshot: ask again later")
         self._recount.update(recount)
-        while self._running is not None and (self._recount or len(self._engine.memtable)):
+        while self._running is not None and (
+            self._recount or self._to_sweep or len(self._engine.memtable)
+        ):
             await asyncio.shield(self._running)  # it was cut before
-        if not self._recount and not self._engine.memtable.active_keys:
+        if not (self._recount or self._to_sweep or self._engine.memtable.active_keys):
             return
         if not self._running:
             self.start()

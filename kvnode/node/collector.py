@@ -1,9 +1,13 @@
-"""Collection: the remains of deletes go when these are causally stable.
+"""Collection: the remains of deletes, and expired values, go when these are causally stable.
 
 What is stable changes with reports, what can be collected also with checkpoints (only those write
 garbage rows). So every anti-entropy interval the collector looks whether one of the two has
 changed, and then goes through the rows that are covered, in batches, the event loop free in
 between. No time decides what goes; the interval only says how soon.
+
+What has expired becomes a row like a delete's with the checkpoint that moves the horizon behind its
+deadline (``storage/deadlines.py``). How far it shall go is looked up first: to the last deadline
+that all clocks have passed (``clocks.py``), and no further than one checkpoint should carry.
 
 A collection is a change of this node alone: not logged, installed in the memtable between rounds,
 and undone by a crash before the next checkpoint, which is harmless. So is a round that is on its
@@ -24,19 +28,35 @@ from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry, collect_entry
 from kvnode.core.errors import StateError
 from kvnode.node.engine import Engine
+from kvnode.storage.interfaces import Expiring
 
 logger = logging.getLogger(__name__)
 BATCH_ROWS = 256
 """A few milliseconds on the event loop."""
+SWEEP_BATCH_ROWS = 2048
+"""The same: only keys are read."""
+SWEEP_ROWS = 32 * 1024
+"""That one checkpoint takes from the deadlines, about: it reads an entry for each, some 40 us."""
 START: Dot = (0, 0)
 
 
 class Collector:
     """The collection of one engine."""
 
-    def __init__(self, engine: Engine, counted: Callable[[], frozenset[int] | None]) -> None:
-        """``counted``: whose reports stability waits for, None if not known."""
+    def __init__(
+        self,
+        engine: Engine,
+        counted: Callable[[], frozenset[int] | None],
+        passed: Callable[[], int],
+    ) -> None:
+        """Begin.
+
+        Args:
+            counted: whose reports stability waits for, None if not known.
+            passed: the time (Unix ms) that all clocks have passed, 0 if not known.
+        """
         self.counted = counted
+        self.passed = passed
         self.stable: Vector = {}
         """All that was found stable since start: what was stable stays so."""
         self.entries_collected = 0
@@ -47,6 +67,9 @@ class Collector:
         self._passing: tuple[Vector, int] | None = None
         self._after: Dot = START
         """The last row of the pass that is under way."""
+        self._expired_behind = self._expired = 0
+        """Horizon, and how many rows behind it the next checkpoint is to sweep."""
+        self._expired_till = Expiring(0)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -59,6 +82,7 @@ class Collector:
         engine = self._engine
         if engine.pausing is not None:
             return  # the state is being rewritten
+        await self._look_for_expired()
         for origin, seq in engine.stability.stable(engine.vector, self.counted()).items():
             self.stable[origin] = max(seq, self.stable.get(origin, 0))
         now = (dict(self.stable), engine.checkpoints.made)
@@ -73,6 +97,7 @@ class Collector:
     def collect(self, rows: Sequence[tuple[Dot, bytes]], stable: Vector) -> None:
         """Let go what ``stable`` covers in the entries of garbage rows."""
         engine = self._engine
+        horizon = engine.replica.durable.horizon
         changed: dict[bytes, Entry] = {}
         for dot, key in rows:
             try:
@@ -80,12 +105,32 @@ class Collector:
             except StateError as damage:  # its row stays
                 logger.warning("not collected: %s", damage)
                 continue
-            left = collect_entry(entry, stable)
+            left = collect_entry(entry, stable, horizon)
             if left is not entry:
                 changed[key] = left
             engine.collected.append(dot)
         engine.memtable.install(changed, sum(map(len, changed)))
         self.entries_collected += len(changed)
+
+    async def _look_for_expired(self) -> None:
+        engine = self._engine
+        horizon, passed = engine.replica.durable.horizon, self.passed()
+        if horizon != self._expired_behind:
+            self._expired_behind = horizon
+            self._expired, self._expired_till = 0, Expiring(horizon)
+        while self._expired < SWEEP_ROWS:
+            _, rows = engine.checkpoints.state.expiring(
+                passed, SWEEP_BATCH_ROWS, self._expired_till
+            )
+            if rows:
+                self._expired += len(rows)
+                self._expired_till = rows[-1][0]
+                engine.checkpoints.sweep_to(self._expired_till.deadline)
+            if len(rows) < SWEEP_BATCH_ROWS:
+                return
+            await asyncio.sleep(0)
+        if not engine.checkpoints.running:
+            engine.checkpoints.start()
 
     async def _pass(self, stable: Vector, made: int) -> None:
         engine = self._engine

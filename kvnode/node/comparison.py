@@ -10,6 +10,9 @@ real if no write that only one of the two has touched the key; those writes are 
 soon as it has all the other side had. What cannot be told yet is looked at again, until the
 deadline; then it is "moving", not "different".
 
+Values that expire count as of one time for all (``storage/deadlines.py``): the latest horizon that
+any member, this one included, has told. Whoever was asked as of an earlier one is asked again.
+
 Damage is real at once. It shows where entries are read: single keys, or all with ``full``.
 """
 
@@ -21,7 +24,7 @@ from dataclasses import dataclass, field
 
 from kvnode.core.digest import Digest
 from kvnode.core.dots import Vector, covers
-from kvnode.core.errors import Refused
+from kvnode.core.errors import Reason, Refused
 from kvnode.core.repair import common, touches
 from kvnode.node.peers import Peer
 from kvnode.node.verifier import Range, Verifier, digest_from, range_message
@@ -42,6 +45,8 @@ ROUNDS_BEFORE_KEYS = 2
 RANGES = 64
 """Of one question."""
 KEYS = 128
+AGREE_TRIES = 4
+"""To find a time for all; horizons move once a checkpoint at most."""
 CANDIDATES_MAX = 10_000
 """Keys looked at one by one; a member that lacks more is better left to catch up."""
 LISTED_MAX = 1_000
@@ -57,6 +62,8 @@ class Member:
     verdict: pb.Verdict = pb.VERDICT_SILENT
     vector: Vector = field(default_factory=dict)
     digest: Digest = field(default_factory=lambda: Digest(0, 0))
+    past: int = 0
+    """As of when its digest is."""
     differences: dict[bytes, pb.Difference] = field(default_factory=dict)
     more: bool = False
     problem: str = ""
@@ -91,6 +98,7 @@ class Comparison:
         self.members = members
         self.vector: Vector = {}
         self.digest = Digest(0, 0)
+        self.past = 0
         self.check: pb.CheckReply | None = None
         self._verifier = verifier
         self._engine = verifier.engine
@@ -152,18 +160,20 @@ class Comparison:
         """Ask all; those about whom nothing certain is known yet."""
         await self._engine.checkpoints.current()
         try:
-            found = await self._verifier.digests([self._bounds])
+            await self._ask_all()
         except Moved:
             return list(self.members)
-        self.vector, self.digest = found.tag.vector, found.digests[0]
-        await asyncio.gather(*map(self._ask, self.members))
         left = []
         for member in self.members:
             if member.differences:
                 member.verdict = pb.VERDICT_DIFFERENT
             elif member.verdict is pb.VERDICT_SILENT:
                 continue
-            elif (member.vector, member.digest) == (self.vector, self.digest):
+            elif (member.vector, member.digest, member.past) == (
+                self.vector,
+                self.digest,
+                self.past,
+            ):
                 member.verdict = pb.VERDICT_EQUAL
             else:
                 if member.digest != self.digest and (keys_too or member.vector == self.vector):
@@ -172,9 +182,25 @@ class Comparison:
                     left.append(member)
         return left
 
+    async def _ask_all(self) -> None:
+        """Own digest and everybody's, as of one time; Moved if none was found."""
+        for _ in range(AGREE_TRIES):
+            found = await self._verifier.digests([self._bounds], self.past)
+            self.vector, self.digest = found.tag.vector, found.digests[0]
+            self.past = found.past
+            await asyncio.gather(*map(self._ask, self.members))
+            latest = max((member.past for member in self.members), default=0)
+            if latest <= self.past:
+                return
+            self.past = latest
+        raise Moved("horizons moved faster than the answers")
+
     async def _ask(self, member: Member) -> None:
         request = pb.CompareRequest(
-            ranges=[range_message(*self._bounds, self.digest)], fresh=True, digests_only=True
+            ranges=[range_message(*self._bounds, self.digest)],
+            fresh=True,
+            digests_only=True,
+            as_of_ms=self.past,
         )
         try:
             reply = await member.link.compare(request, CALL_S)
@@ -185,6 +211,7 @@ class Comparison:
         if reply.ranges:
             member.vector = vector_from_wire(reply.vector)
             member.digest = digest_from(reply.ranges[0].digest)
+            member.past = reply.as_of_ms
 
     async def _look_into(self, member: Member) -> None:
         """Find the keys that differ, and which of them really do."""
@@ -203,9 +230,11 @@ class Comparison:
         pending = [(*self._bounds, self.digest)]
         while pending and len(found) < CANDIDATES_MAX:
             batch, pending = pending[:RANGES], pending[RANGES:]
-            request = pb.CompareRequest(ranges=[range_message(*each) for each in batch])
+            request = pb.CompareRequest(
+                ranges=[range_message(*each) for each in batch], as_of_ms=self.past
+            )
             reply = await member.link.compare(request, CALL_S)
-            if reply.moved:
+            if reply.moved or reply.as_of_ms != self.past:
                 raise Moved("checkpoints came too fast")
             parts: list[pb.RangeDigest] = []
             for (start, end, digest), answer in zip(batch, reply.ranges, strict=False):
@@ -214,8 +243,12 @@ class Comparison:
                 if answer.parts:
                     parts.extend(answer.parts)
                 else:
-                    found |= differing(await self._verifier.keys(start, end), answer.keys)
-            own = await self._verifier.digests([(part.start, part.end) for part in parts])
+                    own_keys = await self._verifier.keys(start, end, self.past)
+                    found |= differing(own_keys, answer.keys)
+            bounds = [(part.start, part.end) for part in parts]
+            own = await self._verifier.digests(bounds, self.past)
+            if own.past != self.past:
+                raise Moved("checkpoints came too fast")
             pending += [
                 (part.start, part.end, digest)
                 for part, digest in zip(parts, own.digests, strict=True)
@@ -226,9 +259,12 @@ class Comparison:
 
     async def classify(self, member: Member, keys: Sequence[bytes]) -> None:
         """Note the keys whose difference no write on its way explains."""
-        reply = await member.link.fetch(pb.FetchRequest(keys=keys), CALL_S)
+        reply = await self._fetch(member, keys)
         here, there = self._engine.vector, vector_from_wire(reply.vector)
-        pairs = [(self._verifier.digest_of(each.digest.key), each.digest) for each in reply.keys]
+        pairs = [
+            (self._verifier.digest_of(each.digest.key, reply.as_of_ms), each.digest)
+            for each in reply.keys
+        ]
         pairs = [
             (own, other)
             for own, other in pairs
@@ -239,6 +275,16 @@ class Comparison:
         for own, other in pairs:
             if own.key not in on_their_way:
                 member.differences[own.key] = _difference(own, other, here, there)
+
+    async def _fetch(self, member: Member, keys: Sequence[bytes]) -> pb.FetchReply:
+        """What the member holds, as of a time that this node's horizon has not passed."""
+        for _ in range(AGREE_TRIES):
+            self.past = max(self.past, self._verifier.horizon)
+            request = pb.FetchRequest(keys=keys, as_of_ms=self.past)
+            reply = await member.link.fetch(request, CALL_S)
+            if self._verifier.horizon <= reply.as_of_ms:
+                return reply
+        raise Refused(Reason.QUEUE_FULL, "checkpoints come too fast to compare keys between them")
 
     async def compare_keys(self, keys: Sequence[bytes]) -> list[str]:
         """Compare these keys only, once with each member; the names of those that are silent."""

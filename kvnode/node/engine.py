@@ -32,6 +32,7 @@ from kvnode.core.stability import Stability
 from kvnode.node.adjustments import Adjustments, Change
 from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.checkpoints import Checkpoints
+from kvnode.node.damage import replay
 from kvnode.node.journal import Journal
 from kvnode.node.quarantine import NodeQuarantine
 from kvnode.node.queues import Arrival, Arrivals, Counts, Outcome, Pending, Queue, reject, stopping
@@ -232,7 +233,7 @@ class Engine:
 
     def _replay(self, covered: int) -> int:
         operations = 0
-        for arrival, raw in self.log.replay(covered):
+        for arrival, raw in replay(self.log, covered, self.replica.origin, self.names):
             try:
                 block = decode_block(raw)
                 self._install(self.replica.replay(block))

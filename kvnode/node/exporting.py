@@ -10,7 +10,7 @@ from pathlib import Path
 from kvnode.core.block import Op
 from kvnode.core.dots import Dot
 from kvnode.core.hlc import time_ms
-from kvnode.core.types import COUNTERS, NAMES
+from kvnode.core.types import COUNTERS, NAMES, TYPES
 from kvnode.storage.interfaces import StorageError
 from kvnode.storage.own_log import OwnLog
 
@@ -31,6 +31,8 @@ class OwnWrite:
     deleted: bool
     counter: dict[str, int]
     """Of an increment: its slot, and the slot's totals after it."""
+    expires_ms: int
+    """When the value expires; 0: never."""
 
 
 class OwnWrites:
@@ -66,14 +68,15 @@ def _write(dot: Dot, hlc: int, op: Op) -> OwnWrite:
     assert isinstance(op, list)
     kind, key = op[0], op[1]
     counter: dict[str, int] = {}
-    value = None
+    value, expires_ms = None, 0
     if kind not in COUNTERS:
         value = op[2]
+        ((expires_ms, _),) = TYPES[kind].deadlines(TYPES[kind].delta(op, *dot, hlc)) or [(0, dot)]
     elif len(op) == 5:
         counter = {"slot": op[2], "incremented": op[3], "decremented": op[4]}
     deleted = value is None and not counter
     text = f"{dot[0]:016x}:{dot[1]}"
-    return OwnWrite(text, time_ms(hlc), NAMES[kind], key, value, deleted, counter)
+    return OwnWrite(text, time_ms(hlc), NAMES[kind], key, value, deleted, counter, expires_ms)
 
 
 def _is_in_use(directory: Path) -> bool:

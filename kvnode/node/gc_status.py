@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def collection_status(node: Node) -> pb.CollectionStatusResponse:
     """What ``Collection.Status`` answers."""
     names, stable = node.engine.names, node.collector.stable
-    waiting = node.engine.checkpoints.state.waiting()
+    state = node.engine.checkpoints.state
+    waiting = state.waiting()
     return pb.CollectionStatusResponse(
         name=node.config.name,
         origin=node.replicator.origin,
@@ -30,6 +31,8 @@ def collection_status(node: Node) -> pb.CollectionStatusResponse:
             for origin, seq in sorted(stable.items())
         ],
         members=_members(node),
+        to_expire=state.to_expire(),
+        horizon_ms=node.engine.replica.durable.horizon,
     )
 
 

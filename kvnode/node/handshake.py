@@ -27,7 +27,8 @@ from __future__ import annotations
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.report import PROTOCOL, Hello
 from kvnode.core.roster import Roster, decode_roster
-from kvnode.node.membership import NO_CLUSTER, Membership
+from kvnode.node.founding import NO_CLUSTER
+from kvnode.node.membership import Membership
 
 
 class Handshake:

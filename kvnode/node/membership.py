@@ -7,7 +7,9 @@ only then show it (``raw`` goes into every hello and report). Three duties follo
   meanwhile would cover more than the admission says and not name the newcomer;
 - a larger set of forgotten origins is acknowledged: the replica's fence goes up first, and what is
   held is read between two rounds, so nothing above it can be on its way to disk;
-- a joining node that has been admitted by all, and has what they had, serves from now on.
+- a joining node that has been admitted by all, and has what they had, serves from now on;
+- where members hold two histories of a forgotten origin, each takes a stand (``contests.py``), and
+  who then finds that its own is the losing one gives up its identity.
 
 Places: *founding* (nobody of the configured cluster was met yet), *returning* (under a new
 identity, until a member has said that the old one is not running), *joining*, *serving*,
@@ -20,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from kvnode.core.dots import Vector
@@ -34,7 +35,8 @@ from kvnode.core.roster import (
     encode_roster,
     roster_hash,
 )
-from kvnode.node.ambient import MACHINE, Chance
+from kvnode.node.contests import Contests
+from kvnode.node.founding import NO_CLUSTER
 from kvnode.storage.interfaces import DiskFullError, StorageError
 
 if TYPE_CHECKING:
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Place = Literal["founding", "returning", "joining", "serving", "leaving", "forgotten"]
 
-NO_CLUSTER = bytes(16)
-"""Cluster id of a node that waits to be taken in."""
 RECORD = b"roster"
 RETRY_AFTER_S = 1.0
 EXPELLED = (
@@ -57,30 +57,6 @@ class IdentityLost(Protocol):
     """Somebody else has written under this node's origin; ``forked``: and told others."""
 
     def __call__(self, reason: str, *, forked: bool = False) -> None: ...
-
-
-def founding_roster(
-    origin: int,
-    name: str,
-    cluster: str,
-    others: Sequence[str],
-    *,
-    join: bool,
-    chance: Chance = MACHINE.chance,
-) -> Roster:
-    """The roster of a new data directory.
-
-    Nodes that are configured with one another found a cluster together, so they must come to one
-    cluster id without having met: it is made from their names. A node alone draws one.
-    """
-    if join:
-        return Roster(NO_CLUSTER, members={origin: Member(1, name, "", joining=True)})
-    founders = frozenset([name, *others])
-    row = {origin: Member(1, name, "", joining=False)}
-    if not others:
-        return Roster(chance.randbytes(16), founders, row)
-    digest = blake2b("\n".join([cluster, *sorted(founders)]).encode(), digest_size=16)
-    return Roster(digest.digest(), founders, row)
 
 
 class Membership:
@@ -113,7 +89,12 @@ class Membership:
         """Why this node must not write under its origin any more."""
         self.seen_elsewhere_by: set[str] = set()
         """Peers that are connected to another process under this node's origin."""
+        self.contests = Contests(engine)
+        self.apart = ""
+        """Why it stays apart from others although its history lost."""
         self.on_change: Callable[[], None] = lambda: None
+        self.on_contest_lost: Callable[[str, Sequence[int]], None] = self._lose_contest
+        """Told why, and the origins whose lost history this node has to issue again, too."""
         self._found = found
         self.wanted = self.roster
         """What is to be the roster as soon as it is on disk."""
@@ -148,6 +129,11 @@ class Membership:
         """Whether it waits for somebody to take it in."""
         return self.roster.cluster_id == NO_CLUSTER
 
+    @property
+    def contested(self) -> frozenset[int]:
+        """Origins with two histories, until it is decided which one stays."""
+        return self.contests.running(self.wanted)
+
     def waits(self) -> str:
         """What the node waits for before it serves, in words; empty if it serves."""
         roster = self.roster
@@ -164,6 +150,8 @@ class Membership:
                 return "none of its peers has answered yet"
             case "joining" if self.uninvited:
                 return self.problem or f"waits to be taken in: kvnode join {self.name}=HOST:PORT"
+            case "joining" if self.contested:
+                return "members hold two histories of one node, and one of them has to go first"
             case "joining":
                 names = [
                     roster.members[one].name
@@ -238,6 +226,9 @@ class Membership:
             logger.error("no more calls are taken: %s", reason)
             self.lost = reason
 
+    def _lose_contest(self, reason: str, _inherited: Sequence[int]) -> None:
+        self.lose(reason, forked=True)
+
     def resume(self, retired: Sequence[int]) -> None:
         """Find which retired origin of this directory the cluster still knows as this node."""
         known = [old for old in retired if old in self.roster.members]
@@ -311,6 +302,19 @@ class Membership:
             for settled in waiting:
                 if not settled.done():
                     settled.set_result(None)
+            self._abide()
+
+    def _abide(self) -> None:
+        """Give up this identity if the history it builds on lost."""
+        if self.place not in ("serving", "joining", "leaving"):
+            return
+        lost = self.contests.lost(self.roster)
+        apart = lost.apart if lost else ""
+        if apart and apart != self.apart:
+            logger.error("%s", apart)
+        self.apart = apart
+        if lost and not apart:
+            self.on_contest_lost(lost.reason, lost.inherited)
 
     async def _keep(self, roster: Roster) -> None:
         raw = encode_roster(roster)
@@ -325,6 +329,7 @@ class Membership:
         self.roster, self.raw, self.raw_hash = roster, raw, roster_hash(raw)
         if self.wanted.cluster_id == roster.cluster_id:  # else it was taken in meanwhile
             self.want(self.wanted.merge(roster))
+        self.contests.taken(roster)
         self._fence()
         if self.problem == EXPELLED and self.origin in roster.remaining():
             self.problem = ""  # others have let it come back before they heard of the forget
@@ -341,12 +346,20 @@ class Membership:
             return roster
         if roster.acks.get(own, {}).keys() != roster.forgets.keys():
             await self.engine.between_rounds()
+            if self.lost:
+                return self.roster
             durable = self.engine.replica.durable
             held = {
                 origin: Held(durable.vector.get(origin, 0), durable.chains.get(origin, bytes(16)))
                 for origin in roster.forgets
             }
             roster = roster.with_acknowledgement(own, held)
+        if self.contests.due(roster):
+            self._fence()
+            await self.engine.between_rounds()
+            if self.lost:
+                return self.roster
+        roster = self.contests.take_stands(roster, votes=self._votes())
         for newcomer in self.roster.remaining():
             if (
                 newcomer != own
@@ -364,6 +377,7 @@ class Membership:
             and own in self.roster.remaining()
             and not self.roster.waits_for(own, self.engine.vector)
             and roster.members[own].joining
+            and not self.contests.running(roster)
         ):
             done = row._replace(version=row.version + 1, joining=False)
             roster = roster.with_member(own, done)
@@ -371,5 +385,8 @@ class Membership:
 
     def _fence(self) -> None:
         """Let the replica take no more of forgotten origins than a member has acknowledged."""
-        wanted = self.wanted
-        self.engine.replica.limits = {one: wanted.limit(one) for one in wanted.forgets}
+        self.engine.replica.limit(self.contests.limits(self.wanted))
+
+    def _votes(self) -> bool:
+        row = self.roster.members.get(self.origin)
+        return row is not None and not row.joining

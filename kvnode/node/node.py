@@ -17,13 +17,15 @@ from kvnode.core.requests import Remembered
 from kvnode.core.writer import Accepted
 from kvnode.node.admission import Admission
 from kvnode.node.ambient import MACHINE, Ambient
+from kvnode.node.clocks import TimePassed, now_ms
 from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
+from kvnode.node.founding import founding_roster
 from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.journal import Journal
 from kvnode.node.levels import Levels
-from kvnode.node.membership import Membership, founding_roster
+from kvnode.node.membership import Membership
 from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.reissuing import reissue
 from kvnode.node.replicator import Replicator
@@ -32,6 +34,7 @@ from kvnode.node.returning import Returning
 from kvnode.node.snapshots import Snapshots
 from kvnode.node.status import node_status
 from kvnode.node.verification import Verification
+from kvnode.node.watching import Watching
 from kvnode.rpc.admin_service import AdminService
 from kvnode.rpc.gc_service import GcService
 from kvnode.rpc.journal_service import JournalService
@@ -45,6 +48,7 @@ from kvnode.rpc.replication_service import ReplicationService
 from kvnode.rpc.server import Handlers, Server
 from kvnode.rpc.snapshot_service import SnapshotService
 from kvnode.rpc.verification_service import VerificationService
+from kvnode.rpc.watch_service import WatchService
 from kvnode.storage.directory import FORMAT, DataDirectory
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import StorageError
@@ -107,12 +111,19 @@ class Node:
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake, open_link)
         self.verification = Verification(self.replicator)
-        self.collector = Collector(self.engine, self.membership.counted)
+        passed = TimePassed(self.replicator.peers.values, config)
+        self.collector = Collector(
+            self.engine,
+            self.membership.counted,
+            lambda: passed.look(ambient.wall_ms(), ambient.monotonic()),
+        )
+        self.watching = Watching(self.engine, self._check_place)
         self.levels = Levels(self.engine, self.replicator)
         self.engine.on_commit = self._committed
         self.replicator.on_report = self.levels.look
         self.engine.on_failure = self._fail
         self.replicator.on_identity_lost = self._lose_identity
+        self.membership.on_contest_lost = self._lose_contest
         self._begins_anew = False
         self._address = ""
         """Where others reach this node."""
@@ -159,6 +170,7 @@ class Node:
             JournalService(self.journal, codec).handler(),
             QuarantineService(self, self._name).handler(),
             VerificationService(self.verification).handler(),
+            WatchService(self, self.watching, codec, self.config.watch_heartbeat_ms).handler(),
         )
 
     async def start(self) -> None:
@@ -182,6 +194,7 @@ class Node:
             await self.membership.introduce_as(address)
 
         if self.directory.identity.aside:
+            self.membership.contests.asides = None
             self._run(reissue(self), "reissue")
 
     async def wait_failed(self) -> None:
@@ -191,6 +204,7 @@ class Node:
     async def close(self) -> None:
         """Answer what runs, write a checkpoint, close everything."""
         self.closing.set()
+        self.watching.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -236,6 +250,10 @@ class Node:
         self._check_place()
         return self.engine.memtable.read(key)
 
+    def now_ms(self) -> int:
+        """What has a deadline till then has expired, for readers and new deadlines."""
+        return now_ms(self.engine.replica.durable, self.engine.ambient.wall_ms())
+
     def scan(
         self,
         start: bytes,
@@ -254,6 +272,7 @@ class Node:
 
     def _committed(self, round_: Round) -> None:
         self.replicator.committed(round_)
+        self.watching.committed()
         self.levels.look()
 
     def _look_at_snapshots(self) -> bool:
@@ -353,13 +372,19 @@ class Node:
         self.directory.settled()
         await self.membership.return_as(self._address)
 
-    def _lose_identity(self, reason: str, *, forked: bool = False) -> None:
+    def _lose_contest(self, reason: str, inherited: Sequence[int]) -> None:
+        """What this node wrote builds on a history that lost: give it up, begin anew."""
+        self._lose_identity(reason, forked=True, inherited=inherited)
+
+    def _lose_identity(
+        self, reason: str, *, forked: bool = False, inherited: Sequence[int] = ()
+    ) -> None:
         """Somebody else wrote under this node's origin: go on under a new one."""
         membership = self.membership
         if membership.lost or membership.place not in ("serving", "joining", "leaving"):
             return
         membership.lose(reason)
-        self.directory.mint_anew(forked=forked)
+        self.directory.mint_anew(forked=forked, inherited=inherited)
         self._fail(Reborn(reason))
 
     def _fail(self, error: BaseException) -> None:

@@ -107,12 +107,20 @@ class Repairs:
                 if fetched.digest.damaged:
                     problems.append(f"damaged at {name} too")
                     continue
+                await self._reach(reply.as_of_ms)
                 await self._install(key, fetched, vector_from_wire(reply.vector))
             except (LinkError, Refused, StateError) as error:
                 problems.append(f"{name}: {error}")
                 continue
             return HEALED, f"from {name}"
         return NOT_HEALED, "; ".join(problems) or "this node has no peers"
+
+    async def _reach(self, horizon: int) -> None:
+        """A member's entry may lack what it has let go: this node must have let go as much."""
+        checkpoints = self._engine.checkpoints
+        checkpoints.sweep_to(horizon)
+        if self._verifier.horizon < horizon:
+            await checkpoints.current()
 
     async def _install(self, key: bytes, fetched: pb.FetchedKey, theirs: dict[int, int]) -> None:
         entry = decode_entry(fetched.entry) if fetched.entry else {}

@@ -143,6 +143,8 @@ class Resync:
 
     def _choose(self) -> Peer | None:
         """Whose snapshot is needed, if one is."""
+        if self._replicator.membership.contested:
+            return None  # it may be the losing history
         vector = self._engine.vector
         ahead: list[Peer] = []
         served = False
@@ -271,6 +273,9 @@ class Resync:
         engine, started = self._engine, self._monotonic()
         self.progress = Progress("merging", name)
         await engine.pause(RESYNCING)
+        if self._replicator.membership.contested:
+            engine.pausing = None
+            raise LinkError("members hold two histories of one node", refused=True)
         try:
             await engine.checkpoints.flush()
             if len(engine.memtable):

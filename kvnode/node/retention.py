@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from kvnode.core.dots import Vector, covers
 from kvnode.node.engine import Engine
-from kvnode.storage.interfaces import DiskFullError, Head, Log, StorageError
+from kvnode.storage.interfaces import DiskFullError, Head, Log, StorageError, WriteFailed
 
 logger = logging.getLogger(__name__)
 RETAIN_BLOCKS = 256
@@ -137,6 +137,8 @@ class Retention:
                 await self.sweep()
             except DiskFullError as error:
                 logger.error("the log cannot be cut: %s: make room", error)
+            except WriteFailed:
+                raise
             except StorageError as error:
                 logger.error("the log cannot be cut: %s", error)
 

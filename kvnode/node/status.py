@@ -22,6 +22,7 @@ def node_status(node: Node) -> pb.StatusResponse:
     problems = [
         durable.fence,
         node.membership.waits(),
+        node.membership.apart,
         node.verification.problem(),
         replicator.lww_refusal(),
         degraded,

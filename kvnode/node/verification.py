@@ -162,12 +162,17 @@ class Verification:
                 return
             asked = range_message(*EVERYTHING, found.digests[0])
             request = pb.CompareRequest(ranges=[asked], fresh=True, digests_only=True)
+            request.as_of_ms = found.past
             reply = await link.compare(request, CALL_S)
+            if reply.as_of_ms > found.past:  # what that node has let go does not count here either
+                found = await self._verifier.digests([EVERYTHING], reply.as_of_ms)
         except (LinkError, Refused, Moved) as error:
             logger.debug("not compared with %s: %s", peer.name, error)
             return
         if reply.moved or vector_from_wire(reply.vector) != found.tag.vector:
             return
+        if reply.as_of_ms != found.past:
+            return  # this node's horizon has moved meanwhile
         if digest_from(reply.ranges[0].digest) == found.digests[0]:
             self._equal[peer.name] = found.tag.saved
             if self.diverged.pop(peer.name, None) is not None:

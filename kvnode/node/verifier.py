@@ -3,6 +3,9 @@
 Digests and parts of ranges come from the last checkpoint, read by a thread of their own while
 rounds go on. Single keys are told as they are now, in memory, together with the vector of the same
 moment: no ``await`` lies between the two.
+
+Digests are as of a time (``storage/deadlines.py``): the one asked for, or what this node has let go
+already if that is later; the answer says which.
 """
 
 from __future__ import annotations
@@ -87,9 +90,9 @@ class Verifier:
 
     # ---- ranges, as of a checkpoint
 
-    async def digests(self, ranges: Sequence[Range]) -> Digests:
-        """The digests of ranges. Moved if checkpoints come too fast."""
-        return await self.run(lambda: range_digests(self.store, ranges))
+    async def digests(self, ranges: Sequence[Range], past: int = 0) -> Digests:
+        """The digests of ranges, as of ``past`` or later. Moved if checkpoints come too fast."""
+        return await self.run(lambda: range_digests(self.store, ranges, past))
 
     async def compare(self, request: pb.CompareRequest) -> pb.CompareReply:
         """Digests, and parts or keys of the ranges that differ from the caller's."""
@@ -100,9 +103,9 @@ class Verifier:
         except Moved:
             return pb.CompareReply(moved=True)
 
-    async def keys(self, start: bytes, end: bytes) -> list[pb.KeyDigest]:
+    async def keys(self, start: bytes, end: bytes, past: int) -> list[pb.KeyDigest]:
         """The keys of a range that the caller knows to be small, and their digests."""
-        return await self.run(lambda: _keys(self.store, start, end))
+        return await self.run(lambda: _keys(self.store, start, end, past))
 
     async def check(self) -> AsyncIterator[pb.CheckReply]:
         """Read all that is stored; wrong digests are counted anew."""
@@ -145,20 +148,26 @@ class Verifier:
         except StateError:
             return None
 
-    def digest_of(self, key: bytes) -> pb.KeyDigest:
-        """Of the key now, with the dots of what is live."""
-        return key_message(key, self.read(key), dots=True)
+    @property
+    def horizon(self) -> int:
+        """What is kept now may lack whatever had a deadline till then."""
+        return self.engine.replica.durable.horizon
+
+    def digest_of(self, key: bytes, past: int) -> pb.KeyDigest:
+        """Of the key now, as of ``past``, with the dots of what is live."""
+        return key_message(key, self.read(key), past, dots=True)
 
     async def fetch(self, request: pb.FetchRequest) -> pb.FetchReply:
         """Digests or entries of keys, and the vector of the same moment."""
-        reply = pb.FetchReply(vector=vector_to_wire(self.engine.vector))
+        past = max(request.as_of_ms, self.horizon)
+        reply = pb.FetchReply(vector=vector_to_wire(self.engine.vector), as_of_ms=past)
         ahead: list[Block] = []
         if request.entries:
             ahead = self.lacking(vector_from_wire(request.vector))
         size = 0
         for key in request.keys:
             entry = self.read(key)
-            fetched = pb.FetchedKey(digest=key_message(key, entry, dots=True))
+            fetched = pb.FetchedKey(digest=key_message(key, entry, past, dots=True))
             if request.entries and entry is not None:
                 fetched.entry = encode_entry(entry) if entry else b""
                 fetched.removed.extend(
@@ -221,14 +230,14 @@ class Verifier:
         return there[0]
 
 
-def key_message(key: bytes, entry: Entry | None, *, dots: bool = False) -> pb.KeyDigest:
-    """A key's digest for the wire."""
+def key_message(key: bytes, entry: Entry | None, past: int, *, dots: bool = False) -> pb.KeyDigest:
+    """A key's digest as of ``past``, for the wire."""
     if entry is None:
         return pb.KeyDigest(key=key, damaged=True)
-    digest = key_digest(key, entry)
+    digest = key_digest(key, entry, past)
     message = pb.KeyDigest(key=key, sum=digest.sum.to_bytes(16, "big") if digest.keys else b"")
     if dots:
-        message.dots.extend(types_pb2.Dot(origin=o, seq=s) for o, s in live_dots(entry))
+        message.dots.extend(types_pb2.Dot(origin=o, seq=s) for o, s in live_dots(entry, past))
     return message
 
 
@@ -246,18 +255,19 @@ def digest_from(message: pb.RangeDigest) -> Digest:
 
 def _answer(store: StateStore, request: pb.CompareRequest) -> pb.CompareReply:
     ranges = [(asked.start, asked.end) for asked in request.ranges]
-    found = range_digests(store, ranges)
-    reply = pb.CompareReply(vector=vector_to_wire(found.tag.vector))
+    found = range_digests(store, ranges, request.as_of_ms)
+    past = found.past
+    reply = pb.CompareReply(vector=vector_to_wire(found.tag.vector), as_of_ms=past)
     for asked, digest in zip(request.ranges, found.digests, strict=True):
         start, end = asked.start, asked.end
         answer = reply.ranges.add(digest=range_message(start, end, digest))
         if request.digests_only or digest == digest_from(asked):
             continue
         if digest.keys <= LEAF_KEYS:
-            answer.keys.extend(_keys(store, start, end))
+            answer.keys.extend(_keys(store, start, end, past))
         else:
             parts = _parts(store, start, end)
-            digests = range_digests(store, parts).digests
+            digests = range_digests(store, parts, past).digests
             answer.parts.extend(
                 range_message(low, high, part)
                 for (low, high), part in zip(parts, digests, strict=True)
@@ -265,15 +275,15 @@ def _answer(store: StateStore, request: pb.CompareRequest) -> pb.CompareReply:
     return reply
 
 
-def _keys(store: StateStore, start: bytes, end: bytes) -> list[pb.KeyDigest]:
+def _keys(store: StateStore, start: bytes, end: bytes, past: int) -> list[pb.KeyDigest]:
     found = []
     for key, raw in _stored(store, start, end):
         try:
-            entry = decode_entry(raw)
+            entry = decode_entry(raw, key)
         except StateError:
             found.append(pb.KeyDigest(key=key, damaged=True))
             continue
-        message = key_message(key, entry)
+        message = key_message(key, entry, past)
         if message.sum:
             found.append(message)
     return found

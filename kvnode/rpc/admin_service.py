@@ -28,6 +28,7 @@ class Inspected(Protocol):
     @property
     def vector(self) -> Vector: ...
     def read(self, key: bytes) -> Entry: ...
+    def now_ms(self) -> int: ...
     def status(self) -> pb.StatusResponse: ...
 
 
@@ -60,30 +61,31 @@ class AdminService:
         entry = self._node.read(key)
         if not entry:
             raise Refused(Reason.KEY_NOT_FOUND, f"nothing is kept under {quoted(key)}")
+        now_ms = self._node.now_ms()
         return pb.InspectResponse(
             key=key,
-            context=entry_token(key, entry, self._codec.secret),
-            cells=[self._cell(key, kind, entry[kind]) for kind in sorted(entry)],
+            context=entry_token(key, entry, self._codec.secret, now_ms),
+            cells=[self._cell(key, kind, entry[kind], now_ms) for kind in sorted(entry)],
             session=vector_to_wire(self._node.vector),
         )
 
-    def _cell(self, key: bytes, kind: int, state: State) -> pb.Cell:
+    def _cell(self, key: bytes, kind: int, state: State, now_ms: int) -> pb.Cell:
         module, codec = TYPES[kind], self._codec
         cell = pb.Cell(
             type=kind,  # type: ignore[arg-type]
-            visible=module.visible(state),
+            visible=module.visible(state, now_ms),
             context=cell_token(key, kind, module.context(state), codec.secret),
         )
         if kind in COUNTERS:
             cell.slots.extend(self._slot(*slot, *state[slot][:5]) for slot in sorted(state))
         elif kind == LWW_REGISTER:
-            hlc, origin, seq, value = state
-            cell.register.CopyFrom(codec.stored(value or b"", (origin, seq), hlc))
-            cell.deleted = value is None
+            cell.register.CopyFrom(codec.register(state))
+            cell.deleted = state[3] is None
         else:
             held, awaited = state
             cell.siblings.extend(
-                codec.stored(held[dot][1], dot, held[dot][0]) for dot in sorted(held)
+                codec.stored(held[dot][1], dot, held[dot][0], *held[dot][2:])
+                for dot in sorted(held)
             )
             cell.awaited.extend(types_pb2.Dot(origin=o, seq=s) for o, s in sorted(awaited))
         return cell

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -137,12 +138,16 @@ def stream_reply(
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     """A handler for a call with one request and a stream of replies."""
 
-    async def handle(raw: bytes, context: Context) -> AsyncIterator[bytes]:
-        try:
-            async for reply in answer(parse(kind, raw)):
-                yield reply.SerializeToString()
-        except Exception as error:
-            await abort(context, error)
+    async def handle(raw: bytes, context: Context) -> None:
+        # The caller may be gone, which gRPC would log as an error with a traceback.
+        with suppress(grpc.aio.InternalError):
+            try:
+                async for reply in answer(parse(kind, raw)):
+                    await context.write(reply.SerializeToString())
+            except grpc.aio.InternalError:
+                raise
+            except Exception as error:
+                await abort(context, error)
 
     return grpc.unary_stream_rpc_method_handler(handle)
 

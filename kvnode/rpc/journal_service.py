@@ -78,7 +78,7 @@ class JournalService:
         return pb.LostValue(
             id=number,
             key=loser.key,
-            lost=self._codec.stored(loser.value, loser.dot, loser.hlc),
+            lost=self._codec.stored(loser.value, loser.dot, loser.hlc, loser.deadline),
             winner=pb.Write(
                 dot=types_pb2.Dot(origin=origin, seq=seq),
                 time_ms=time_ms(loser.winner_hlc),

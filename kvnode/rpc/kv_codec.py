@@ -9,7 +9,7 @@ from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry, visible_types
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.hlc import time_ms
-from kvnode.core.limits import INT64_MAX, Limits
+from kvnode.core.limits import INT64_MAX, TTL_MS_MAX, Limits
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.types import (
     G_COUNTER,
@@ -18,6 +18,7 @@ from kvnode.core.types import (
     SIBLINGS,
     lww,
     pncounter,
+    siblings,
 )
 from kvnode.core.writer import Accepted
 from kvnode.v1 import kv_pb2 as pb
@@ -36,19 +37,19 @@ class KvCodec:
 
     # ---- in
 
-    def operation(self, message: pb.Operation) -> Operation:
+    def operation(self, message: pb.Operation, now_ms: int) -> Operation:
         """One operation of a batch; Refused (BAD_REQUEST, BAD_CONTEXT)."""
         match message.WhichOneof("kind"):
             case "put":
-                return self.put(message.put)
+                return self.put(message.put, now_ms)
             case "increment":
                 return increment(message.increment)
             case "delete":
                 return self.delete(message.delete)
         raise Refused(Reason.BAD_REQUEST, "an operation of the batch is empty")
 
-    def put(self, message: pb.Put) -> Put:
-        """A put; without type it stores siblings."""
+    def put(self, message: pb.Put, now_ms: int) -> Put:
+        """A put; without type it stores siblings. Its time to live begins at ``now_ms``."""
         key = message.key
         token = message.context
         return Put(
@@ -57,6 +58,7 @@ class KvCodec:
             message.type or SIBLINGS,
             self.context(key, token) if token else None,
             message.blind,
+            now_ms + checked_ttl(message.ttl_ms) if message.HasField("ttl_ms") else 0,
         )
 
     def delete(self, message: pb.Delete) -> Delete:
@@ -100,34 +102,50 @@ class KvCodec:
             out.append(result)
         return out
 
-    def state(self, key: bytes, entry: Entry) -> types_pb2.KeyState:
-        """All a reader sees of the key."""
-        state = types_pb2.KeyState(key=key, context=entry_token(key, entry, self.secret))
-        for kind in visible_types(entry):
+    def state(self, key: bytes, entry: Entry, now_ms: int) -> types_pb2.KeyState:
+        """All a reader sees of the key at ``now_ms``."""
+        state = types_pb2.KeyState(key=key, context=entry_token(key, entry, self.secret, now_ms))
+        for kind in visible_types(entry, now_ms):
             cell = entry[kind]
             if kind == G_COUNTER:
                 state.g_counter.CopyFrom(counter_value(pncounter.value(cell)))
             elif kind == PN_COUNTER:
                 state.pn_counter.CopyFrom(counter_value(pncounter.value(cell)))
             elif kind == LWW_REGISTER:
-                hlc, origin, seq, value = cell
-                state.lww_register.CopyFrom(self.stored(value, (origin, seq), hlc))
+                state.lww_register.CopyFrom(self.register(cell))
             else:
+                shown = siblings.shown(cell, now_ms)
                 state.siblings.values.extend(
-                    self.stored(value, dot, hlc)
-                    for dot, (hlc, value) in sorted(cell[0].items(), key=_by_time)
+                    self.stored(held[1], dot, held[0], *held[2:])
+                    for dot, held in sorted(shown.items(), key=_by_time)
                 )
         return state
 
-    def stored(self, value: bytes, dot: Dot, hlc: int) -> types_pb2.StoredValue:
-        """A value with who wrote it and when."""
+    def register(self, cell: lww.Register) -> types_pb2.StoredValue:
+        """The winner; of a tombstone without a value."""
+        return self.stored(cell[3] or b"", (cell[1], cell[2]), cell[0], lww.deadline(cell))
+
+    def stored(self, value: bytes, dot: Dot, hlc: int, deadline: int = 0) -> types_pb2.StoredValue:
+        """A value with who wrote it and when, and when it expires."""
         origin, seq = dot
         return types_pb2.StoredValue(
             value=value,
             dot=types_pb2.Dot(origin=origin, seq=seq),
             time_ms=time_ms(hlc),
             node=self.node_name(origin),
+            expires_ms=deadline,
         )
+
+
+def checked_ttl(ttl_ms: int) -> int:
+    """A time to live as it was asked for; Refused (BAD_REQUEST)."""
+    if 0 < ttl_ms <= TTL_MS_MAX:
+        return ttl_ms
+    raise Refused(
+        Reason.BAD_REQUEST,
+        f"a time to live has 1 to {TTL_MS_MAX} ms (100 years), not {ttl_ms}",
+        limit=str(TTL_MS_MAX),
+    )
 
 
 def increment(message: pb.Increment) -> Increment:
@@ -160,5 +178,5 @@ def _still_there(kind: int, dot: Dot, entry: Entry) -> list[int]:
     return list(register[:3] if register[1:3] == dot else lww.EMPTY[:3])
 
 
-def _by_time(item: tuple[Dot, tuple[int, bytes]]) -> tuple[int, Dot]:
+def _by_time(item: tuple[Dot, siblings.Value]) -> tuple[int, Dot]:
     return (item[1][0], item[0])

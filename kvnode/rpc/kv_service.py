@@ -10,6 +10,7 @@ import grpc
 from kvnode.core.entry import Entry, in_conflict, visible_types
 from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.limits import Limits
+from kvnode.core.ranges import prefix_end
 from kvnode.rpc import kv_writing as writing
 from kvnode.rpc.handlers import stream_both, timed, unary
 from kvnode.rpc.kv_codec import KvCodec
@@ -76,7 +77,8 @@ class KvService:
         self._limits.check_key(request.key)
         if request.HasField("options"):
             await prepare_read(request.options, self._store.levels, until)
-        state = self._codec.state(request.key, self._store.read(request.key))
+        entry = self._store.read(request.key)
+        state = self._codec.state(request.key, entry, self._store.now_ms())
         if not _visible(state):
             raise Refused(
                 Reason.KEY_NOT_FOUND, f"no key {quoted(request.key)}", context=state.context.hex()
@@ -98,10 +100,10 @@ class KvService:
             session=vector_to_wire(self._store.vector),
             freshness=freshness_of(request.options, self._store.levels),
         )
-        size = 0
+        size, now_ms = 0, self._store.now_ms()
         for key in request.keys:
             self._limits.check_key(key)
-            state = self._codec.state(key, self._store.read(key))
+            state = self._codec.state(key, self._store.read(key), now_ms)
             size += state.ByteSize()
             if size > REPLY_BYTES_MAX and response.states:
                 raise Refused(
@@ -118,7 +120,7 @@ class KvService:
         if request.HasField("options"):
             await prepare_read(request.options, self._store.levels, until)
         start = max(request.prefix, request.start)
-        ends = [end for end in (_prefix_end(request.prefix), request.end) if end]
+        ends = [end for end in (prefix_end(request.prefix), request.end) if end]
         states, token = self._page(
             start, min(ends, default=b""), request.page_token, request.limit, conflicts=False
         )
@@ -137,7 +139,7 @@ class KvService:
             await prepare_read(request.options, self._store.levels, until)
         states, token = self._page(
             request.prefix,
-            _prefix_end(request.prefix),
+            prefix_end(request.prefix),
             request.page_token,
             request.limit,
             conflicts=True,
@@ -170,14 +172,14 @@ class KvService:
                 )
             start = page_token[1:] + b"\0"  # behind the last key of the page before
         states: list[types_pb2.KeyState] = []
-        size = 0
+        size, now_ms = 0, self._store.now_ms()
 
         def accept(key: bytes, entry: Entry) -> bool:
             nonlocal size
             if len(states) >= limit or size > PAGE_BYTES_MAX:
                 return False
-            if in_conflict(entry) if conflicts else bool(visible_types(entry)):
-                states.append(self._codec.state(key, entry))
+            if in_conflict(entry, now_ms) if conflicts else bool(visible_types(entry, now_ms)):
+                states.append(self._codec.state(key, entry, now_ms))
                 size += states[-1].ByteSize()
             return True
 
@@ -193,9 +195,3 @@ def _visible(state: types_pb2.KeyState) -> bool:
     return any(
         state.HasField(name) for name in ("g_counter", "pn_counter", "lww_register", "siblings")
     )
-
-
-def _prefix_end(prefix: bytes) -> bytes:
-    """The first key behind all that start with ``prefix``; empty if there is none."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""

@@ -53,6 +53,7 @@ class Store(Protocol):
         ...
 
     def read(self, key: bytes) -> Entry: ...
+    def now_ms(self) -> int: ...
     def remembered(self, request_id: bytes) -> Remembered | None: ...
 
 
@@ -75,7 +76,7 @@ class Writing:
 
     async def put(self, request: pb.PutRequest, until: float) -> pb.PutResponse:
         """One put."""
-        done = await self._one(self._codec.put(request.put), request, until)
+        done = await self._one(self._codec.put(request.put, self._store.now_ms()), request, until)
         return pb.PutResponse(
             key=request.put.key,
             result=done.results[0],
@@ -173,8 +174,8 @@ class Writing:
 
     async def _queue(self, request: pb.WriteRequest, until: float) -> Queued:
         self._limits.check_batch(len(request.operations))
-        operation = self._codec.operation
-        operations = [operation(message) for message in request.operations]
+        operation, now_ms = self._codec.operation, self._store.now_ms()
+        operations = [operation(message, now_ms) for message in request.operations]
         options = request.options if request.HasField("options") else None
         return await self._place(operations, request.request_id, options, until)
 

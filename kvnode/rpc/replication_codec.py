@@ -1,4 +1,8 @@
-"""Replication messages to core values and back."""
+"""Replication messages to core values and back.
+
+Protobuf has many encodings of one message: what was read is encoded to an equal message, not to
+the same bytes. Nothing is compared or hashed in that form; rosters and blocks travel as bytes.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from kvnode.rpc import (
     replication_service,
     snapshot_service,
     verification_service,
+    watch_service,
 )
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
@@ -41,6 +42,7 @@ SERVICES = (
     journal_service.SERVICE,
     quarantine_service.SERVICE,
     verification_service.SERVICE,
+    watch_service.SERVICE,
 )
 
 

@@ -9,6 +9,7 @@ from zlib import crc32
 import msgpack
 
 from kvnode.core.dots import Dot, Vector
+from kvnode.storage import fields
 
 CRC_BYTES = 4
 
@@ -34,8 +35,11 @@ class Bounds:
         packed = raw[CRC_BYTES:]
         if crc32(packed).to_bytes(CRC_BYTES, "big") != raw[:CRC_BYTES]:
             raise ValueError("the log's floor fails its checksum")
-        first, floor, pruned = msgpack.unpackb(packed)
-        return Bounds(first, dict(floor), dict(pruned))
+        first, floor, pruned = fields.unpacked(packed, 3)
+        bounds = Bounds(fields.number(first), fields.vector(floor), fields.vector(pruned))
+        if bounds.encode() != raw:
+            raise ValueError("the log's floor is not in order")
+        return bounds
 
 
 def adopted_rows(

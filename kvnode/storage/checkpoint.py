@@ -7,15 +7,19 @@ from zlib import crc32
 
 import msgpack
 
+from kvnode.core.block import CHAIN_BYTES
 from kvnode.core.dots import Dot
 from kvnode.core.entry import garbage_dots
 from kvnode.core.errors import StateError
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
+from kvnode.storage import fields
 from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.seal import sealed, unsealed
 
 REQUEST = struct.Struct(">16sQQI")
 """Request id, origin, first seq, count."""
+NUMBER_BYTES = 8
 VERSION = b"\x01"
 
 
@@ -32,6 +36,7 @@ def encode_meta(checkpoint: Checkpoint) -> bytes:
             durable.fence,
             [(origin, sorted(seen.items())) for origin, seen in sorted(durable.reports.items())],
             sorted(checkpoint.names.items()),
+            *([durable.horizon] if durable.horizon else []),
         ]
     )
     return VERSION + crc32(packed).to_bytes(4, "big") + packed
@@ -42,28 +47,48 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
     packed = raw[5:]
     if raw[:1] != VERSION or crc32(packed).to_bytes(4, "big") != raw[1:5]:
         raise StateError("the checkpoint is of an unknown version or fails its checksum")
-    arrival, vector, chains, hlc, forks, fence, reports, names = msgpack.unpackb(packed)
-    durable = Durable(
-        RequestWindow(window),
-        dict(vector),
-        dict(chains),
-        hlc,
-        dict(forks),
-        fence,
-        {origin: dict(seen) for origin, seen in reports},
-    )
-    return Checkpoint(arrival, durable, dict(names), {}, [])
+    try:
+        arrival, vector, chains, hlc, forks, fence, reports, names, *horizon = fields.unpacked(
+            packed, 8, 9
+        )
+        durable = Durable(
+            RequestWindow(window),
+            fields.vector(vector),
+            {fields.number(o): fields.octets(c, CHAIN_BYTES) for o, c in fields.pairs(chains)},
+            fields.number(hlc),
+            {fields.number(o): fields.text(reason) for o, reason in fields.pairs(forks)},
+            fields.text(fence),
+            {fields.number(o): fields.vector(seen) for o, seen in fields.pairs(reports)},
+            *map(fields.number, horizon),
+        )
+        called = {fields.number(o): fields.text(name) for o, name in fields.pairs(names)}
+        checkpoint = Checkpoint(fields.number(arrival), durable, called, {}, [])
+    except ValueError as error:
+        raise StateError(f"the checkpoint is of unknown form: {error}") from error
+    if durable.vector.keys() != durable.chains.keys() or encode_meta(checkpoint) != raw:
+        raise StateError("the checkpoint is not in order")
+    return checkpoint
+
+
+def request_row(request_id: bytes, known: Remembered) -> tuple[bytes, bytes]:
+    """Key and value in ``requests``."""
+    key = known.number.to_bytes(NUMBER_BYTES, "big")
+    value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
+    return key, sealed(key, value)
 
 
 def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
-    """Put a row of ``requests`` into a loaded checkpoint."""
-    request_id, origin, first, size = REQUEST.unpack(value)
+    """Put a row of ``requests`` into a loaded checkpoint; raises ``StateError``."""
+    fields = unsealed(key, value, "a remembered request")
+    if len(key) != NUMBER_BYTES or len(fields) != REQUEST.size:
+        raise StateError("a remembered request is of unknown form")
+    request_id, origin, first, size = REQUEST.unpack(fields)
     remembered = Remembered(int.from_bytes(key, "big"), origin, first, size)
     checkpoint.requests.append((request_id, remembered))
     checkpoint.durable.requests.restore(request_id, remembered)
 
 
-def garbage_rows(checkpoint: Checkpoint) -> list[tuple[Dot, bytes]]:
+def garbage_rows(checkpoint: Checkpoint, horizon: int) -> list[tuple[Dot, bytes]]:
     """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
     entries = checkpoint.entries.items()
-    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry))
+    return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry, horizon))

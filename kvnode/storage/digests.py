@@ -11,6 +11,8 @@ A stored entry that fails its checksum has no digest to subtract. Replacing it m
 be counted anew; until then the row still says what was written, so a row is not a proof of what is
 on the disk: ``check_segment`` is, by reading it all.
 
+Digests are as of the store's horizon: what expired till then is left out (``deadlines.py``).
+
 Readers take a few short transactions for one answer and start over when a checkpoint came between.
 """
 
@@ -23,7 +25,7 @@ from typing import NamedTuple, Protocol
 from kvnode.core.digest import ABSENT, MODULUS, Digest, is_boundary, key_digest
 from kvnode.core.entry import Entry, decode_entry
 from kvnode.core.errors import StateError
-from kvnode.storage.interfaces import Moved, Segmented, Stored, Tag
+from kvnode.storage.interfaces import Expiring, Moved, Segmented, Stored, Tag
 
 ROW = struct.Struct(">Q16s")
 READ_KEYS = 512
@@ -54,9 +56,11 @@ class Rows(Protocol):
 class Segments:
     """The change that one checkpoint makes to the digests. Keys have to come in order."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, horizon: int) -> None:
+        """``horizon``: as of when the digests are (``deadlines.py``)."""
         self.change_of_total = ABSENT
         """To be added to the digest of the whole store."""
+        self._horizon = horizon
         self._rows = rows
         self._open = False
         self._recount = False
@@ -65,19 +69,24 @@ class Segments:
         self._keys = self._sum = 0
         """What ``change`` adds to the digest, as numbers: this runs for every key."""
 
-    def change(self, key: bytes, old: bytes | None, entry: Entry) -> None:
-        """``entry`` was stored under ``key``, empty: was removed; ``old`` was there before."""
+    def change(self, key: bytes, old: bytes | None, entry: Entry) -> Entry | None:
+        """``entry`` was stored under ``key``, empty: was removed; ``old`` was there before.
+
+        Returns what ``old`` was; None if nothing was there, or nothing that can be read.
+        """
         if not self._open or (self._end and key >= self._end):
             self._enter(key)
-        new = key_digest(key, entry)
+        new = key_digest(key, entry, self._horizon)
         if old is None:
             if entry and key != self._start and is_boundary(key):
                 self._cut(key)
             self._keys += new.keys
             self._sum += new.sum
-            return
+            return None
+        before = None
         try:
-            gone = key_digest(key, decode_entry(old))
+            before = decode_entry(old, key)
+            gone = key_digest(key, before, self._horizon)
         except StateError:
             self._recount = True
             gone = ABSENT
@@ -85,6 +94,24 @@ class Segments:
         self._sum += new.sum - gone.sum
         if not entry and key == self._start:
             self._join()
+        return before
+
+    def expire(self, key: bytes, raw: bytes, before: int) -> Entry | None:
+        """``raw`` stays under ``key``, but is counted as of the horizon and no more of ``before``.
+
+        Returns what it is; None if it cannot be read, then its segment is counted anew.
+        """
+        if not self._open or (self._end and key >= self._end):
+            self._enter(key)
+        try:
+            entry = decode_entry(raw, key)
+        except StateError:
+            self._recount = True
+            return None
+        old, new = key_digest(key, entry, before), key_digest(key, entry, self._horizon)
+        self._keys += new.keys - old.keys
+        self._sum += new.sum - old.sum
+        return entry
 
     def recount(self, key: bytes) -> None:
         """Count the segment of ``key`` anew."""
@@ -147,16 +174,16 @@ class Segments:
             self._rows.put_segment(self._start, self._digest)
 
     def _count(self, start: bytes, end: bytes) -> tuple[Digest, bool]:
-        counted, damaged = count(self._rows.entries(start, end))
+        counted, damaged = count(self._rows.entries(start, end), self._horizon)
         return counted, bool(damaged)
 
 
-def count(rows: Iterator[tuple[bytes, bytes]]) -> tuple[Digest, list[bytes]]:
-    """The digest of stored entries, and the keys of those that are damaged."""
+def count(rows: Iterator[tuple[bytes, bytes]], horizon: int) -> tuple[Digest, list[bytes]]:
+    """The digest of stored entries as of ``horizon``, and the keys of those that are damaged."""
     total, damaged = ABSENT, []
     for key, raw in rows:
         try:
-            total = total.plus(key_digest(key, decode_entry(raw)))
+            total = total.plus(key_digest(key, decode_entry(raw, key), horizon))
         except StateError:
             damaged.append(key)
     return total, damaged
@@ -168,7 +195,9 @@ def pack(digest: Digest) -> bytes:
 
 
 def unpack(raw: bytes) -> Digest:
-    """The inverse of ``pack``."""
+    """The inverse of ``pack``; raises ``StateError``."""
+    if len(raw) != ROW.size:
+        raise StateError("a digest of a segment is of unknown form")
     keys, total = ROW.unpack(raw)
     return Digest(keys, int.from_bytes(total, "big"))
 
@@ -182,13 +211,18 @@ class DigestReader(Protocol):
     def total(self) -> tuple[Tag, Digest]: ...
     def segments(self, start: bytes, end: bytes) -> Segmented: ...
     def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored: ...
+    def expiring(
+        self, until: int, limit: int, after: Expiring
+    ) -> tuple[Tag, list[tuple[Expiring, bytes]]]: ...
 
 
 class Digests(NamedTuple):
-    """The digests of some ranges, as of one checkpoint."""
+    """The digests of some ranges, of one checkpoint."""
 
     tag: Tag
     digests: list[Digest]
+    past: int
+    """As of this time."""
 
 
 class CheckedSegment(NamedTuple):
@@ -202,8 +236,12 @@ class CheckedSegment(NamedTuple):
     """The row does not say what is stored, and no damage explains it."""
 
 
-def range_digests(store: DigestReader, ranges: Sequence[tuple[bytes, bytes]]) -> Digests:
+def range_digests(
+    store: DigestReader, ranges: Sequence[tuple[bytes, bytes]], past: int = 0
+) -> Digests:
     """The digests of ranges [start, end) (empty end: no end), all of one checkpoint.
+
+    They are as of ``past``, or of the store's horizon if that is later: it cannot go back.
 
     Raises:
         Moved: checkpoints came faster than the answer.
@@ -218,10 +256,47 @@ def range_digests(store: DigestReader, ranges: Sequence[tuple[bytes, bytes]]) ->
                     raise Moved("a checkpoint came between")
                 tag = found
                 digests.append(digest)
+            tag = tag or store.total()[0]
+            later = _expired(store, tag, past) if past > tag.horizon else []
         except Moved:
             continue
-        return Digests(tag or store.total()[0], digests)
+        for change in later:
+            for number, (start, end) in enumerate(ranges):
+                if change.key >= start and not (end and change.key >= end):
+                    digests[number] = digests[number].minus(change.before).plus(change.after)
+        return Digests(tag, digests, max(past, tag.horizon))
     raise Moved(f"{TRIES} checkpoints came while digests were read")
+
+
+class _Change(NamedTuple):
+    """What a later time makes of a key's digest."""
+
+    key: bytes
+    before: Digest
+    after: Digest
+
+
+def _expired(store: DigestReader, tag: Tag, past: int) -> list[_Change]:
+    """The keys that lose something between the horizon and ``past``."""
+    keys: set[bytes] = set()
+    after, more = Expiring(tag.horizon), True
+    while more:
+        found, rows = store.expiring(past, READ_KEYS, after)
+        if found != tag:
+            raise Moved("a checkpoint came between")
+        keys.update(key for _, key in rows)
+        more = len(rows) == READ_KEYS
+        after = rows[-1][0] if rows else after
+    changes = []
+    for key in sorted(keys):
+        for _, raw in _read(store, tag, key, key + b"\0"):
+            try:
+                entry = decode_entry(raw, key)
+            except StateError:
+                continue  # it differs anyway, and shows when keys are compared
+            old, new = key_digest(key, entry, tag.horizon), key_digest(key, entry, past)
+            changes.append(_Change(key, old, new))
+    return changes
 
 
 def _range_digest(store: DigestReader, start: bytes, end: bytes) -> tuple[Tag, Digest]:
@@ -238,7 +313,7 @@ def _range_digest(store: DigestReader, start: bytes, end: bytes) -> tuple[Tag, D
             total = total.plus(digest)
         else:
             part = _read(store, tag, max(low, start), high if whole_end else end)
-            total = total.plus(count(part)[0])
+            total = total.plus(count(part, tag.horizon)[0])
     return tag, total
 
 
@@ -268,7 +343,7 @@ def _sizes(
     store: DigestReader, segmented: Segmented, low: bytes
 ) -> Iterator[tuple[int, Digest, list[bytes]]]:
     for batch in _batches(store, segmented.tag, low, segmented.end):
-        part, damaged = count(iter(batch))
+        part, damaged = count(iter(batch), segmented.tag.horizon)
         yield len(batch), part, damaged
 
 

@@ -2,7 +2,8 @@
 
 ::
 
-    DIR/LOCK               held by flock while a node runs; names its process
+    DIR/LOCK               held by flock while a node runs; names its process, empty after a clean
+                           stop: else the files are looked at first (``soundness.py``)
     DIR/v1/identity.json   cluster, node name, origin id (64 random bits), when made
     DIR/v1/here            empty; where and since when it is there tells a copy from the original
     DIR/v1/log/            LMDB environment of the log
@@ -29,10 +30,11 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from kvnode.storage import soundness
 from kvnode.storage.interfaces import StorageError
 from kvnode.storage.log import LmdbLog
 from kvnode.storage.state import LmdbState
@@ -59,6 +61,8 @@ class Identity:
     """The cluster knows another history of the last retired origin."""
     pristine: bool = False
     """The copy was found out when it was opened: nothing was written since it was made."""
+    inherited: tuple[str, ...] = ()
+    """Other origins whose lost history is to be issued again with this directory's own."""
     copy: bool = False
     """It is a copy of a directory whose node was running: never to be used."""
     aside: tuple[str, ...] = ()
@@ -89,7 +93,7 @@ class DataDirectory:
         """
         self.path = path.absolute()
         self._draw = draw
-        self._lock = _lock(self.path)
+        self._lock, clean = _lock(self.path)
         try:
             if not (self.path / FORMAT).is_dir() and not _finish_setting_aside(self.path):
                 first = Identity(cluster, name, self._mint(), self._mint(), now_ms, "")
@@ -112,6 +116,8 @@ class DataDirectory:
                     f"{self.path} is a copy of the directory of node {name!r}, which was running: "
                     "delete it. A new node starts with an empty directory and its own name"
                 )
+            if not clean:
+                self._check_soundness()
             store = int(self.identity.store, 16)
             self.log = LmdbLog(self.path / FORMAT / "log", store)
             try:
@@ -125,12 +131,29 @@ class DataDirectory:
             os.close(self._lock)
             raise
 
-    def mint_anew(self, *, forked: bool, pristine: bool = False) -> None:
+    def _check_soundness(self) -> None:
+        """Raise StorageError if the files cannot be read, which may be what ended the last run."""
+        problem = soundness.check([self.path / FORMAT / part for part in ("log", "state")])
+        if problem:
+            raise StorageError(
+                f"{self.path} is damaged: {problem}. Restore it, or start with an empty data "
+                "directory and let peers fill it"
+            )
+
+    def mint_anew(
+        self, *, forked: bool, pristine: bool = False, inherited: Sequence[int] = ()
+    ) -> None:
         """Retire the origin; the next opening has a new one."""
         old = self.identity
-        retired = (*old.retired, old.origin)
         self._write_identity(
-            replace(old, origin=self._mint(), retired=retired, forked=forked, pristine=pristine)
+            replace(
+                old,
+                origin=self._mint(),
+                retired=(*old.retired, old.origin),
+                forked=forked,
+                pristine=pristine,
+                inherited=(*old.inherited, *(f"{origin:016x}" for origin in inherited)),
+            )
         )
 
     def settled(self) -> None:
@@ -163,6 +186,7 @@ class DataDirectory:
             origin=self._mint(),
             forked=False,
             pristine=False,
+            inherited=(),
             aside=(*old.aside, f"aside-{number}"),
         )
         _build(self.path, identity, roster)
@@ -183,10 +207,12 @@ class DataDirectory:
         """Close log and state and let the directory go."""
         self.log.close()
         self.state.close()
+        os.ftruncate(self._lock, 0)  # a clean stop
         os.close(self._lock)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path) -> tuple[int, bool]:
+    """The lock, and whether the process that had it before stopped cleanly."""
     try:
         if not path.is_dir():
             path.mkdir(parents=True)
@@ -214,9 +240,10 @@ def _lock(path: Path) -> int:
             f"{path} is in use by another kvnode (process {holder or 'unknown'}): "
             "stop it, or use another directory"
         ) from None
+    clean = os.fstat(lock).st_size == 0
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
+    return lock, clean
 
 
 def _create(path: Path, identity: Identity) -> None:
@@ -286,7 +313,7 @@ def _read_identity(file: Path) -> Identity:
         fields = json.loads(file.read_text())
         if type(fields) is not dict:
             raise ValueError("no object")
-        lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside")}
+        lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside", "inherited")}
         identity = Identity(**{**fields, **lists})
         if not (len(identity.origin) == 16 and identity.origin_id > 0):
             raise ValueError(f"origin {identity.origin!r}")

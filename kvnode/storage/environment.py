@@ -32,17 +32,25 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from kvnode.storage.interfaces import DiskFullError, StorageError, Usage
+from kvnode.storage.interfaces import (
+    DamagedPages,
+    DiskFullError,
+    StorageError,
+    Usage,
+    WriteFailed,
+)
+from kvnode.storage.soundness import Unsound, walk
 
 MAGIC = 0xBEEFC0DE
-FORMAT = "kvnode 2"
-"""In the owner mark. 2: the log has a floor, its index counts bytes."""
+FORMAT = "kvnode 3"
+"""In the owner mark. 3: the checksums of rows cover their keys, and more rows have one."""
 MAP_BYTES_START = 64 << 20
 """The file is sparse: what is not used takes no space."""
 MAP_BYTES_SPARE = 1 << 20
 """Beyond a file that is there: opening may add a table."""
 COMPACT_BYTES_MIN = 64 << 20
 """Smaller files are not worth compacting."""
+ADVICE = "Restore it, or start with an empty data directory and let peers fill it"
 EIO_TEXT = os.strerror(errno.EIO)
 FULL_BYTES = 64 << 10
 """A disk with less room is full: what was cut short took the rest."""
@@ -102,8 +110,7 @@ class Environment:
             if file.stat().st_size < used:
                 self._env.close()
                 raise StorageError(
-                    f"{file} is truncated: {file.stat().st_size} bytes of {used}. "
-                    "Restore it, or start with an empty data directory and let peers fill it"
+                    f"{file} is truncated: {file.stat().st_size} bytes of {used}. {ADVICE}"
                 )
             self.meta = self._env.open_db(b"meta")
             self._claim(self._mark)
@@ -139,14 +146,29 @@ class Environment:
         """A read transaction, to be left soon; of the pinned view, unless ``latest``.
 
         With ``buffers`` keys and values are views.
+
+        Raises:
+            DamagedPages: what was read on the way is no page of LMDB's, or not the one looked for.
         """
         with self._gate:
-            if self._pinned is not None and not latest:
-                assert not buffers, "views of a pinned state"
-                yield self._pinned
-            else:
-                with self._begin(buffers=buffers) as txn:
-                    yield txn
+            try:
+                if self._pinned is not None and not latest:
+                    assert not buffers, "views of a pinned state"
+                    yield self._pinned
+                else:
+                    with self._begin(buffers=buffers) as txn:
+                        yield txn
+            except lmdb.Error as error:
+                raise DamagedPages(f"{self.path} cannot be read: {error}. {ADVICE}") from error
+
+    def check(self, *tables: str) -> None:
+        """Walk tables: DamagedPages if rows are hidden or out of place (``soundness.py``)."""
+        try:
+            with self.read(latest=True) as txn:
+                for table in tables:
+                    walk(txn, self.tables[table], table)
+        except Unsound as error:
+            raise DamagedPages(f"{self.path} is damaged: {error}. {ADVICE}") from error
 
     def pin(self) -> None:
         """Let all readers see what is here now, until ``unpin``."""
@@ -165,7 +187,7 @@ class Environment:
 
         Raises:
             DiskFullError: nothing was written.
-            lmdb.Error: anything else; what is on disk is then unknown, so stop.
+            WriteFailed: anything else.
         """
 
         def attempt() -> T:
@@ -201,7 +223,7 @@ class Environment:
             except lmdb.Error as error:
                 if isinstance(error, lmdb.DiskError) or self._cut_short(error, before):
                     raise DiskFullError(f"no room to write {self.path}: {error}") from error
-                raise
+                raise WriteFailed(f"{self.path} cannot be written: {error}") from error
 
     def usage(self, table: str) -> Usage:
         """Bytes used and mapped, and what one table has of them."""
@@ -308,6 +330,14 @@ class Environment:
         main = self._env.stat()
         pages = sum(_pages(txn.stat(table)) for table in self.tables.values())
         return int((2 + _pages(main) + pages) * main["psize"])
+
+
+def drop_below(txn: Any, table: Any, floor: bytes) -> None:
+    """Delete the rows with a smaller key."""
+    with txn.cursor(table) as cursor:
+        more = cursor.first()
+        while more and cursor.key() < floor:
+            more = cursor.delete()
 
 
 def _pages(stat: Any) -> int:

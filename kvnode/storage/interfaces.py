@@ -10,6 +10,7 @@ from kvnode.core.block import Block
 from kvnode.core.digest import Digest
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.entry import Entry
+from kvnode.core.errors import StateError
 from kvnode.core.losers import Loser
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered
@@ -29,6 +30,14 @@ class DamagedBlock(StorageError):
         super().__init__(message)
         self.end = end
         self.raw = raw
+
+
+class DamagedPages(StorageError, StateError):
+    """A page of a file does not hold what it must: what was to be read from it is not known."""
+
+
+class WriteFailed(StorageError):
+    """A write failed otherwise than for lack of room: what is on disk is not known, so stop."""
 
 
 class DiskFullError(Exception):
@@ -114,6 +123,16 @@ class Tag(NamedTuple):
     """Grows with every checkpoint, also with one that covers no new block."""
     arrival: int
     vector: Vector
+    horizon: int = 0
+    """As of when its digests are (``deadlines.py``)."""
+
+
+class Expiring(NamedTuple):
+    """A row of a value that is to expire."""
+
+    deadline: int
+    origin: int = 0
+    seq: int = 0
 
 
 class Segmented(NamedTuple):
@@ -260,11 +279,25 @@ class StateStore(Protocol):
 
         A row (delete's dot, key) is there for each delete whose remains were in the key's entry
         when that was last saved (``entry.garbage_dots``), and maybe for some that are gone since.
+        For a value that has expired as of the horizon its own dot is one.
         """
         ...
 
     def waiting(self) -> dict[int, int]:
-        """origin -> garbage rows of its deletes."""
+        """origin -> garbage rows of its deletes and expired values."""
+        ...
+
+    def expiring(
+        self, until: int, limit: int, after: Expiring
+    ) -> tuple[Tag, list[tuple[Expiring, bytes]]]:
+        """Up to ``limit`` stored values (row, key) behind ``after`` with deadlines till ``until``.
+
+        There are rows of deadlines behind the horizon only, ascending.
+        """
+        ...
+
+    def to_expire(self) -> int:
+        """How many stored values have a deadline behind the horizon."""
         ...
 
     def total(self) -> tuple[Tag, Digest]:

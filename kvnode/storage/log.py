@@ -4,10 +4,10 @@ Tables:
 
 - ``blocks``: arrival number, 8 bytes big-endian -> ``crc32, 4 bytes | block``; always appended.
 - ``ends``: origin, 8 bytes | last seq, 8 bytes -> ``arrival, 8 | chain, 16 | bytes, 8 | wall_ms,
-  8``. It finds what a peer lacks without reading what it has, and the chain value any later block
-  depends on. ``bytes`` is the size of all the origin's blocks up to and with this one, so that how
-  far a peer is behind is a subtraction. A row stays when its block is cut; one that came with a
-  snapshot never had a block here and has arrival 0.
+  8 | crc32, 4`` (``ends.py``). It finds what a peer lacks without reading what it has, and the
+  chain value any later block depends on. ``bytes`` is the size of all the origin's blocks up to and
+  with this one, so that how far a peer is behind is a subtraction. A row stays when its block is
+  cut; one that came with a snapshot never had a block here and has arrival 0.
 - ``meta``: whose log this is; ``bounds``: first arrival, floor and pruned vector (below); and
   ``record:NAME``, small records of other parts.
 
@@ -19,9 +19,9 @@ floor in the transaction that it reads blocks in: a cut meanwhile cannot make it
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from struct import Struct
 from typing import Any
 from zlib import crc32
 
@@ -29,6 +29,7 @@ from kvnode.core.block import HEAD_BYTES_MAX, Block, block_head
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError
 from kvnode.storage.bounds import Bounds, adopted_pruned, adopted_rows
+from kvnode.storage.ends import End, end_of
 from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.interfaces import (
     Behind,
@@ -39,6 +40,7 @@ from kvnode.storage.interfaces import (
     StorageError,
     Usage,
 )
+from kvnode.storage.seal import CRC_BYTES, sealed, unsealed
 
 REPLAY_BLOCKS = 256
 """Blocks read per transaction while replaying."""
@@ -49,8 +51,6 @@ CUT_BLOCKS = 1024
 PRUNE_ROWS = 4096
 """Removed per call, as above."""
 BOUNDS = b"bounds"
-CRC_BYTES = 4
-END = Struct(">Q16sQQ")
 
 
 class LmdbLog:
@@ -62,6 +62,8 @@ class LmdbLog:
             path, ("blocks", "ends"), part="log", origin=origin, bind=self._bind
         )
         self._env.compact_if_wasteful()
+        self._env.check("ends")
+        deque(self.ends({}), maxlen=0)  # each passes its checksum
         with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
             self._bounds = self._read_bounds(txn)
             self._last = _number(cursor.key()) if cursor.last() else self._bounds.first_arrival - 1
@@ -107,8 +109,8 @@ class LmdbLog:
                 origin, seq = block.origin, block.last_seq
                 before = tails.get(origin) or self._tails.get(origin, (0, 0))
                 tails[origin] = seq, before[1] + len(block.raw)
-                row = END.pack(arrival, block.chain, tails[origin][1], block.wall_ms)
-                txn.put(_end(origin, seq), row, db=self._ends)
+                end = End(arrival, block.chain, tails[origin][1], block.wall_ms)
+                txn.put(_end(origin, seq), end.row(_end(origin, seq)), db=self._ends)
             return tails
 
         self._tails |= self._env.write(change)
@@ -117,7 +119,7 @@ class LmdbLog:
     def replay(self, after: int) -> Iterator[tuple[int, bytes]]:
         """(arrival, block) of everything behind ``after``; StorageError on damage."""
         while True:
-            batch: list[tuple[int, bytes]] = []
+            batch: list[tuple[bytes, bytes]] = []
             with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
                 if after + 1 < self._read_bounds(txn).first_arrival:
                     raise StorageError(
@@ -127,15 +129,16 @@ class LmdbLog:
                     )
                 found = cursor.set_range((after + 1).to_bytes(8, "big"))
                 while found and len(batch) < REPLAY_BLOCKS:
-                    batch.append((_number(cursor.key()), self._checked(*cursor.item())))
+                    batch.append(cursor.item())
                     found = cursor.next()
             if not batch:
                 return
-            for arrival, raw in batch:
-                if arrival != after + 1:
+            for key, value in batch:
+                if _number(key) != after + 1:
                     raise StorageError(f"{self._env.path}: block {after + 1} is missing")
-                yield arrival, raw
-                after = arrival
+                raw = self._checked(key, value)
+                after += 1
+                yield after, raw
 
     def heads(self, after: int, limit: int) -> list[Head]:
         """Up to ``limit`` of the blocks behind ``after``, of each only the page it begins on."""
@@ -150,8 +153,8 @@ class LmdbLog:
     def chain_at(self, dot: Dot) -> bytes | None:
         """Chain value of the block that ends at ``dot``."""
         with self._env.read() as txn:
-            value: bytes | None = txn.get(_end(*dot), db=self._ends)
-        return value[8:24] if value else None
+            row = txn.get(_end(*dot), db=self._ends)
+        return end_of(_end(*dot), row).chain if row else None
 
     def ends(self, after: Vector) -> Iterator[tuple[Dot, bytes]]:
         """(end, chain value) of all rows at or behind ``after``, sorted."""
@@ -169,7 +172,7 @@ class LmdbLog:
                         at = end
                         break
                     else:
-                        batch.append((end, cursor.value()[8:24]))
+                        batch.append((end, end_of(*cursor.item()).chain))
                         found = cursor.next()
             yield from batch
 
@@ -203,7 +206,7 @@ class LmdbLog:
                 have = max(vector.get(origin, 0), floor.get(origin, 0))
                 if have >= seq or not cursor.set_range(_end(origin, have + 1)):
                     continue
-                arrival, _, upto, wall_ms = END.unpack(cursor.value())
+                arrival, _, upto, wall_ms = end_of(*cursor.item())
                 block = txn.get(arrival.to_bytes(8, "big"), db=self._blocks)
                 first = len(block) - CRC_BYTES if block is not None else 0
                 size += total - upto + first
@@ -233,8 +236,9 @@ class LmdbLog:
                 found = cursor.first()
                 while found and _number(cursor.key()) <= last:
                     head = self._head(cursor)
-                    row = txn.get(_end(*head.end), db=self._ends)
-                    if row is None or _number(row[:8]) != head.arrival:
+                    key = _end(*head.end)
+                    row = txn.get(key, db=self._ends)
+                    if row is None or end_of(key, row).arrival != head.arrival:
                         raise StorageError(
                             f"{self._env.path}: block {head.arrival} and the index disagree"
                         )
@@ -263,7 +267,7 @@ class LmdbLog:
                         found
                         and removed < PRUNE_ROWS
                         and cursor.key() < _end(origin, seq)
-                        and _number(cursor.value()[:8]) < self.first_arrival
+                        and end_of(*cursor.item()).arrival < self.first_arrival
                     ):
                         pruned[origin] = max(pruned.get(origin, 0), _dot(cursor.key())[1] + 1)
                         found = cursor.delete() and bool(cursor.key())
@@ -282,7 +286,7 @@ class LmdbLog:
             return any(
                 cursor.set_range(_end(origin, 0))
                 and cursor.key() < _end(origin, seq)
-                and _number(cursor.value()[:8]) < self.first_arrival
+                and end_of(*cursor.item()).arrival < self.first_arrival
                 for origin, seq in stable.items()
             )
 
@@ -296,8 +300,8 @@ class LmdbLog:
             tails: dict[int, tuple[int, int]] = {}
             for (origin, seq), chain in rows:
                 last, size = self._tails.get(origin, (0, 0))
-                row = END.pack(0, chain, size, 0)
-                txn.put(_end(origin, seq), row, db=self._ends, overwrite=False)
+                key = _end(origin, seq)
+                txn.put(key, End(0, chain, size, 0).row(key), db=self._ends, overwrite=False)
                 tails[origin] = max(last, seq), size
             txn.put(BOUNDS, bounds.encode(), db=self._meta)
             return tails
@@ -308,12 +312,13 @@ class LmdbLog:
     def get_record(self, name: bytes) -> bytes | None:
         """The record of that name."""
         with self._env.read() as txn:
-            value: bytes | None = txn.get(b"record:" + name, db=self._meta)
-        return value
+            row = txn.get(b"record:" + name, db=self._meta)
+        return unsealed(name, row, f"{self._env.path}: {name.decode()}") if row else None
 
     def put_record(self, name: bytes, value: bytes) -> None:
         """Keep the record, synced."""
-        self._env.write(lambda txn: txn.put(b"record:" + name, value, db=self._meta))
+        row = sealed(name, value)
+        self._env.write(lambda txn: txn.put(b"record:" + name, row, db=self._meta))
 
     def usage(self) -> Usage:
         """Bytes in use and mapped, blocks kept."""
@@ -358,7 +363,7 @@ class LmdbLog:
             behind = cursor.set_range(_end(origin, 2**64 - 1))
             found = cursor.prev() if behind else cursor.last()
             assert found, f"no row of {origin:016x}"
-            return _dot(cursor.key())[1], END.unpack(cursor.value())[2]
+            return _dot(cursor.key())[1], end_of(*cursor.item()).upto_bytes
 
     def _arrivals(self, txn: Any, origin: int, have: int) -> Iterator[tuple[bytes, bytes]]:
         """Keys and ends of the origin's blocks behind ``have``: its arrival order is its own."""
@@ -366,7 +371,7 @@ class LmdbLog:
         with txn.cursor(self._ends) as cursor:
             found = cursor.set_range(_end(origin, have + 1))
             while found and cursor.key().startswith(prefix):
-                yield cursor.value()[:8], cursor.key()
+                yield end_of(*cursor.item()).arrival.to_bytes(8, "big"), cursor.key()
                 found = cursor.next()
 
     def _checked(self, key: bytes, value: bytes | None, end: bytes = bytes(16)) -> bytes:

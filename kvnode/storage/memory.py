@@ -18,6 +18,7 @@ from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.requests import Remembered
 from kvnode.storage.bounds import adopted_pruned, adopted_rows
 from kvnode.storage.checkpoint import decode_meta, encode_meta, garbage_rows
+from kvnode.storage.deadlines import change_rows, sweep
 from kvnode.storage.digests import Segments
 from kvnode.storage.interfaces import (
     Behind,
@@ -25,6 +26,7 @@ from kvnode.storage.interfaces import (
     Checkpoint,
     DamagedBlock,
     DiskFullError,
+    Expiring,
     Head,
     Segmented,
     StorageError,
@@ -187,6 +189,7 @@ class MemoryState:
         self._saved = 0
         self._requests: dict[int, tuple[bytes, Remembered]] = {}
         self._garbage: dict[Dot, bytes] = {}
+        self._deadlines: dict[Expiring, bytes] = {}
         self._rows: dict[str, dict[int, bytes]] = {"journal": {}, "quarantine": {}}
         self._meta: bytes | None = None
 
@@ -203,7 +206,7 @@ class MemoryState:
     def get(self, key: bytes) -> Entry | None:
         """The key's entry."""
         raw = self._entries.get(key)
-        return None if raw is None else decode_entry(raw)
+        return None if raw is None else decode_entry(raw, key)
 
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end, of all or of those in conflict."""
@@ -231,15 +234,18 @@ class MemoryState:
         """Write the checkpoint."""
         if self.full:
             raise DiskFullError("no room in the memory state")
-        segments = Segments(SegmentRows(self._segments, self._entries))
+        before, horizon = self._tag().horizon, checkpoint.durable.horizon
+        rows = SegmentRows(self._segments, self._entries)
+        segments = Segments(rows, before)
         for key, entry in sorted(checkpoint.entries.items()):
             self._conflicts.discard(key)
             old = self._entries.pop(key, None)
             if entry:
-                self._entries[key] = encode_entry(entry)
-                if in_conflict(entry):
+                self._entries[key] = encode_entry(entry, key)
+                if in_conflict(entry, before):
                     self._conflicts.add(key)
-            segments.change(key, old, entry)
+            was = segments.change(key, old, entry)
+            change_rows(self, key, was, entry, before)
         segments.finish()
         for key in sorted(checkpoint.recount):
             segments.recount(key)
@@ -252,7 +258,9 @@ class MemoryState:
         self._requests = {n: row for n, row in self._requests.items() if n >= floor}
         for dot in checkpoint.collected:
             self._garbage.pop(dot, None)
-        self._garbage.update(garbage_rows(checkpoint))
+        self._garbage.update(garbage_rows(checkpoint, before))
+        if horizon > before:
+            self._total = self._total.plus(sweep(rows, self, before, horizon))
         journal = self._rows["journal"]
         journal.update((number, encode_loser(loser)) for number, loser in checkpoint.journal)
         for number in [each for each in journal if each < checkpoint.journal_floor]:
@@ -267,6 +275,41 @@ class MemoryState:
     def waiting(self) -> dict[int, int]:
         """origin -> garbage rows of its deletes."""
         return dict(Counter(origin for origin, _ in self._garbage))
+
+    def expiring(
+        self, until: int, limit: int, after: Expiring
+    ) -> tuple[Tag, list[tuple[Expiring, bytes]]]:
+        """Values behind ``after`` with deadlines till ``until``, ascending."""
+        rows = sorted(self._deadlines.items())
+        return self._tag(), [r for r in rows if r[0] > after and r[0].deadline <= until][:limit]
+
+    def to_expire(self) -> int:
+        """How many values have a deadline behind the horizon."""
+        return len(self._deadlines)
+
+    # ---- deadlines.Waiting
+
+    def put_deadline(self, deadline: int, dot: Dot, key: bytes) -> None:
+        self._deadlines[Expiring(deadline, *dot)] = key
+
+    def delete_deadline(self, deadline: int, dot: Dot) -> None:
+        self._deadlines.pop(Expiring(deadline, *dot), None)
+
+    def take_deadlines(self, until: int) -> set[bytes]:
+        taken = {row: key for row, key in self._deadlines.items() if row.deadline <= until}
+        for row in taken:
+            del self._deadlines[row]
+        return set(taken.values())
+
+    def add_garbage(self, dots: list[Dot], key: bytes) -> None:
+        for dot in dots:
+            self._garbage.setdefault(dot, key)
+
+    def mark_conflict(self, key: bytes, *, conflict: bool) -> None:
+        if conflict:
+            self._conflicts.add(key)
+        else:
+            self._conflicts.discard(key)
 
     def total(self) -> tuple[Tag, Digest]:
         """The digest of all keys."""
@@ -297,7 +340,7 @@ class MemoryState:
         if self._meta is None:
             return Tag(self._saved, 0, {})
         saved = decode_meta(self._meta, 1)
-        return Tag(self._saved, saved.arrival, saved.durable.vector)
+        return Tag(self._saved, saved.arrival, saved.durable.vector, saved.durable.horizon)
 
     def usage(self) -> Usage:
         """Bytes and keys kept."""

@@ -35,7 +35,9 @@ ROOM_FACTOR = 3
 the end of the transaction."""
 ROOM_BYTES_MIN = 32 << 20
 
-RAW = (Section.ENTRIES, Section.CONFLICTS, Section.GARBAGE, Section.DIGESTS)
+RAW = (
+    Section.ENTRIES, Section.CONFLICTS, Section.GARBAGE, Section.DIGESTS, Section.DEADLINES,
+)  # fmt: skip
 
 
 class Losers:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from kvnode.core.block import Block, decode_block
 from kvnode.core.errors import BlockError
 from kvnode.core.roster import Roster, decode_roster
-from kvnode.storage.interfaces import StorageError
+from kvnode.storage.interfaces import DamagedBlock, StorageError
 from kvnode.storage.log import LmdbLog
 
 
@@ -22,6 +23,8 @@ class OwnLog:
         try:
             identity = json.loads((folder / "identity.json").read_text())
             origins = [int(text, 16) for text in (*identity["retired"], identity["origin"])]
+            self.inherited = [int(text, 16) for text in identity.get("inherited", ())]
+            """Origins of others whose lost history this node has to issue again, too."""
             store = int(identity["store"], 16)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{folder} is no part of a data directory: {error}") from error
@@ -29,16 +32,22 @@ class OwnLog:
         try:
             raw = log.get_record(b"roster")
             self.roster: Roster | None = decode_roster(raw) if raw else None
-            found = self._read(log, origins)
+            contested = self.roster.stands.keys() if self.roster else ()
+            self.histories = self._read(log, {*origins, *contested})
+            """Blocks of its own origins and of the contested ones, in the order they arrived."""
         except BlockError as error:
             raise StorageError(f"{folder}: {error}") from error
         finally:
             log.close()
-        wrote = [origin for origin in origins if found[origin]]
+        found = {block.origin for block in self.histories}
+        wrote = [origin for origin in origins if origin in found]
         self.origin = wrote[-1] if wrote else origins[-1]
         """The last origin it wrote under."""
-        self.blocks = found[self.origin]
+        self.blocks = [block for block in self.histories if block.origin == self.origin]
         """Its blocks, oldest first, as far as the log goes back."""
+        known = [one for one in origins if self.roster and one in self.roster.members]
+        self.member = known[-1] if known else self.origin
+        """The last of its origins that the cluster knew: of those before it has copies only."""
 
     @property
     def agreed(self) -> int:
@@ -47,14 +56,25 @@ class OwnLog:
             return 0
         return self.roster.limit(self.origin)
 
-    def _read(self, log: LmdbLog, origins: list[int]) -> dict[int, list[Block]]:
-        found: dict[int, list[Block]] = {origin: [] for origin in origins}
-        for arrival, raw in log.replay(log.first_arrival - 1):
+    def _read(self, log: LmdbLog, origins: set[int]) -> list[Block]:
+        found = []
+        for arrival, raw in self._readable(log):
             try:
                 block = decode_block(raw)
             except BlockError as error:
                 self.problems.append(f"block {arrival} cannot be read: {error}")
                 continue
-            if block.origin in found:
-                found[block.origin].append(block)
+            if block.origin in origins:
+                found.append(block)
         return found
+
+    def _readable(self, log: LmdbLog) -> Iterator[tuple[int, bytes]]:
+        """All blocks but the damaged ones."""
+        arrival = log.first_arrival - 1
+        while arrival < log.last_arrival:
+            try:
+                for arrival, raw in log.replay(arrival):  # noqa: B020 - goes on behind the last
+                    yield arrival, raw
+            except DamagedBlock as damage:
+                self.problems.append(str(damage))
+                arrival += 1

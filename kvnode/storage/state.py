@@ -5,23 +5,22 @@ Tables:
 - ``entries``: key -> entry (``core/entry.py``).
 - ``conflicts``: key -> empty, for the keys a reader sees more than one value of.
 - ``digests``: ``0x00 | start`` of a segment of keys -> its digest (``storage/digests.py``).
-- ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4``.
-- ``garbage``: delete's dot ``origin, 8 | seq, 8``, big-endian -> key.
+- ``requests``: number, 8 bytes -> ``request id, 16 | origin, 8 | first seq, 8 | count, 4 |
+  crc32, 4``.
+- ``garbage``: dot of a delete or expired value, ``origin, 8 | seq, 8``, big-endian -> key.
+- ``deadlines``: ``deadline, 8 | origin, 8 | seq, 8`` of a value to expire -> key
+  (``deadlines.py``).
 - ``journal``, ``quarantine``: number, 8 bytes -> row (``rows.py``).
 - ``meta``: ``owner``; ``garbage`` -> msgpack {origin: rows}; ``saved`` -> checkpoints written, 8
   bytes; ``digest`` -> of all keys; ``checkpoint`` -> ``0x01 | crc32 | msgpack [arrival, vector,
-  chains, hlc, forks, fence, reports, names]``.
+  chains, hlc, forks, fence, reports, names]``, and the horizon if there is one.
 """
 
 from __future__ import annotations
 
-import struct
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import msgpack
 
 from kvnode.core.digest import ABSENT, Digest
 from kvnode.core.dots import Dot, Vector
@@ -29,16 +28,18 @@ from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, i
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.snapshot import Row
 from kvnode.storage.checkpoint import (
-    REQUEST,
     decode_meta,
     encode_meta,
     garbage_rows,
+    request_row,
     restore_request,
 )
+from kvnode.storage.deadlines import change_rows, sweep
 from kvnode.storage.digests import ROW, Segments, pack, unpack
-from kvnode.storage.environment import Environment, Tables
+from kvnode.storage.environment import Environment, Tables, drop_below
 from kvnode.storage.interfaces import (
     Checkpoint,
+    Expiring,
     Segmented,
     StorageError,
     Stored,
@@ -47,10 +48,13 @@ from kvnode.storage.interfaces import (
     Usage,
 )
 from kvnode.storage.rows import encode_loser
+from kvnode.storage.scrutiny import report_damage
 from kvnode.storage.segment_rows import SegmentRows
+from kvnode.storage.waiting_rows import WaitingRows
 
-TABLES = ("entries", "conflicts", "digests", "requests", "garbage", "journal", "quarantine")
-DOT = struct.Struct(">QQ")
+TABLES = (
+    "entries", "conflicts", "digests", "requests", "garbage", "deadlines", "journal", "quarantine",
+)  # fmt: skip
 ROWS_BATCH = 64
 """Rows read per transaction."""
 
@@ -61,6 +65,8 @@ class LmdbState:
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
         self._env = Environment(path, TABLES, part="state", origin=origin, bind=self._bind)
+        self._env.check("entries", "requests", "journal", "quarantine")
+        report_damage(self._env)
 
     def _bind(self, tables: Tables) -> None:
         """Take the table handles: compaction makes new ones, so use them inside transactions."""
@@ -69,7 +75,6 @@ class LmdbState:
         self._conflicts = tables["conflicts"]
         self._digests = tables["digests"]
         self._requests = tables["requests"]
-        self._garbage = tables["garbage"]
         self._journal = tables["journal"]
         self._meta = tables["meta"]
 
@@ -82,10 +87,10 @@ class LmdbState:
             rows = [(key, value) for key, value in txn.cursor(self._requests)]
         try:
             checkpoint = decode_meta(raw, window)
+            for key, value in rows:
+                restore_request(checkpoint, key, value)
         except StateError as error:
             raise StorageError(f"{self._env.path} is damaged: {error}") from error
-        for key, value in rows:
-            restore_request(checkpoint, key, value)
         return checkpoint
 
     def get(self, key: bytes) -> Entry | None:
@@ -93,7 +98,7 @@ class LmdbState:
         with self._env.read() as txn:
             raw = txn.get(key, db=self._entries)
         try:
-            return None if raw is None else decode_entry(raw)
+            return None if raw is None else decode_entry(raw, key)
         except StateError as error:
             raise StateError(f"{quoted(key)}: {error}") from error
 
@@ -149,42 +154,49 @@ class LmdbState:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, synced; then compact a file that has become mostly free pages."""
+        before, horizon = self._horizon(), checkpoint.durable.horizon
         rows = [
-            (key, encode_entry(entry) if entry else None, in_conflict(entry))
+            (key, encode_entry(entry, key) if entry else None, in_conflict(entry, before))
             for key, entry in sorted(checkpoint.entries.items())
         ]
-        garbage = garbage_rows(checkpoint)
+        garbage = garbage_rows(checkpoint, before)
         losers = [(_key(number), encode_loser(loser)) for number, loser in checkpoint.journal]
         meta = encode_meta(checkpoint)
         floor = _key(checkpoint.requests_floor)
 
         def change(txn: Any) -> None:
             conflicts = txn.stat(self._conflicts)["entries"]
-            segments = Segments(SegmentRows(txn, self._digests, self._entries))
+            reading, waiting = self._segment_rows(txn), self._waiting_rows(txn)
+            segments = Segments(reading, before)
             for key, raw, conflict in rows:
                 old = txn.get(key, db=self._entries)
                 if raw is None:
                     txn.delete(key, db=self._entries)
                 else:
                     txn.put(key, raw, db=self._entries)
-                segments.change(key, old, checkpoint.entries[key])
+                was = segments.change(key, old, checkpoint.entries[key])
+                change_rows(waiting, key, was, checkpoint.entries[key], before)
                 if conflict:
                     txn.put(key, b"", db=self._conflicts)
                 elif conflicts:
                     txn.delete(key, db=self._conflicts)
             for request_id, known in checkpoint.requests:
-                value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
-                txn.put(_key(known.number), value, db=self._requests)
-            _drop_below(txn, self._requests, floor)
+                txn.put(*request_row(request_id, known), db=self._requests)
+            drop_below(txn, self._requests, floor)
             for key, raw in losers:
                 txn.put(key, raw, db=self._journal)
-            _drop_below(txn, self._journal, _key(checkpoint.journal_floor))
-            self._change_garbage(txn, checkpoint.collected, garbage)
+            drop_below(txn, self._journal, _key(checkpoint.journal_floor))
+            waiting.delete_garbage(checkpoint.collected)
+            for dot, key in garbage:
+                waiting.add_garbage([dot], key)
             segments.finish()
             for key in sorted(checkpoint.recount):
                 segments.recount(key)
             segments.finish()
             total = self._total(txn).plus(segments.change_of_total)
+            if horizon > before:
+                total = total.plus(sweep(reading, waiting, before, horizon))
+            waiting.finish()
             txn.put(b"digest", pack(total), db=self._meta)
             txn.put(b"saved", _key(self._saved(txn) + 1), db=self._meta)
             txn.put(b"checkpoint", meta, db=self._meta)
@@ -207,17 +219,26 @@ class LmdbState:
         """
 
         def change(before: Any, txn: Any) -> None:
-            garbage: list[tuple[Dot, bytes]] = []
-            segments = Segments(SegmentRows(txn, self._digests, self._entries))
+            was_horizon, horizon = self._tag(txn).horizon, checkpoint.durable.horizon
+            reading, waiting = self._segment_rows(txn), self._waiting_rows(txn)
+            segments = Segments(reading, was_horizon)
             with before.cursor(self._entries) as cursor:
                 for key, entry in changes(iter(cursor)):
                     old = txn.get(key, db=self._entries)
-                    self._put(txn, key, entry)
-                    segments.change(key, old, entry)
-                    garbage += [(dot, key) for dot in garbage_dots(entry)]
+                    if entry:
+                        txn.put(key, encode_entry(entry, key), db=self._entries)
+                    else:
+                        txn.delete(key, db=self._entries)
+                    waiting.mark_conflict(key, conflict=in_conflict(entry, was_horizon))
+                    was = segments.change(key, old, entry)
+                    change_rows(waiting, key, was, entry, was_horizon)
+                    waiting.add_garbage(garbage_dots(entry, was_horizon), key)
             segments.finish()
-            self._change_garbage(txn, [], garbage)
-            self._put_rest(txn, checkpoint, self._total(txn).plus(segments.change_of_total))
+            total = self._total(txn).plus(segments.change_of_total)
+            if horizon > was_horizon:
+                total = total.plus(sweep(reading, waiting, was_horizon, horizon))
+            waiting.finish()
+            self._put_rest(txn, checkpoint, total)
 
         self._env.rewrite(change, room)
 
@@ -232,7 +253,8 @@ class LmdbState:
         Args:
             tables: its tables, as ``[key, value, key, value, ...]``, ascending, except ``requests``
                 and those that tell of one node alone; called again if the map was too small.
-            checkpoint: its ``requests`` are all that are remembered.
+            checkpoint: its ``requests`` are all that are remembered; its horizon is that of the
+                tables.
             room: bytes it will take, about.
         """
 
@@ -244,9 +266,9 @@ class LmdbState:
                     for flat in chunks():
                         rows = iter(flat)
                         cursor.putmulti(zip(rows, rows, strict=True), append=True)
-            with txn.cursor(self._garbage) as cursor:
-                waiting = Counter(DOT.unpack(key)[0] for key in cursor.iternext(values=False))
-            txn.put(b"garbage", msgpack.packb(dict(waiting)), db=self._meta)
+            waiting = self._waiting_rows(txn)
+            waiting.recount()
+            waiting.finish()
             total = ABSENT
             with txn.cursor(self._digests) as cursor:
                 for raw in cursor.iternext(keys=False):
@@ -271,42 +293,25 @@ class LmdbState:
 
     def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:
         """See ``interfaces.StateStore``."""
-        found: list[tuple[Dot, bytes]] = []
-        with self._env.read() as txn, txn.cursor(self._garbage) as cursor:
-            for origin in sorted(stable):
-                if origin < after[0]:
-                    continue
-                start = (origin, after[1] + 1 if origin == after[0] else 0)
-                more = cursor.set_range(DOT.pack(*start))
-                end = DOT.pack(origin, stable[origin])
-                while more and len(found) < limit and cursor.key() <= end:
-                    found.append((DOT.unpack(cursor.key()), cursor.value()))
-                    more = cursor.next()
-        return found
+        with self._env.read() as txn:
+            return self._waiting_rows(txn).covered(stable, limit, after)
 
     def waiting(self) -> dict[int, int]:
         """See ``interfaces.StateStore``."""
         with self._env.read() as txn:
-            return self._waiting(txn)
+            return self._waiting_rows(txn).counted()
 
-    def _waiting(self, txn: Any) -> dict[int, int]:
-        raw = txn.get(b"garbage", db=self._meta)
-        found: dict[int, int] = msgpack.unpackb(raw, strict_map_key=False) if raw else {}
-        return found
+    def expiring(
+        self, until: int, limit: int, after: Expiring
+    ) -> tuple[Tag, list[tuple[Expiring, bytes]]]:
+        """See ``interfaces.StateStore``."""
+        with self._env.read() as txn:
+            return self._tag(txn), self._waiting_rows(txn).expiring(until, limit, after)
 
-    def _change_garbage(
-        self, txn: Any, collected: list[Dot], garbage: list[tuple[Dot, bytes]]
-    ) -> None:
-        """Rows that were looked at go, then those of the entries saved come (back)."""
-        rows = self._waiting(txn)
-        for dot in collected:
-            if txn.delete(DOT.pack(*dot), db=self._garbage):
-                rows[dot[0]] -= 1
-        for dot, key in garbage:
-            if txn.put(DOT.pack(*dot), key, db=self._garbage, overwrite=False):
-                rows[dot[0]] = rows.get(dot[0], 0) + 1
-        left = {origin: count for origin, count in sorted(rows.items()) if count}
-        txn.put(b"garbage", msgpack.packb(left), db=self._meta)
+    def to_expire(self) -> int:
+        """See ``interfaces.StateStore``."""
+        with self._env.read() as txn:
+            return self._waiting_rows(txn).waiting_for_deadline()
 
     def total(self) -> tuple[Tag, Digest]:
         """The digest of all keys."""
@@ -317,7 +322,7 @@ class LmdbState:
         """The digests of the segments that share keys with [start, end)."""
         with self._env.read() as txn:
             tag = self._tag(txn)
-            reading = SegmentRows(txn, self._digests, self._entries)
+            reading = self._segment_rows(txn)
             found = [reading.segment_of(start)]
             after = reading.next_segment(found[0][0])
             with txn.cursor(self._digests) as cursor:
@@ -334,7 +339,7 @@ class LmdbState:
         size, more = 0, False
         with self._env.read() as txn:
             tag = self._tag(txn)
-            for key, raw in SegmentRows(txn, self._digests, self._entries).entries(start, end):
+            for key, raw in self._segment_rows(txn).entries(start, end):
                 if len(found) >= keys_max or (found and size + len(raw) > bytes_max):
                     more = True
                     break
@@ -354,7 +359,18 @@ class LmdbState:
         if raw is None:
             return Tag(self._saved(txn), 0, {})
         saved = decode_meta(raw, 1)
-        return Tag(self._saved(txn), saved.arrival, saved.durable.vector)
+        durable = saved.durable
+        return Tag(self._saved(txn), saved.arrival, durable.vector, durable.horizon)
+
+    def _horizon(self) -> int:
+        with self._env.read(latest=True) as txn:
+            return self._tag(txn).horizon
+
+    def _segment_rows(self, txn: Any) -> SegmentRows:
+        return SegmentRows(txn, self._digests, self._entries)
+
+    def _waiting_rows(self, txn: Any) -> WaitingRows:
+        return WaitingRows(txn, self._tables, self._meta)
 
     def usage(self) -> Usage:
         """Bytes in use and mapped, keys kept."""
@@ -364,16 +380,6 @@ class LmdbState:
         """Close the store."""
         self._env.close()
 
-    def _put(self, txn: Any, key: bytes, entry: Entry) -> None:
-        if entry:
-            txn.put(key, encode_entry(entry), db=self._entries)
-        else:
-            txn.delete(key, db=self._entries)
-        if in_conflict(entry):
-            txn.put(key, b"", db=self._conflicts)
-        else:
-            txn.delete(key, db=self._conflicts)
-
     def _put_rest(self, txn: Any, checkpoint: Checkpoint, total: Digest) -> None:
         for number, loser in checkpoint.journal:
             txn.put(_key(number), encode_loser(loser), db=self._journal)
@@ -381,17 +387,9 @@ class LmdbState:
         txn.put(b"saved", _key(self._saved(txn) + 1), db=self._meta)
         txn.drop(self._requests, delete=False)
         for request_id, known in checkpoint.requests:
-            value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
-            txn.put(known.number.to_bytes(8, "big"), value, db=self._requests, append=True)
+            txn.put(*request_row(request_id, known), db=self._requests, append=True)
         txn.put(b"checkpoint", encode_meta(checkpoint), db=self._meta)
 
 
 def _key(number: int) -> bytes:
     return number.to_bytes(8, "big")
-
-
-def _drop_below(txn: Any, table: Any, floor: bytes) -> None:
-    with txn.cursor(table) as cursor:
-        more = cursor.first()
-        while more and cursor.key() < floor:
-            more = cursor.delete()

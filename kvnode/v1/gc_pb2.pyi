@@ -40,7 +40,7 @@ class MemberReport(_message.Message):
     def __init__(self, origin: _Optional[int] = ..., node: _Optional[str] = ..., covered_ops: _Optional[int] = ..., own_ops: _Optional[int] = ..., reported: _Optional[bool] = ..., usable: _Optional[bool] = ..., silent_ms: _Optional[int] = ...) -> None: ...
 
 class CollectionStatusResponse(_message.Message):
-    __slots__ = ("name", "origin", "rows_waiting", "waiting", "entries_collected", "stable", "members")
+    __slots__ = ("name", "origin", "rows_waiting", "waiting", "entries_collected", "stable", "members", "to_expire", "horizon_ms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     ROWS_WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,8 @@ class CollectionStatusResponse(_message.Message):
     ENTRIES_COLLECTED_FIELD_NUMBER: _ClassVar[int]
     STABLE_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    TO_EXPIRE_FIELD_NUMBER: _ClassVar[int]
+    HORIZON_MS_FIELD_NUMBER: _ClassVar[int]
     name: str
     origin: int
     rows_waiting: int
@@ -55,4 +57,6 @@ class CollectionStatusResponse(_message.Message):
     entries_collected: int
     stable: _containers.RepeatedCompositeFieldContainer[_admin_pb2.OriginStatus]
     members: _containers.RepeatedCompositeFieldContainer[MemberReport]
-    def __init__(self, name: _Optional[str] = ..., origin: _Optional[int] = ..., rows_waiting: _Optional[int] = ..., waiting: _Optional[_Iterable[_Union[WaitingRows, _Mapping]]] = ..., entries_collected: _Optional[int] = ..., stable: _Optional[_Iterable[_Union[_admin_pb2.OriginStatus, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberReport, _Mapping]]] = ...) -> None: ...
+    to_expire: int
+    horizon_ms: int
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[int] = ..., rows_waiting: _Optional[int] = ..., waiting: _Optional[_Iterable[_Union[WaitingRows, _Mapping]]] = ..., entries_collected: _Optional[int] = ..., stable: _Optional[_Iterable[_Union[_admin_pb2.OriginStatus, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberReport, _Mapping]]] = ..., to_expire: _Optional[int] = ..., horizon_ms: _Optional[int] = ...) -> None: ...

@@ -34,18 +34,20 @@ CONSISTENCY_QUORUM: Consistency
 CONSISTENCY_ALL: Consistency
 
 class Put(_message.Message):
-    __slots__ = ("key", "value", "type", "context", "blind")
+    __slots__ = ("key", "value", "type", "context", "blind", "ttl_ms")
     KEY_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     BLIND_FIELD_NUMBER: _ClassVar[int]
+    TTL_MS_FIELD_NUMBER: _ClassVar[int]
     key: bytes
     value: bytes
     type: _types_pb2.DataType
     context: bytes
     blind: bool
-    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., type: _Optional[_Union[_types_pb2.DataType, str]] = ..., context: _Optional[bytes] = ..., blind: _Optional[bool] = ...) -> None: ...
+    ttl_ms: int
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., type: _Optional[_Union[_types_pb2.DataType, str]] = ..., context: _Optional[bytes] = ..., blind: _Optional[bool] = ..., ttl_ms: _Optional[int] = ...) -> None: ...
 
 class Increment(_message.Message):
     __slots__ = ("key", "amount", "type")

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15kvnode/v1/types.proto\x12\tkvnode.v1\"\"\n\x03\x44ot\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"0\n\rVersionVector\x12\x1f\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x0e.kvnode.v1.Dot\",\n\x0c\x43ounterValue\x12\r\n\x05value\x18\x01 \x01(\x12\x12\r\n\x05\x65xact\x18\x02 \x01(\t\"X\n\x0bStoredValue\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\x1b\n\x03\x64ot\x18\x02 \x01(\x0b\x32\x0e.kvnode.v1.Dot\x12\x0f\n\x07time_ms\x18\x03 \x01(\x04\x12\x0c\n\x04node\x18\x04 \x01(\t\"2\n\x08Siblings\x12&\n\x06values\x18\x01 \x03(\x0b\x32\x16.kvnode.v1.StoredValue\"\xd6\x01\n\x08KeyState\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x0c\x12*\n\tg_counter\x18\x03 \x01(\x0b\x32\x17.kvnode.v1.CounterValue\x12+\n\npn_counter\x18\x04 \x01(\x0b\x32\x17.kvnode.v1.CounterValue\x12,\n\x0clww_register\x18\x05 \x01(\x0b\x32\x16.kvnode.v1.StoredValue\x12%\n\x08siblings\x18\x06 \x01(\x0b\x32\x13.kvnode.v1.Siblings*\x8c\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x41TA_TYPE_G_COUNTER\x10\x01\x12\x18\n\x14\x44\x41TA_TYPE_PN_COUNTER\x10\x02\x12\x1a\n\x16\x44\x41TA_TYPE_LWW_REGISTER\x10\x03\x12\x16\n\x12\x44\x41TA_TYPE_SIBLINGS\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15kvnode/v1/types.proto\x12\tkvnode.v1\"\"\n\x03\x44ot\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"0\n\rVersionVector\x12\x1f\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x0e.kvnode.v1.Dot\",\n\x0c\x43ounterValue\x12\r\n\x05value\x18\x01 \x01(\x12\x12\r\n\x05\x65xact\x18\x02 \x01(\t\"l\n\x0bStoredValue\x12\r\n\x05value\x18\x01 \x01(\x0c\x12\x1b\n\x03\x64ot\x18\x02 \x01(\x0b\x32\x0e.kvnode.v1.Dot\x12\x0f\n\x07time_ms\x18\x03 \x01(\x04\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\x12\n\nexpires_ms\x18\x05 \x01(\x04\"2\n\x08Siblings\x12&\n\x06values\x18\x01 \x03(\x0b\x32\x16.kvnode.v1.StoredValue\"\xd6\x01\n\x08KeyState\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x0c\x12*\n\tg_counter\x18\x03 \x01(\x0b\x32\x17.kvnode.v1.CounterValue\x12+\n\npn_counter\x18\x04 \x01(\x0b\x32\x17.kvnode.v1.CounterValue\x12,\n\x0clww_register\x18\x05 \x01(\x0b\x32\x16.kvnode.v1.StoredValue\x12%\n\x08siblings\x18\x06 \x01(\x0b\x32\x13.kvnode.v1.Siblings*\x8c\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x41TA_TYPE_G_COUNTER\x10\x01\x12\x18\n\x14\x44\x41TA_TYPE_PN_COUNTER\x10\x02\x12\x1a\n\x16\x44\x41TA_TYPE_LWW_REGISTER\x10\x03\x12\x16\n\x12\x44\x41TA_TYPE_SIBLINGS\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kvnode.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=528
-  _globals['_DATATYPE']._serialized_end=668
+  _globals['_DATATYPE']._serialized_start=548
+  _globals['_DATATYPE']._serialized_end=688
   _globals['_DOT']._serialized_start=36
   _globals['_DOT']._serialized_end=70
   _globals['_VERSIONVECTOR']._serialized_start=72
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COUNTERVALUE']._serialized_start=122
   _globals['_COUNTERVALUE']._serialized_end=166
   _globals['_STOREDVALUE']._serialized_start=168
-  _globals['_STOREDVALUE']._serialized_end=256
-  _globals['_SIBLINGS']._serialized_start=258
-  _globals['_SIBLINGS']._serialized_end=308
-  _globals['_KEYSTATE']._serialized_start=311
-  _globals['_KEYSTATE']._serialized_end=525
+  _globals['_STOREDVALUE']._serialized_end=276
+  _globals['_SIBLINGS']._serialized_start=278
+  _globals['_SIBLINGS']._serialized_end=328
+  _globals['_KEYSTATE']._serialized_start=331
+  _globals['_KEYSTATE']._serialized_end=545
 # @@protoc_insertion_point(module_scope)

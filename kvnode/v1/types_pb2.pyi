@@ -43,16 +43,18 @@ class CounterValue(_message.Message):
     def __init__(self, value: _Optional[int] = ..., exact: _Optional[str] = ...) -> None: ...
 
 class StoredValue(_message.Message):
-    __slots__ = ("value", "dot", "time_ms", "node")
+    __slots__ = ("value", "dot", "time_ms", "node", "expires_ms")
     VALUE_FIELD_NUMBER: _ClassVar[int]
     DOT_FIELD_NUMBER: _ClassVar[int]
     TIME_MS_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
     value: bytes
     dot: Dot
     time_ms: int
     node: str
-    def __init__(self, value: _Optional[bytes] = ..., dot: _Optional[_Union[Dot, _Mapping]] = ..., time_ms: _Optional[int] = ..., node: _Optional[str] = ...) -> None: ...
+    expires_ms: int
+    def __init__(self, value: _Optional[bytes] = ..., dot: _Optional[_Union[Dot, _Mapping]] = ..., time_ms: _Optional[int] = ..., node: _Optional[str] = ..., expires_ms: _Optional[int] = ...) -> None: ...
 
 class Siblings(_message.Message):
     __slots__ = ("values",)

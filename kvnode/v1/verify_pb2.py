@@ -26,53 +26,53 @@ from kvnode.v1 import replication_pb2 as kvnode_dot_v1_dot_replication__pb2
 from kvnode.v1 import types_pb2 as kvnode_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kvnode/v1/verify.proto\x12\tkvnode.v1\x1a\x1bkvnode/v1/replication.proto\x1a\x15kvnode/v1/types.proto\"D\n\x0bRangeDigest\x12\r\n\x05start\x18\x01 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x0c\x12\x0c\n\x04keys\x18\x03 \x01(\x04\x12\x0b\n\x03sum\x18\x04 \x01(\x0c\"T\n\tKeyDigest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0b\n\x03sum\x18\x02 \x01(\x0c\x12\x0f\n\x07\x64\x61maged\x18\x03 \x01(\x08\x12\x1c\n\x04\x64ots\x18\x04 \x03(\x0b\x32\x0e.kvnode.v1.Dot\"~\n\x0e\x43ompareRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12&\n\x06ranges\x18\x02 \x03(\x0b\x32\x16.kvnode.v1.RangeDigest\x12\r\n\x05\x66resh\x18\x03 \x01(\x08\x12\x14\n\x0c\x64igests_only\x18\x04 \x01(\x08\"\x7f\n\nRangeReply\x12&\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x16.kvnode.v1.RangeDigest\x12%\n\x05parts\x18\x02 \x03(\x0b\x32\x16.kvnode.v1.RangeDigest\x12\"\n\x04keys\x18\x03 \x03(\x0b\x32\x14.kvnode.v1.KeyDigest\"n\n\x0c\x43ompareReply\x12(\n\x06vector\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12%\n\x06ranges\x18\x02 \x03(\x0b\x32\x15.kvnode.v1.RangeReply\x12\r\n\x05moved\x18\x03 \x01(\x08\"x\n\x0c\x46\x65tchRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x08\x12(\n\x06vector\x18\x04 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"b\n\nFetchedKey\x12$\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x14.kvnode.v1.KeyDigest\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x1f\n\x07removed\x18\x03 \x03(\x0b\x32\x0e.kvnode.v1.Dot\"[\n\nFetchReply\x12(\n\x06vector\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12#\n\x04keys\x18\x02 \x03(\x0b\x32\x15.kvnode.v1.FetchedKey\"\\\n\x0bHealRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x10\n\x08\x65xpected\x18\x03 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x04 \x01(\x0c\"\x1b\n\tHealReply\x12\x0e\n\x06healed\x18\x01 \x01(\x08\"/\n\x0c\x43heckRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\"h\n\nCheckReply\x12\x0c\n\x04keys\x18\x01 \x01(\x04\x12\x0f\n\x07\x64\x61maged\x18\x02 \x03(\x0c\x12\x15\n\rdamaged_count\x18\x03 \x01(\x04\x12\x12\n\nmiscounted\x18\x04 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\"B\n\rVerifyRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x04\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xbf\x01\n\nDifference\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12&\n\x04here\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\'\n\x05there\x18\x04 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12!\n\tonly_here\x18\x05 \x03(\x0b\x32\x0e.kvnode.v1.Dot\x12\"\n\nonly_there\x18\x06 \x03(\x0b\x32\x0e.kvnode.v1.Dot\"\x85\x02\n\rMemberVerdict\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x07verdict\x18\x02 \x01(\x0e\x32\x12.kvnode.v1.Verdict\x12(\n\x06vector\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12&\n\x06\x64igest\x18\x04 \x01(\x0b\x32\x16.kvnode.v1.RangeDigest\x12*\n\x0b\x64ifferences\x18\x05 \x03(\x0b\x32\x15.kvnode.v1.Difference\x12\x0c\n\x04more\x18\x06 \x01(\x08\x12\x0f\n\x07problem\x18\x07 \x01(\t\x12$\n\x05\x63heck\x18\x08 \x01(\x0b\x32\x15.kvnode.v1.CheckReply\"\xd6\x01\n\x0bVerifyReply\x12\x10\n\x08progress\x18\x01 \x01(\t\x12#\n\x07verdict\x18\x02 \x01(\x0e\x32\x12.kvnode.v1.Verdict\x12(\n\x06vector\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12&\n\x06\x64igest\x18\x04 \x01(\x0b\x32\x16.kvnode.v1.RangeDigest\x12)\n\x07members\x18\x05 \x03(\x0b\x32\x18.kvnode.v1.MemberVerdict\x12\x13\n\x0b\x62ytes_moved\x18\x06 \x01(\x04\"?\n\rRepairRequest\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x04\"V\n\x0bRepairReply\x12\x10\n\x08progress\x18\x01 \x01(\t\x12$\n\x04keys\x18\x02 \x03(\x0b\x32\x16.kvnode.v1.RepairedKey\x12\x0f\n\x07scanned\x18\x03 \x01(\x04\";\n\x0bRepairedKey\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t*t\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_EQUAL\x10\x01\x12\x15\n\x11VERDICT_DIFFERENT\x10\x02\x12\x12\n\x0eVERDICT_MOVING\x10\x03\x12\x12\n\x0eVERDICT_SILENT\x10\x04\x32\xf3\x02\n\x0cVerification\x12<\n\x06Verify\x12\x18.kvnode.v1.VerifyRequest\x1a\x16.kvnode.v1.VerifyReply0\x01\x12<\n\x06Repair\x12\x18.kvnode.v1.RepairRequest\x1a\x16.kvnode.v1.RepairReply0\x01\x12=\n\x07\x43ompare\x12\x19.kvnode.v1.CompareRequest\x1a\x17.kvnode.v1.CompareReply\x12\x37\n\x05\x46\x65tch\x12\x17.kvnode.v1.FetchRequest\x1a\x15.kvnode.v1.FetchReply\x12\x34\n\x04Heal\x12\x16.kvnode.v1.HealRequest\x1a\x14.kvnode.v1.HealReply\x12\x39\n\x05\x43heck\x12\x17.kvnode.v1.CheckRequest\x1a\x15.kvnode.v1.CheckReply0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16kvnode/v1/verify.proto\x12\tkvnode.v1\x1a\x1bkvnode/v1/replication.proto\x1a\x15kvnode/v1/types.proto\"D\n\x0bRangeDigest\x12\r\n\x05start\x18\x01 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x0c\x12\x0c\n\x04keys\x18\x03 \x01(\x04\x12\x0b\n\x03sum\x18\x04 \x01(\x0c\"T\n\tKeyDigest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0b\n\x03sum\x18\x02 \x01(\x0c\x12\x0f\n\x07\x64\x61maged\x18\x03 \x01(\x08\x12\x1c\n\x04\x64ots\x18\x04 \x03(\x0b\x32\x0e.kvnode.v1.Dot\"\x90\x01\n\x0e\x43ompareRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12&\n\x06ranges\x18\x02 \x03(\x0b\x32\x16.kvnode.v1.RangeDigest\x12\r\n\x05\x66resh\x18\x03 \x01(\x08\x12\x14\n\x0c\x64igests_only\x18\x04 \x01(\x08\x12\x10\n\x08\x61s_of_ms\x18\x05 \x01(\x04\"\x7f\n\nRangeReply\x12&\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x16.kvnode.v1.RangeDigest\x12%\n\x05parts\x18\x02 \x03(\x0b\x32\x16.kvnode.v1.RangeDigest\x12\"\n\x04keys\x18\x03 \x03(\x0b\x32\x14.kvnode.v1.KeyDigest\"\x80\x01\n\x0c\x43ompareReply\x12(\n\x06vector\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12%\n\x06ranges\x18\x02 \x03(\x0b\x32\x15.kvnode.v1.RangeReply\x12\r\n\x05moved\x18\x03 \x01(\x08\x12\x10\n\x08\x61s_of_ms\x18\x04 \x01(\x04\"\x8a\x01\n\x0c\x46\x65tchRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12\x0c\n\x04keys\x18\x02 \x03(\x0c\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x08\x12(\n\x06vector\x18\x04 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x10\n\x08\x61s_of_ms\x18\x05 \x01(\x04\"b\n\nFetchedKey\x12$\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x14.kvnode.v1.KeyDigest\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12\x1f\n\x07removed\x18\x03 \x03(\x0b\x32\x0e.kvnode.v1.Dot\"m\n\nFetchReply\x12(\n\x06vector\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12#\n\x04keys\x18\x02 \x03(\x0b\x32\x15.kvnode.v1.FetchedKey\x12\x10\n\x08\x61s_of_ms\x18\x03 \x01(\x04\"\\\n\x0bHealRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x10\n\x08\x65xpected\x18\x03 \x01(\x0c\x12\r\n\x05\x65ntry\x18\x04 \x01(\x0c\"\x1b\n\tHealReply\x12\x0e\n\x06healed\x18\x01 \x01(\x08\"/\n\x0c\x43heckRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\"h\n\nCheckReply\x12\x0c\n\x04keys\x18\x01 \x01(\x04\x12\x0f\n\x07\x64\x61maged\x18\x02 \x03(\x0c\x12\x15\n\rdamaged_count\x18\x03 \x01(\x04\x12\x12\n\nmiscounted\x18\x04 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\"B\n\rVerifyRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x04\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xbf\x01\n\nDifference\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12&\n\x04here\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\'\n\x05there\x18\x04 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12!\n\tonly_here\x18\x05 \x03(\x0b\x32\x0e.kvnode.v1.Dot\x12\"\n\nonly_there\x18\x06 \x03(\x0b\x32\x0e.kvnode.v1.Dot\"\x85\x02\n\rMemberVerdict\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x07verdict\x18\x02 \x01(\x0e\x32\x12.kvnode.v1.Verdict\x12(\n\x06vector\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12&\n\x06\x64igest\x18\x04 \x01(\x0b\x32\x16.kvnode.v1.RangeDigest\x12*\n\x0b\x64ifferences\x18\x05 \x03(\x0b\x32\x15.kvnode.v1.Difference\x12\x0c\n\x04more\x18\x06 \x01(\x08\x12\x0f\n\x07problem\x18\x07 \x01(\t\x12$\n\x05\x63heck\x18\x08 \x01(\x0b\x32\x15.kvnode.v1.CheckReply\"\xd6\x01\n\x0bVerifyReply\x12\x10\n\x08progress\x18\x01 \x01(\t\x12#\n\x07verdict\x18\x02 \x01(\x0e\x32\x12.kvnode.v1.Verdict\x12(\n\x06vector\x18\x03 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12&\n\x06\x64igest\x18\x04 \x01(\x0b\x32\x16.kvnode.v1.RangeDigest\x12)\n\x07members\x18\x05 \x03(\x0b\x32\x18.kvnode.v1.MemberVerdict\x12\x13\n\x0b\x62ytes_moved\x18\x06 \x01(\x04\"?\n\rRepairRequest\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\x0b\n\x03\x61ll\x18\x02 \x01(\x08\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x04\"V\n\x0bRepairReply\x12\x10\n\x08progress\x18\x01 \x01(\t\x12$\n\x04keys\x18\x02 \x03(\x0b\x32\x16.kvnode.v1.RepairedKey\x12\x0f\n\x07scanned\x18\x03 \x01(\x04\";\n\x0bRepairedKey\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t*t\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_EQUAL\x10\x01\x12\x15\n\x11VERDICT_DIFFERENT\x10\x02\x12\x12\n\x0eVERDICT_MOVING\x10\x03\x12\x12\n\x0eVERDICT_SILENT\x10\x04\x32\xf3\x02\n\x0cVerification\x12<\n\x06Verify\x12\x18.kvnode.v1.VerifyRequest\x1a\x16.kvnode.v1.VerifyReply0\x01\x12<\n\x06Repair\x12\x18.kvnode.v1.RepairRequest\x1a\x16.kvnode.v1.RepairReply0\x01\x12=\n\x07\x43ompare\x12\x19.kvnode.v1.CompareRequest\x1a\x17.kvnode.v1.CompareReply\x12\x37\n\x05\x46\x65tch\x12\x17.kvnode.v1.FetchRequest\x1a\x15.kvnode.v1.FetchReply\x12\x34\n\x04Heal\x12\x16.kvnode.v1.HealRequest\x1a\x14.kvnode.v1.HealReply\x12\x39\n\x05\x43heck\x12\x17.kvnode.v1.CheckRequest\x1a\x15.kvnode.v1.CheckReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kvnode.v1.verify_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=2164
-  _globals['_VERDICT']._serialized_end=2280
+  _globals['_VERDICT']._serialized_start=2239
+  _globals['_VERDICT']._serialized_end=2355
   _globals['_RANGEDIGEST']._serialized_start=89
   _globals['_RANGEDIGEST']._serialized_end=157
   _globals['_KEYDIGEST']._serialized_start=159
   _globals['_KEYDIGEST']._serialized_end=243
-  _globals['_COMPAREREQUEST']._serialized_start=245
-  _globals['_COMPAREREQUEST']._serialized_end=371
-  _globals['_RANGEREPLY']._serialized_start=373
-  _globals['_RANGEREPLY']._serialized_end=500
-  _globals['_COMPAREREPLY']._serialized_start=502
-  _globals['_COMPAREREPLY']._serialized_end=612
-  _globals['_FETCHREQUEST']._serialized_start=614
-  _globals['_FETCHREQUEST']._serialized_end=734
-  _globals['_FETCHEDKEY']._serialized_start=736
-  _globals['_FETCHEDKEY']._serialized_end=834
-  _globals['_FETCHREPLY']._serialized_start=836
-  _globals['_FETCHREPLY']._serialized_end=927
-  _globals['_HEALREQUEST']._serialized_start=929
-  _globals['_HEALREQUEST']._serialized_end=1021
-  _globals['_HEALREPLY']._serialized_start=1023
-  _globals['_HEALREPLY']._serialized_end=1050
-  _globals['_CHECKREQUEST']._serialized_start=1052
-  _globals['_CHECKREQUEST']._serialized_end=1099
-  _globals['_CHECKREPLY']._serialized_start=1101
-  _globals['_CHECKREPLY']._serialized_end=1205
-  _globals['_VERIFYREQUEST']._serialized_start=1207
-  _globals['_VERIFYREQUEST']._serialized_end=1273
-  _globals['_DIFFERENCE']._serialized_start=1276
-  _globals['_DIFFERENCE']._serialized_end=1467
-  _globals['_MEMBERVERDICT']._serialized_start=1470
-  _globals['_MEMBERVERDICT']._serialized_end=1731
-  _globals['_VERIFYREPLY']._serialized_start=1734
-  _globals['_VERIFYREPLY']._serialized_end=1948
-  _globals['_REPAIRREQUEST']._serialized_start=1950
-  _globals['_REPAIRREQUEST']._serialized_end=2013
-  _globals['_REPAIRREPLY']._serialized_start=2015
-  _globals['_REPAIRREPLY']._serialized_end=2101
-  _globals['_REPAIREDKEY']._serialized_start=2103
-  _globals['_REPAIREDKEY']._serialized_end=2162
-  _globals['_VERIFICATION']._serialized_start=2283
-  _globals['_VERIFICATION']._serialized_end=2654
+  _globals['_COMPAREREQUEST']._serialized_start=246
+  _globals['_COMPAREREQUEST']._serialized_end=390
+  _globals['_RANGEREPLY']._serialized_start=392
+  _globals['_RANGEREPLY']._serialized_end=519
+  _globals['_COMPAREREPLY']._serialized_start=522
+  _globals['_COMPAREREPLY']._serialized_end=650
+  _globals['_FETCHREQUEST']._serialized_start=653
+  _globals['_FETCHREQUEST']._serialized_end=791
+  _globals['_FETCHEDKEY']._serialized_start=793
+  _globals['_FETCHEDKEY']._serialized_end=891
+  _globals['_FETCHREPLY']._serialized_start=893
+  _globals['_FETCHREPLY']._serialized_end=1002
+  _globals['_HEALREQUEST']._serialized_start=1004
+  _globals['_HEALREQUEST']._serialized_end=1096
+  _globals['_HEALREPLY']._serialized_start=1098
+  _globals['_HEALREPLY']._serialized_end=1125
+  _globals['_CHECKREQUEST']._serialized_start=1127
+  _globals['_CHECKREQUEST']._serialized_end=1174
+  _globals['_CHECKREPLY']._serialized_start=1176
+  _globals['_CHECKREPLY']._serialized_end=1280
+  _globals['_VERIFYREQUEST']._serialized_start=1282
+  _globals['_VERIFYREQUEST']._serialized_end=1348
+  _globals['_DIFFERENCE']._serialized_start=1351
+  _globals['_DIFFERENCE']._serialized_end=1542
+  _globals['_MEMBERVERDICT']._serialized_start=1545
+  _globals['_MEMBERVERDICT']._serialized_end=1806
+  _globals['_VERIFYREPLY']._serialized_start=1809
+  _globals['_VERIFYREPLY']._serialized_end=2023
+  _globals['_REPAIRREQUEST']._serialized_start=2025
+  _globals['_REPAIRREQUEST']._serialized_end=2088
+  _globals['_REPAIRREPLY']._serialized_start=2090
+  _globals['_REPAIRREPLY']._serialized_end=2176
+  _globals['_REPAIREDKEY']._serialized_start=2178
+  _globals['_REPAIREDKEY']._serialized_end=2237
+  _globals['_VERIFICATION']._serialized_start=2358
+  _globals['_VERIFICATION']._serialized_end=2729
 # @@protoc_insertion_point(module_scope)

@@ -47,16 +47,18 @@ class KeyDigest(_message.Message):
     def __init__(self, key: _Optional[bytes] = ..., sum: _Optional[bytes] = ..., damaged: _Optional[bool] = ..., dots: _Optional[_Iterable[_Union[_types_pb2.Dot, _Mapping]]] = ...) -> None: ...
 
 class CompareRequest(_message.Message):
-    __slots__ = ("hello", "ranges", "fresh", "digests_only")
+    __slots__ = ("hello", "ranges", "fresh", "digests_only", "as_of_ms")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
     FRESH_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_ONLY_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_MS_FIELD_NUMBER: _ClassVar[int]
     hello: _replication_pb2.Hello
     ranges: _containers.RepeatedCompositeFieldContainer[RangeDigest]
     fresh: bool
     digests_only: bool
-    def __init__(self, hello: _Optional[_Union[_replication_pb2.Hello, _Mapping]] = ..., ranges: _Optional[_Iterable[_Union[RangeDigest, _Mapping]]] = ..., fresh: _Optional[bool] = ..., digests_only: _Optional[bool] = ...) -> None: ...
+    as_of_ms: int
+    def __init__(self, hello: _Optional[_Union[_replication_pb2.Hello, _Mapping]] = ..., ranges: _Optional[_Iterable[_Union[RangeDigest, _Mapping]]] = ..., fresh: _Optional[bool] = ..., digests_only: _Optional[bool] = ..., as_of_ms: _Optional[int] = ...) -> None: ...
 
 class RangeReply(_message.Message):
     __slots__ = ("digest", "parts", "keys")
@@ -69,26 +71,30 @@ class RangeReply(_message.Message):
     def __init__(self, digest: _Optional[_Union[RangeDigest, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[RangeDigest, _Mapping]]] = ..., keys: _Optional[_Iterable[_Union[KeyDigest, _Mapping]]] = ...) -> None: ...
 
 class CompareReply(_message.Message):
-    __slots__ = ("vector", "ranges", "moved")
+    __slots__ = ("vector", "ranges", "moved", "as_of_ms")
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
     MOVED_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_MS_FIELD_NUMBER: _ClassVar[int]
     vector: _types_pb2.VersionVector
     ranges: _containers.RepeatedCompositeFieldContainer[RangeReply]
     moved: bool
-    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., ranges: _Optional[_Iterable[_Union[RangeReply, _Mapping]]] = ..., moved: _Optional[bool] = ...) -> None: ...
+    as_of_ms: int
+    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., ranges: _Optional[_Iterable[_Union[RangeReply, _Mapping]]] = ..., moved: _Optional[bool] = ..., as_of_ms: _Optional[int] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("hello", "keys", "entries", "vector")
+    __slots__ = ("hello", "keys", "entries", "vector", "as_of_ms")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     VECTOR_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_MS_FIELD_NUMBER: _ClassVar[int]
     hello: _replication_pb2.Hello
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     entries: bool
     vector: _types_pb2.VersionVector
-    def __init__(self, hello: _Optional[_Union[_replication_pb2.Hello, _Mapping]] = ..., keys: _Optional[_Iterable[bytes]] = ..., entries: _Optional[bool] = ..., vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ...) -> None: ...
+    as_of_ms: int
+    def __init__(self, hello: _Optional[_Union[_replication_pb2.Hello, _Mapping]] = ..., keys: _Optional[_Iterable[bytes]] = ..., entries: _Optional[bool] = ..., vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., as_of_ms: _Optional[int] = ...) -> None: ...
 
 class FetchedKey(_message.Message):
     __slots__ = ("digest", "entry", "removed")
@@ -101,12 +107,14 @@ class FetchedKey(_message.Message):
     def __init__(self, digest: _Optional[_Union[KeyDigest, _Mapping]] = ..., entry: _Optional[bytes] = ..., removed: _Optional[_Iterable[_Union[_types_pb2.Dot, _Mapping]]] = ...) -> None: ...
 
 class FetchReply(_message.Message):
-    __slots__ = ("vector", "keys")
+    __slots__ = ("vector", "keys", "as_of_ms")
     VECTOR_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_MS_FIELD_NUMBER: _ClassVar[int]
     vector: _types_pb2.VersionVector
     keys: _containers.RepeatedCompositeFieldContainer[FetchedKey]
-    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., keys: _Optional[_Iterable[_Union[FetchedKey, _Mapping]]] = ...) -> None: ...
+    as_of_ms: int
+    def __init__(self, vector: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., keys: _Optional[_Iterable[_Union[FetchedKey, _Mapping]]] = ..., as_of_ms: _Optional[int] = ...) -> None: ...
 
 class HealRequest(_message.Message):
     __slots__ = ("hello", "key", "expected", "entry")

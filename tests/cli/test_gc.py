@@ -39,7 +39,7 @@ def test_gc_status_says_what_waits_for_whom(capfd: pytest.CaptureFixture[str]) -
         assert run(["gc", "status", "-e", node.address]) == 0
     text = capfd.readouterr().out
     assert text.splitlines()[:6] == [
-        "5 deletes wait for being collected at EWR",
+        "5 deletes and expired values wait for being collected at EWR",
         "9 entries collected since start",
         "waits for LGA: never met since start",
         "waits for 0000000000000003: no report yet, silent for 5 ms",
@@ -61,7 +61,7 @@ def test_gc_status_as_json(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_gc_status_of_a_real_node(cli: Cli) -> None:
     out = ok(cli("gc", "status")).decode()
-    assert "deletes wait for being collected at EWR" in out
+    assert "deletes and expired values wait for being collected at EWR" in out
 
 
 def test_gc_alone_shows_its_help(capfd: pytest.CaptureFixture[str]) -> None:

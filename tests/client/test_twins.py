@@ -40,7 +40,8 @@ SURFACE = {
     "get": "key, *, default=..., resolve=None, consistency=None, freshness=False, timeout_s=None",
     "increment": f"key, amount=1, *, type=None, request_id=None, {LEVELS}",
     "outcome": "unknown, *, timeout_s=None",
-    "put": f"key, value, *, lww=False, context=None, blind=False, request_id=None, {LEVELS}",
+    "put": "key, value, *, lww=False, context=None, blind=False, ttl=None, request_id=None,"
+    f" {LEVELS}",
     "register": "key",
     "scan": "*, prefix=b'', start=b'', end=b'', page_size=1000, consistency=None, timeout_s=None",
     "session": "token=b''",

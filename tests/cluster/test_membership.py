@@ -182,10 +182,9 @@ def test_trap_3_a_wiped_node_is_replaced_and_counts_in_a_slot_of_its_own(
     nodes.assert_takes_no_calls("c", "JOINING")
     assert nodes.origin("c") != old
 
-    wait_for(
-        lambda: ask("a", "replace", "c", "--preview").code == 0, "the old one is believed stopped"
-    )
-    preview = ask("a", "replace", "c", "--preview").out.decode()
+    asked = ask("a", "replace", "c", "--preview")
+    assert (asked.code, asked.err) == (0, ""), "a node that was just stopped is said to run"
+    preview = asked.out.decode()
     assert f"takes the place of {old}" in preview
     assert "those up to 2" in preview
     found = nodes.row("a", old)

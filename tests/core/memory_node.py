@@ -6,19 +6,22 @@ What a crash leaves are the two stores; ``restart`` starts again from nothing el
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import msgpack
 
 from kvnode.core.block import Block, decode_block
 from kvnode.core.context import Context, decode_token, entry_token
-from kvnode.core.dots import Vector
-from kvnode.core.entry import Entry, collect_entry, encode_entry, live_entry
+from kvnode.core.dots import Covered, Vector
+from kvnode.core.entry import Entry, collect_entry, encode_entry, live_entry, merge_entries
 from kvnode.core.errors import Refused
 from kvnode.core.operations import Operation
 from kvnode.core.receive import Verdict
 from kvnode.core.replica import Durable, Replica, Request, Round
 from kvnode.core.requests import RequestWindow
+from kvnode.core.snapshot import join_durable
 from kvnode.core.stability import Stability
+from kvnode.core.types import LWW_REGISTER, SIBLINGS, lww, siblings
 from kvnode.core.writer import Accepted
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.memory import MemoryLog, MemoryState
@@ -41,6 +44,7 @@ class MemoryNode:
         siblings_max: int = 100,
     ) -> None:
         self.origin = origin
+        self.wall_ms = WALL_MS
         self.log = MemoryLog()
         self.state = MemoryState()
         self._window = window
@@ -68,9 +72,13 @@ class MemoryNode:
             block = decode_block(raw)
             self.memtable.install(self.replica.replay(block).overlay, len(raw))
 
-    def checkpoint(self) -> None:
-        """Write a checkpoint; on DiskFullError the memtable keeps what it should have written."""
+    def checkpoint(self, horizon: int = 0) -> None:
+        """Write a checkpoint, and with it move the horizon there if it is behind.
+
+        On DiskFullError the memtable keeps what it should have written.
+        """
         durable = self.replica.durable
+        durable = replace(durable, horizon=max(horizon, durable.horizon))
         entries = self.memtable.freeze()
         checkpoint = Checkpoint(
             arrival=self.log.last_arrival,
@@ -86,6 +94,7 @@ class MemoryNode:
             self.memtable.restore_frozen(0)
             raise
         self.memtable.drop_frozen()
+        self.replica.durable.horizon = durable.horizon
         self._next_request = durable.requests.next_number
 
     def commit(
@@ -93,10 +102,11 @@ class MemoryNode:
         requests: Sequence[Request] = (),
         blocks: Iterable[Block] = (),
         *,
-        wall_ms: int = WALL_MS,
+        wall_ms: int | None = None,
         lww_refusal: str = "",
     ) -> Round:
         """One round; DiskFullError if the log is full, and then nothing has happened."""
+        wall_ms = self.wall_ms if wall_ms is None else wall_ms
         round_ = self.replica.plan(requests, blocks, wall_ms, lww_refusal)
         if round_.records:
             self.log.append(round_.records)
@@ -105,13 +115,19 @@ class MemoryNode:
         return round_
 
     def write(
-        self, *operations: Operation, request_id: bytes = b"", wall_ms: int = WALL_MS
+        self, *operations: Operation, request_id: bytes = b"", wall_ms: int | None = None
     ) -> Accepted:
         """Commit one request alone; raises what refused it."""
         outcome = self.commit([Request(operations, request_id)], wall_ms=wall_ms).outcomes[0]
         if isinstance(outcome, Refused):
             raise outcome
         return outcome
+
+    def write_off(self, operation: Operation) -> None:
+        """Commit it while the clock is known to be off; raises what refused it."""
+        outcome = self.commit([Request([operation])], lww_refusal="the clock is off").outcomes[0]
+        if isinstance(outcome, Refused):
+            raise outcome
 
     def receive(self, raws: Iterable[bytes]) -> list[Verdict]:
         """Commit blocks from elsewhere; their verdicts, in order, then those of held ones."""
@@ -128,8 +144,29 @@ class MemoryNode:
 
     def collect(self, stable: Vector) -> None:
         """Collect whatever ``stable`` lets go."""
-        collected = {key: collect_entry(self.entry(key), stable) for key in self.encoded()}
+        past = self.replica.durable.horizon
+        collected = {key: collect_entry(self.entry(key), stable, past) for key in self.encoded()}
         self.memtable.install(collected, 0)
+
+    def merge(self, other: MemoryNode) -> None:
+        """Join the state of ``other`` in one step, and take its log for what that stands for."""
+        missing = [decode_block(raw) for raw in other.log.lacking(self.vector, 1 << 30)[0]]
+        mine, theirs = self.entries(), other.entries()
+        seen, their_seen = Covered(self.vector), Covered(other.vector)
+        joined = {
+            key: merge_entries(mine.get(key, {}), theirs.get(key, {}), seen, their_seen)
+            for key in mine.keys() | theirs.keys()
+        }
+        self.replica.reload(
+            join_durable(self.replica.durable, other.replica.durable, own_origin=self.origin)
+        )
+        self.log.append(missing)
+        self.memtable.install(joined, 0)
+
+    @property
+    def now(self) -> int:
+        """What has a deadline till then has expired."""
+        return max(self.wall_ms, self.replica.durable.horizon)
 
     @property
     def vector(self) -> Vector:
@@ -148,7 +185,7 @@ class MemoryNode:
 
     def token(self, key: bytes) -> bytes:
         """The token a reader gets."""
-        return entry_token(key, self.entry(key), SECRET)
+        return entry_token(key, self.entry(key), SECRET, self.now)
 
     def context(self, key: bytes) -> Context:
         """The reader's context, through the token."""
@@ -156,11 +193,19 @@ class MemoryNode:
 
     def encoded(self) -> dict[bytes, bytes]:
         """Every key's entry in its stored form."""
-        return {key: encode_entry(entry) for key, entry in self.entries().items()}
+        return {key: encode_entry(entry, key) for key, entry in self.entries().items()}
 
-    def live(self) -> dict[bytes, bytes]:
+    def shown(self, key: bytes) -> list[bytes]:
+        """The values of registers and siblings that a reader sees now, sorted."""
+        entry = self.entry(key)
+        register = entry.get(LWW_REGISTER, lww.EMPTY)
+        held = siblings.shown(entry.get(SIBLINGS, siblings.EMPTY), self.now)
+        values = [register[3]] if lww.visible(register, self.now) else []
+        return sorted([value or b"" for value in values] + [value[1] for value in held.values()])
+
+    def live(self, past: int = 0) -> dict[bytes, bytes]:
         """Every key's live form: what nodes that have received the same agree on."""
-        found = {key: live_entry(entry) for key, entry in self.entries().items()}
+        found = {key: live_entry(entry, past) for key, entry in self.entries().items()}
         return {key: msgpack.packb(live) for key, live in found.items() if live is not None}
 
     def entries(self) -> dict[bytes, Entry]:

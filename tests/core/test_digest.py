@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kvnode.core.digest import ABSENT, Digest, is_boundary, key_digest, live_dots
 from kvnode.core.entry import Entry, decode_entry, encode_entry
+from kvnode.core.errors import StateError
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS
 from kvnode.core.types.slots import Slot
@@ -127,7 +129,9 @@ def test_replicas_that_have_seen_the_same_have_one_digest() -> None:
 
 def _entries(node: MemoryNode) -> dict[bytes, Entry]:
     return {
-        key: decode_entry(raw) for key, raw in node.encoded().items() if decode_entry(raw) != {}
+        key: decode_entry(raw, key)
+        for key, raw in node.encoded().items()
+        if decode_entry(raw, key) != {}
     }
 
 
@@ -141,3 +145,12 @@ def test_boundaries_come_about_once_in_a_segment() -> None:
 def test_an_entrys_digest_survives_its_stored_form() -> None:
     entry: Entry = {SIBLINGS: ({(1, 2): (9, b"v")}, frozenset())}
     assert key_digest(b"k", decode_entry(encode_entry(entry))) == key_digest(b"k", entry)
+
+
+def test_an_entry_under_another_key_fails_its_checksum() -> None:
+    """A bit that flips in a key must not make another key's value of it."""
+    entry: Entry = {LWW_REGISTER: (1 << 20, 5, 1, b"v")}
+    raw = encode_entry(entry, b"plain/0001")
+    assert decode_entry(raw, b"plain/0001") == entry
+    with pytest.raises(StateError, match="checksum"):
+        decode_entry(raw, b"plain/0003")

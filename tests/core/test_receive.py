@@ -164,6 +164,19 @@ def test_a_partial_overlap_is_a_fork(sizes: list[int]) -> None:
     assert node.receive([chain(2, sizes)[0].raw]) == ([SEEN] if sizes == [3, 1] else [FORK])
 
 
+def test_what_is_held_of_a_forgotten_origin_above_its_limit_is_dropped() -> None:
+    """Nothing would ever let it in, and it would take the room of others until a restart."""
+    node, good = MemoryNode(1), blocks(written(2, b"a", b"b", b"c", b"d"))
+    assert node.receive(good[1:]) == [HELD, HELD, HELD]
+    whole = node.replica.held.bytes_held
+    node.replica.limit({2: 3})
+    assert len(node.replica.held) == 2
+    assert node.replica.held.bytes_held == whole - len(good[3])
+    assert node.receive(good[:1]) == [APPLIED, APPLIED, APPLIED]
+    assert node.vector == {2: 3}
+    assert node.replica.held.bytes_held == 0
+
+
 def test_nothing_of_a_forked_origin_is_taken_any_more() -> None:
     node = MemoryNode(1)
     good = blocks(written(2, b"a", b"b"))

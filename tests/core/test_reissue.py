@@ -303,3 +303,31 @@ def test_what_changed_nothing_is_not_made_again() -> None:
     ]
     assert again.dots == [(OLD, 2)]
     assert all(first < second for first, second in pairwise(again.dots))
+
+
+def of_two(*, inherited: bool) -> tuple[list[list[Operation]], MemoryNode]:
+    """OLD replaced and deleted what OTHER wrote, and both histories are lost."""
+    other, old, new = MemoryNode(OTHER), MemoryNode(OLD), MemoryNode(NEW)
+    other.write(Put(b"k", b"of the other"))
+    other.write(Increment(b"n", 5))
+    old.pull(other)
+    old.write(Put(b"k", b"replaced"))
+    old.write(Delete(b"n", PN_COUNTER))
+    lost = [*(blocks_of(old, OTHER) if inherited else []), *blocks_of(old)]
+    work = Reissue(Parted([], lost, {} if inherited else {OTHER: 1}), new.memtable.read)
+    return [again.operations for again in carry_out(work, new)], new
+
+
+def test_an_heir_makes_the_others_history_again_where_it_stood_before_its_own() -> None:
+    _, new = of_two(inherited=True)
+    assert values(new.entry(b"k")[SIBLINGS]) == [b"replaced"]
+    assert value(new, b"n") == 0
+
+
+def test_dots_of_a_history_that_is_made_again_elsewhere_are_not_named() -> None:
+    """In the cluster they are those of other writes, which nobody has seen or deleted."""
+    made, _ = of_two(inherited=False)
+    assert made == [
+        [Put(b"k", b"replaced", SIBLINGS, Context(siblings=frozenset(), types=(SIBLINGS,)))],
+        [Delete(b"n", PN_COUNTER, Context(counters={PN_COUNTER: {}}, types=(PN_COUNTER,)))],
+    ]

@@ -44,7 +44,7 @@ def joined(
         theirs.vector,
         lambda *loss: told.append(loss),
     ):
-        found[key] = encode_entry(entry)
+        found[key] = encode_entry(entry, key)
         if not entry:
             del found[key]
     return found
@@ -93,7 +93,7 @@ def test_joining_a_snapshot_is_receiving_the_writes_it_stands_for(seed: int) -> 
     probe = MemoryNode(9)
     probe.memtable.install({key: mine.entry(key) for key in mine.encoded()}, 0)
     expected = MemoryNode(8)
-    expected.memtable.install({key: decode_entry(raw) for key, raw in snapshot.items()}, 0)
+    expected.memtable.install({key: decode_entry(raw, key) for key, raw in snapshot.items()}, 0)
     probe.collect(stable)
     expected.collect(stable)
     assert expected.live() == probe.live()

@@ -68,15 +68,6 @@ def test_reports_that_cross_do_not_go_back() -> None:
     assert stability.stable(own, [B]) == {A: 5, B: 2}
 
 
-def test_a_member_that_starts_over_has_reported_nothing() -> None:
-    stability = Stability({})
-    stability.learn(B, {A: 5, B: 1}, {A: 5, B: 1})
-    stability.forget(B)
-    assert stability.last(B) is None
-    assert stability.stable({A: 5, B: 1}, [B]) == {}
-    assert stability.acknowledged([B]) == {}
-
-
 def test_what_is_acknowledged_is_the_least_of_the_last_reports() -> None:
     stability = Stability({})
     stability.learn(B, {A: 5, B: 9}, {})

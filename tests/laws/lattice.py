@@ -7,7 +7,9 @@ with contexts that a client read at any of them earlier, and merge each other's 
 goes out as a delta; the laws compare delta mode with state mode.
 
 In *collecting* runs a replica now and then lets go what is causally stable (as an oracle that knows
-all writes tells). These are compared by live forms, because others, and the deltas, have not.
+all writes tells), of deletes and of what has expired by its own clock. These are compared by live
+forms, because others, and the deltas, have not: as of the latest time that any of them has taken.
+Where types can give a value a deadline they do, now and then.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from kvnode.core.types import (
 
 KEY = b"k"
 REPLICAS = 3
+TIMES = 6
+"""Deadlines and clocks are from 1 to this."""
 
 
 class Element(NamedTuple):
@@ -64,8 +68,12 @@ class Run:
     deliveries: list[int] = field(default_factory=list)
     triple: tuple[int, int, int] = (0, 0, 0)
     collecting: bool = False
+    past: int = 0
+    """Whatever was collected because it had expired had a deadline till then."""
 
 
+DEADLINES = st.sampled_from([0, 0, *range(1, TIMES + 1)])
+"""0: none."""
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Mutate = Callable[[Draw, Element, State, Dot], list[Any] | None]
 """(draw, writer, state that its client read, dot of the write) -> operation."""
@@ -88,7 +96,7 @@ def _change_pncounter(draw: Draw, here: Element, read: State, dot: Dot) -> list[
 
 def _change_register(draw: Draw, here: Element, read: State, dot: Dot) -> list[Any] | None:
     if draw(st.booleans()):
-        return lww.assign(KEY, b"%d:%d" % dot)
+        return lww.assign(KEY, b"%d:%d" % dot, draw(DEADLINES))
     return lww.remove(here.state, KEY, draw(st.sampled_from([None, read[:3]])))
 
 
@@ -100,7 +108,8 @@ def _change_siblings(draw: Draw, here: Element, read: State, dot: Dot) -> list[A
         replaced = siblings.replaced(here.state, sorted(read[0]), here.seen)
     elif mode == "observed":
         replaced = list(here.state[0])
-    return siblings.write(KEY, value, replaced) if value or replaced else None
+    deadline = draw(DEADLINES) if value else 0
+    return siblings.write(KEY, value, replaced, deadline) if value or replaced else None
 
 
 MUTATE: dict[int, Mutate] = {
@@ -136,7 +145,9 @@ def runs(draw: Draw, kind: DataType, mutate: Mutate, *, collecting: bool = False
             if draw(st.integers(0, 3)):  # all exchange what they have, or little would be stable
                 for other in replicas:
                     replicas = [join(kind, replica, other) for replica in replicas]
-            collected = kind.collect(replicas[here].state, _stable(run, replicas, here))
+            past = draw(st.integers(0, TIMES))  # no clock is right, and any may step back
+            run.past = max(run.past, past)
+            collected = kind.collect(replicas[here].state, _stable(run, replicas, here), past)
             replicas[here] = replicas[here]._replace(state=collected)
         elif draw(st.integers(0, 2)) == 0:
             there = draw(st.integers(0, REPLICAS - 1))
@@ -206,7 +217,7 @@ def check(kind: DataType, run: Run) -> None:
     def same(element: Element, law: str) -> None:
         """Elements that have received the same are equal, byte for byte."""
         found: bytes = (
-            msgpack.packb(kind.live(element.state))
+            msgpack.packb(kind.live(element.state, run.past))
             if run.collecting
             else canonical(kind, element.state)
         )

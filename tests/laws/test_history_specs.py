@@ -154,7 +154,7 @@ class Cluster:
             self._collect(node)
             self.history.check(node)
             for entry in node.entries().values():
-                assert visible_types(entry) == sorted(entry)
+                assert visible_types(entry, 0) == sorted(entry)
                 assert not garbage_dots(entry)
 
     def _pull(self, step: PullStep) -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS, TYPES, DataType, slots
+from kvnode.core.types import (
+    G_COUNTER,
+    LWW_REGISTER,
+    PN_COUNTER,
+    SIBLINGS,
+    TYPES,
+    DataType,
+    lww,
+    slots,
+)
 from kvnode.core.types import siblings as siblings_module
 from tests.laws.lattice import MUTATE, Run, check_entry, check_laws, runs
 
@@ -45,7 +54,7 @@ def test_equal_entries_have_equal_bytes(lives: tuple[Run, ...]) -> None:
 def broken(number: int, **changes: Any) -> DataType:
     """A registered type with something replaced."""
     module = TYPES[number]
-    names = "ID NAME EMPTY delta merge visible context encode decode garbage collect live"
+    names = "ID NAME EMPTY delta merge visible context encode decode deadlines garbage collect live"
     parts = {name: getattr(module, name) for name in names.split()}
     return cast(DataType, SimpleNamespace(**parts | changes))
 
@@ -92,9 +101,26 @@ def _register_comes_back(a: Any, b: Any, *_: Any) -> Any:
     return a if a[:3] >= b[:3] else b
 
 
-def _collected_at_once(state: Any, stable: Any) -> Any:  # noqa: ARG001
+def _collected_at_once(state: Any, stable: Any, past: Any) -> Any:  # noqa: ARG001
     """As by a timer."""
     return state if state[3] is not None else (0, 0, 0, None)
+
+
+def _expired_at_once(state: Any, stable: Any, past: Any) -> Any:
+    """A silent local delete."""
+    return lww.collect(state, stable, 0) if lww.visible(state, past) else (0, 0, 0, None)
+
+
+def _longest_wins(a: Any, b: Any, seen_a: Any, seen_b: Any) -> Any:
+    """Both values' deadlines are merged into the winner's."""
+    winner = lww.merge(a, b, seen_a, seen_b)
+    longest = max(lww.deadline(a), lww.deadline(b))
+    return (*winner[:4], longest) if longest and winner[3] is not None else winner
+
+
+def _never_expired(state: Any, past: Any) -> Any:  # noqa: ARG001
+    """What has expired counts in digests for as long as it is held."""
+    return siblings_module.live(state, 0)
 
 
 def _by_time_alone(a: Any, b: Any, *_: Any) -> Any:
@@ -126,6 +152,9 @@ COLLECTING_CANARIES: dict[str, tuple[int, dict[str, Any]]] = {
         {"merge": _register_comes_back},
     ),
     "tombstone collected before it is stable": (LWW_REGISTER, {"collect": _collected_at_once}),
+    "expired value collected before it is stable": (LWW_REGISTER, {"collect": _expired_at_once}),
+    "deadlines merged, the longest wins": (LWW_REGISTER, {"merge": _longest_wins}),
+    "expired values in digests": (SIBLINGS, {"live": _never_expired}),
 }
 
 
@@ -139,7 +168,7 @@ def test_suite_finds_the_broken_type(name: str) -> None:
 
 @pytest.mark.parametrize("name", COLLECTING_CANARIES)
 def test_suite_finds_the_type_that_collects_wrongly(name: str) -> None:
-    """Traps 4, 9 and 10."""
+    """Traps 4, 9, 10 and 11."""
     number, changes = COLLECTING_CANARIES[name]
     with pytest.raises(AssertionError):
         check_laws(broken(number, **changes), MUTATE[number], collecting=True, shrink=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from kvnode.core.report import PROTOCOL, Hello
 from kvnode.core.roster import Member, decode_roster, encode_roster, roster_hash
 from kvnode.node.engine import Engine
+from kvnode.node.founding import founding_roster
 from kvnode.node.handshake import Handshake
-from kvnode.node.membership import Membership, founding_roster
+from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
 from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import OpenLink

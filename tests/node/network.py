@@ -19,9 +19,10 @@ from kvnode.core.replica import Request, Round
 from kvnode.core.report import Hello, Meeting, Report
 from kvnode.core.roster import Forget, Member
 from kvnode.node.engine import Engine
+from kvnode.node.founding import founding_roster
 from kvnode.node.handshake import Handshake
 from kvnode.node.levels import Levels
-from kvnode.node.membership import Membership, founding_roster
+from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
 from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError, Pulled

@@ -13,9 +13,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+COMMAND = (sys.executable, "-m", "kvnode")
 READY_S = 20.0
 """From start to ready line; a tenth is usual, a loaded machine takes its time."""
 STOP_S = 10.0
@@ -26,8 +27,15 @@ TROUBLE = re.compile(r" (ERROR|CRITICAL) |Traceback")
 class NodeProcess:
     """A node with its data directory; a restart is a new object over the same directory."""
 
-    def __init__(self, data: Path, *options: str, listen: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        listen: str = "127.0.0.1:0",
+        command: Sequence[str] = COMMAND,
+    ) -> None:
         """Start it; ``ready`` waits for it."""
+        self.command = command
         self.data = data
         self.log = data.with_name(f"{data.name}.{time.monotonic_ns()}.log")
         self._spawn(["--listen", listen, "--data", str(data), *options], None)
@@ -36,6 +44,7 @@ class NodeProcess:
     def bare(cls, folder: Path, *options: str) -> NodeProcess:
         """``kvnode serve`` with these options only, in ``folder`` as working directory."""
         node = cls.__new__(cls)
+        node.command = COMMAND
         node.data = folder / "kvnode-data"
         node.log = folder.with_name(f"{folder.name}.{time.monotonic_ns()}.log")
         node._spawn(list(options), folder)  # noqa: SLF001 - this class
@@ -46,7 +55,7 @@ class NodeProcess:
         self.name = self.address = self.serving_from = ""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kvnode", "serve", *options],
+                [*self.command, "serve", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -25,7 +25,7 @@ PAGE_BYTES = 4096
 
 def alone(made: Rig) -> Collector:
     """Of a node without peers: what it has is stable."""
-    return Collector(made.engine, frozenset)
+    return Collector(made.engine, frozenset, lambda: 0)
 
 
 async def write_and_delete(made: Rig) -> None:
@@ -83,7 +83,7 @@ def test_nothing_goes_before_the_member_has_reported() -> None:
         made = rig(MemoryLog(), MemoryState())
         engine = made.engine
         counted: list[frozenset[int] | None] = [None]
-        collector = Collector(engine, lambda: counted[0])
+        collector = Collector(engine, lambda: counted[0], lambda: 0)
         await write_and_delete(made)
         await checkpoint(engine)
         await collector.look()

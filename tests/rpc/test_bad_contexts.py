@@ -26,7 +26,7 @@ def flipped(token: bytes, at: int) -> bytes:
 def made_for(key: bytes, origin: int, siblings: int = 1, secret: bytes = SECRET) -> bytes:
     """What a node would make for so many siblings."""
     held = {(origin, seq): (1, b"") for seq in range(1, siblings + 1)}
-    return entry_token(key, {4: (held, frozenset())}, secret)
+    return entry_token(key, {4: (held, frozenset())}, secret, 0)
 
 
 BAD: dict[str, Callable[[Api, bytes, bytes], bytes]] = {
@@ -74,7 +74,7 @@ def test_a_foreign_context_is_refused(api: Api, key: bytes, name: str) -> None:
 def test_a_context_made_with_the_cluster_s_secret_is_taken(api: Api, key: bytes) -> None:
     """The counterpart: it is the secret and the key that count, so any node's token is good."""
     dot = api.put(key, b"old").result.dot
-    token = entry_token(key, {4: ({(dot.origin, dot.seq): (1, b"")}, frozenset())}, SECRET)
+    token = entry_token(key, {4: ({(dot.origin, dot.seq): (1, b"")}, frozenset())}, SECRET, 0)
     assert token == api.get(key).context
     api.put(key, b"new", context=token)
     assert api.values(key) == [b"new"]

@@ -142,7 +142,9 @@ def test_sums_that_regions_take_beyond_64_bits_are_exact(other: tuple[Api, Impos
 def test_a_context_may_name_what_has_not_arrived(other: tuple[Api, Impostor]) -> None:
     """Read at one node, written at another that lacks what was read: it goes when it comes."""
     api, region = other
-    read_there = entry_token(b"k", {4: ({(region.origin, 1): (1, b"old")}, ())}, CLUSTER.encode())
+    read_there = entry_token(
+        b"k", {4: ({(region.origin, 1): (1, b"old")}, ())}, CLUSTER.encode(), 0
+    )
     api.put(b"k", b"new", context=read_there)
     (cell,) = (cell for cell in api.inspect(b"k").cells if cell.type == SIBLINGS)
     assert [(dot.origin, dot.seq) for dot in cell.awaited] == [(region.origin, 1)]

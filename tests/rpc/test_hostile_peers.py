@@ -14,7 +14,7 @@ from kvnode.core.block import CHAIN_BYTES, CHECKSUM_BYTES, sealed
 from kvnode.core.errors import Reason
 from kvnode.core.hlc import HLC_MAX
 from kvnode.core.roster import encode_roster
-from kvnode.node.membership import founding_roster
+from kvnode.node.founding import founding_roster
 from kvnode.v1 import replication_pb2
 from tests.node.process import NodeProcess, until
 

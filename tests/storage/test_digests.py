@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from kvnode.core import digest as digest_module
 from kvnode.core.digest import ABSENT, Digest, is_boundary, key_digest
-from kvnode.core.entry import Entry, decode_entry
+from kvnode.core.dots import Dot
+from kvnode.core.entry import Entry, deadlines, decode_entry, garbage_dots, in_conflict
 from kvnode.core.replica import Durable
 from kvnode.core.requests import RequestWindow
-from kvnode.core.types import LWW_REGISTER, SIBLINGS
+from kvnode.core.types import LWW_REGISTER, SIBLINGS, siblings
 from kvnode.storage.digests import check_segment, range_digests
-from kvnode.storage.interfaces import Checkpoint, Moved, StateStore, Stored
+from kvnode.storage.interfaces import Checkpoint, Expiring, Moved, StateStore, Stored
 from kvnode.storage.memory import MemoryState
 from kvnode.storage.state import LmdbState
 from tests.storage.stores import ORIGIN, LmdbStores, Stores
@@ -34,20 +35,34 @@ def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def save(
-    state: StateStore, entries: dict[bytes, Entry], recount: frozenset[bytes] = frozenset()
+    state: StateStore,
+    entries: dict[bytes, Entry],
+    recount: frozenset[bytes] = frozenset(),
+    horizon: int = 0,
 ) -> None:
     """One checkpoint."""
     durable = Durable(RequestWindow(1), vector={ORIGIN: 7}, chains={ORIGIN: bytes(16)})
+    durable.horizon = max(horizon, state.total()[0].horizon)
     state.save(Checkpoint(3, durable, {}, entries, [], recount=recount))
 
 
 def entry_of(number: int) -> Entry:
-    """0: none; 1: one with nothing live; else a value."""
+    """0: none; 1: one with nothing live; else a value, from 5 on with deadlines from 1 to 4."""
     if number == 0:
         return {}
     if number == 1:
         return {LWW_REGISTER: (9, 1, 2, None)}
-    return {SIBLINGS: ({(1, number): (9, b"v%d" % number)}, frozenset())}
+    if number < 5:
+        return {SIBLINGS: ({(1, number): (9, b"v%d" % number)}, frozenset())}
+    if number < 9:
+        return {LWW_REGISTER: (9, 1, number, b"v", number - 4)}
+    kept: siblings.Held = {(2, number): (9, b"stays")} if number % 2 else {}
+    first, second = number % 4 + 1, number // 3 % 4 + 1
+    kept |= {(3, number): (9, b"v", first), (4, number): (9, b"w", second)}
+    return {SIBLINGS: (kept, frozenset())}
+
+
+NUMBERS = 20
 
 
 def stored(state: StateStore) -> dict[bytes, bytes]:
@@ -55,12 +70,15 @@ def stored(state: StateStore) -> dict[bytes, bytes]:
     return dict(state.stored(b"", b"", 1_000_000, 1 << 40).rows)
 
 
-def counted(state: StateStore, start: bytes = b"", end: bytes = b"") -> Digest:
-    """The digest of a range, from the entries."""
+def counted(
+    state: StateStore, start: bytes = b"", end: bytes = b"", past: int | None = None
+) -> Digest:
+    """The digest of a range, from the entries; None: as of the horizon."""
     total = ABSENT
+    past = state.total()[0].horizon if past is None else past
     for key, raw in stored(state).items():
         if key >= start and not (end and key >= end):
-            total = total.plus(key_digest(key, decode_entry(raw)))
+            total = total.plus(key_digest(key, decode_entry(raw, key), past))
     return total
 
 
@@ -72,9 +90,30 @@ def check(state: StateStore) -> None:
     for (start, digest), end in zip(segmented.rows, [*starts[1:], b""], strict=True):
         assert digest == counted(state, start, end)
     assert state.total()[1] == counted(state)
+    check_waiting(state)
 
 
-steps = st.lists(st.dictionaries(st.sampled_from(KEYS), st.integers(0, 4), max_size=20), max_size=8)
+def check_waiting(state: StateStore) -> None:
+    """Every value with a deadline has one row: among the garbage once the horizon is past it."""
+    horizon = state.total()[0].horizon
+    entries = {key: decode_entry(raw) for key, raw in stored(state).items()}
+    rows = [(row, key) for key, entry in entries.items() for row in deadlines(entry)]
+    coming = sorted((Expiring(when, *dot), key) for (when, dot), key in rows if when > horizon)
+    assert state.expiring(99, 10_000, Expiring(0))[1] == coming
+    assert state.to_expire() == len(coming)
+    garbage = [row for key, entry in entries.items() for row in garbage_rows(key, entry, horizon)]
+    held = state.garbage(dict.fromkeys(range(5), 99) | {9: 10_000}, 10_000)
+    assert set(garbage) <= set(held)
+    marked = state.keys(b"", b"", 10_000, conflicts=True)
+    assert set(marked) == {key for key, entry in entries.items() if in_conflict(entry, horizon)}
+
+
+def garbage_rows(key: bytes, entry: Entry, horizon: int) -> list[tuple[Dot, bytes]]:
+    return [(dot, key) for dot in garbage_dots(entry, horizon)]
+
+
+changes_of = st.dictionaries(st.sampled_from(KEYS), st.integers(0, NUMBERS), max_size=20)
+steps = st.lists(st.tuples(changes_of, st.integers(0, 5)), max_size=8)
 
 
 def states() -> Iterator[StateStore]:
@@ -88,14 +127,45 @@ def states() -> Iterator[StateStore]:
 
 @settings(max_examples=60, deadline=None)
 @given(steps)
-def test_incremental_digests_are_those_of_counting_anew(changes: list[dict[bytes, int]]) -> None:
-    """Whatever is stored, replaced and removed, and wherever segments are cut and joined."""
+def test_incremental_digests_are_those_of_counting_anew(
+    changes: list[tuple[dict[bytes, int], int]],
+) -> None:
+    """Whatever is stored, replaced, removed and expires, and wherever segments are cut and joined.
+
+    The dots of two keys must not be the same, as they are not in life.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digest_module, "SEGMENT_KEYS", SMALL_SEGMENT)
         for state in states():
-            for change in changes:
-                save(state, {key: entry_of(number) for key, number in change.items()})
+            for change, horizon in changes:
+                entries = {key: own_dots(entry_of(n), key) for key, n in change.items()}
+                save(state, entries, horizon=horizon)
                 check(state)
+                check_later(state)
+
+
+def own_dots(entry: Entry, key: bytes) -> Entry:
+    """The entry under dots that no other key has."""
+    made: Entry = {}
+    base = 1 + 100 * KEYS.index(key)
+    for kind, state in entry.items():
+        if kind == LWW_REGISTER:
+            made[kind] = (state[0], 9, base + state[2], *state[3:])
+        else:
+            held = {(9, base + 20 * o + s): value for (o, s), value in state[0].items()}
+            made[kind] = (held, state[1])
+    return made
+
+
+def check_later(state: StateStore) -> None:
+    """A digest can be had as of any later time, of any range; an earlier one is not promised."""
+    horizon = state.total()[0].horizon
+    ranges = [(b"", b""), (b"b", b"cd"), (KEYS[3], b"")]
+    for past in range(horizon, 6):
+        found = range_digests(state, ranges, past)
+        assert found.past == past
+        assert found.digests == [counted(state, *bounds, past) for bounds in ranges]
+    assert range_digests(state, ranges, 0).past == horizon
 
 
 def test_any_range_has_its_digest(stores: Stores) -> None:

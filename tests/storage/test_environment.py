@@ -13,9 +13,9 @@ import pytest
 
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Put
-from kvnode.storage import environment
+from kvnode.storage import environment, soundness
 from kvnode.storage.environment import Environment
-from kvnode.storage.interfaces import DiskFullError, StorageError
+from kvnode.storage.interfaces import DamagedPages, DiskFullError, StorageError, WriteFailed
 from kvnode.storage.log import LmdbLog
 from kvnode.storage.state import LmdbState
 from tests.core.memory_node import MemoryNode
@@ -224,7 +224,7 @@ def test_a_commit_that_the_disk_cut_short_is_a_full_disk(
     def fails(_: object) -> None:
         raise lmdb.Error("mdb_txn_commit: Input/output error")
 
-    with pytest.raises(lmdb.Error, match="Input/output"):
+    with pytest.raises(WriteFailed, match="Input/output"):
         env.write(fails)  # the disk has room: it is broken
     full = os.statvfs_result((4096, 4096, 1000, 3, 3, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda _: full)
@@ -232,3 +232,58 @@ def test_a_commit_that_the_disk_cut_short_is_a_full_disk(
         env.write(fails)
     assert rows(env) == 10
     env.close()
+
+
+def test_pages_that_are_none_are_damage_in_plain_words(tmp_path: Path) -> None:
+    """LMDB looks at a page's kind on its way to a key; what it says must reach an operator."""
+    env = opened(tmp_path)
+    fill(env, 500)
+    env.close()
+    change_pages(tmp_path, b"000250", 10, 4)  # its kind: not a leaf any more
+    env = opened(tmp_path)
+
+    def read() -> Any:
+        with env.read() as txn:
+            return txn.get(b"000250", db=env.tables["rows"])
+
+    with pytest.raises(DamagedPages, match=r"cannot be read: .*MDB_CORRUPTED.* let peers fill it"):
+        read()
+    with pytest.raises(WriteFailed, match="cannot be written"):
+        env.write(lambda txn: txn.put(b"000250", b"", db=env.tables["rows"]))
+    env.close()
+
+
+def test_pages_that_end_the_process_that_reads_them_are_found_by_another(tmp_path: Path) -> None:
+    env = opened(tmp_path)
+    fill(env, 500)
+    env.close()
+    assert soundness.check([tmp_path]) == ""
+    change_pages(tmp_path, b"000250", 10, 4)
+    assert "ends a process by signal" in soundness.check([tmp_path])
+
+
+def test_rows_that_are_hidden_or_out_of_place_are_found(tmp_path: Path) -> None:
+    """LMDB itself sees nothing wrong, and would say that the rows are not there."""
+    env = opened(tmp_path)
+    fill(env, 500)
+    env.check("rows")
+    env.close()
+    (tmp_path / "whole").write_bytes((tmp_path / "data.mdb").read_bytes())
+    for offset, value, problem in ((12, 18, "rows of 500"), (16, 0, "out of place")):
+        change_pages(tmp_path, b"000250", offset, value)  # where its rows end; its first row
+        env = opened(tmp_path)
+        with pytest.raises(DamagedPages, match=problem):
+            env.check("rows")
+        env.close()
+        assert problem in soundness.check([tmp_path])
+        (tmp_path / "data.mdb").write_bytes((tmp_path / "whole").read_bytes())
+
+
+def change_pages(path: Path, key: bytes, offset: int, value: int) -> None:
+    """Set a byte in the header of each page that holds the key."""
+    file = path / "data.mdb"
+    raw = bytearray(file.read_bytes())
+    for page in range(0, len(raw), 4096):
+        if key in raw[page : page + 4096]:
+            raw[page + offset] = value
+    file.write_bytes(raw)

@@ -104,7 +104,7 @@ class Modelled:
             for key, found in sorted(self.model.items())
             if key >= start
             and (not end or key < end)
-            and (in_conflict(found) if conflicts else found)
+            and (in_conflict(found, 0) if conflicts else found)
         ]
 
     def pages(
@@ -115,7 +115,7 @@ class Modelled:
             taken: list[tuple[bytes, Entry]] = []
 
             def accept(key: bytes, found: Entry, taken: list[tuple[bytes, Entry]] = taken) -> bool:
-                if not (in_conflict(found) if conflicts else found):
+                if not (in_conflict(found, 0) if conflicts else found):
                     return True
                 if len(taken) == page:
                     return False

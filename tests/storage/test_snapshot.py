@@ -75,7 +75,7 @@ class Site:
 
     def entries(self) -> dict[bytes, bytes]:
         keys = self.state.keys(b"", b"", 10_000, conflicts=False)
-        return {key: encode_entry(self.state.get(key) or {}) for key in keys}
+        return {key: encode_entry(self.state.get(key) or {}, key) for key in keys}
 
     def snapshot(self) -> Snapshot:
         return make_snapshot(

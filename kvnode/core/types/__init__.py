@@ -10,15 +10,21 @@ can encode it while the next commit replaces it. A type module gives
                                     ``BlockError`` if ``op`` is not well formed
 ``merge(a, b, seen_a, seen_b)``     join of two states; ``seen`` is what each side's holder has
                                     received, for types that delete without tombstones
-``visible(state)``                  whether a reader sees anything
+``visible(state, now)``             whether a reader sees anything at wall time ``now``
 ``context(state)``                  what a reader saw, in plain msgpack values
 ``encode(state)``, ``decode(raw)``  canonical plain msgpack values and back
-``garbage(state)``                  dots of deletes whose remains are in the state: they can go
-                                    when these are causally stable (``core/stability.py``)
-``collect(state, stable)``          the state without the remains of deletes that are stable
-``live(state)``                     normal form for digests: plain msgpack values without anything
+``deadlines(state)``                (deadline, dot) of each value that expires
+``garbage(state, past)``            dots of deletes whose remains are in the state, and of values
+                                    that expired at ``past`` or before: they can go when these are
+                                    causally stable (``core/stability.py``)
+``collect(state, stable, past)``    the state without those of them that are stable
+``live(state, past)``               normal form for digests: plain msgpack values without anything
                                     that collection may have removed elsewhere; None if nothing
 ==================================  ===============================================================
+
+Times are Unix milliseconds. A value may bear a *deadline*, an absolute time that belongs to the
+write that stored it and is never merged with another's: "the longest wins" would depend on who
+arrives first, and on what was collected meanwhile. At its deadline a value has expired.
 
 and mutators that return a logged operation ``[ID, key, ...]``. There is one merge for deltas,
 for states, and for a node's own writes. A new type is a new module and a line here.
@@ -53,13 +59,14 @@ class DataType(Protocol):
     def merge(
         self, a: State, b: State, seen_a: Container[Dot], seen_b: Container[Dot]
     ) -> State: ...
-    def visible(self, state: State) -> bool: ...
+    def visible(self, state: State, now: int) -> bool: ...
     def context(self, state: State) -> Any: ...
     def encode(self, state: State) -> Any: ...
     def decode(self, raw: Any) -> State: ...
-    def garbage(self, state: State) -> list[Dot]: ...
-    def collect(self, state: State, stable: Vector) -> State: ...
-    def live(self, state: State) -> Any: ...
+    def deadlines(self, state: State) -> list[tuple[int, Dot]]: ...
+    def garbage(self, state: State, past: int) -> list[Dot]: ...
+    def collect(self, state: State, stable: Vector, past: int) -> State: ...
+    def live(self, state: State, past: int) -> Any: ...
 
 
 TYPES: dict[int, DataType] = {module.ID: module for module in (gcounter, pncounter, lww, siblings)}

@@ -5,7 +5,11 @@ everywhere. The writer's clock was advanced by all it had received, so a write a
 it has seen. A delete is a write without a value, a tombstone. Once that is causally stable
 (``stability.py``) all that could ever come is later than it, so it goes and leaves ``EMPTY``.
 
-State: ``(hlc, origin, seq, value or None)``. Logged: ``[type, key, value or nil]``.
+A value may bear a deadline. The winner's counts: when that has passed the register shows nothing,
+never an older value, and from then on the winner is collected as a tombstone is.
+
+State: ``(hlc, origin, seq, value or None)``, with a deadline as fifth where the value has one.
+Logged: ``[type, key, value or nil]``, likewise with a deadline as fourth.
 """
 
 from __future__ import annotations
@@ -15,8 +19,9 @@ from typing import Any
 
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError, StateError
+from kvnode.core.hlc import is_time_ms
 
-Register = tuple[int, int, int, bytes | None]
+Register = tuple[int, int, int, bytes | None] | tuple[int, int, int, bytes | None, int]
 Stamp = tuple[int, int, int]
 """(hlc, origin, seq) of the winner a reader saw."""
 
@@ -36,34 +41,48 @@ def merge(
     return a if a[:3] >= b[:3] else b
 
 
-def garbage(state: Register) -> list[Dot]:
-    """The tombstone's own dot, if it is one."""
-    return [(state[1], state[2])] if state[3] is None and state[2] else []
+def deadline(state: Register) -> int:
+    """Of the winner, 0 if it has none."""
+    return state[4] if len(state) == 5 else 0
 
 
-def collect(state: Register, stable: Vector) -> Register:
-    """Nothing, if it is a tombstone that ``stable`` covers."""
-    gone = state[3] is None and state[2] <= stable.get(state[1], 0)
+def deadlines(state: Register) -> list[tuple[int, Dot]]:
+    """The winner's, if it has one."""
+    return [(state[4], (state[1], state[2]))] if len(state) == 5 else []
+
+
+def garbage(state: Register, past: int = 0) -> list[Dot]:
+    """The winner's own dot, if it is a tombstone or has expired."""
+    return [(state[1], state[2])] if state[2] and not visible(state, past) else []
+
+
+def collect(state: Register, stable: Vector, past: int = 0) -> Register:
+    """Nothing, if it is a tombstone or has expired and ``stable`` covers it."""
+    gone = not visible(state, past) and state[2] <= stable.get(state[1], 0)
     return EMPTY if gone else state
 
 
-def live(state: Register) -> list[Any] | None:
-    """[hlc, origin, seq, value] of a value."""
-    return None if state[3] is None else list(state)
+def live(state: Register, past: int = 0) -> list[Any] | None:
+    """[hlc, origin, seq, value] of a value, and its deadline if it has one."""
+    return list(state) if visible(state, past) else None
 
 
-def visible(state: Register) -> bool:
-    """Whether the winner is a value."""
-    return state[3] is not None
+def visible(state: Register, now: int = 0) -> bool:
+    """Whether the winner is a value, and has not expired."""
+    return state[3] is not None and (len(state) == 4 or state[4] > now)
 
 
-def assign(key: bytes, value: bytes) -> list[Any]:
-    """The logged operation that stores ``value``."""
-    return [ID, key, value]
+def assign(key: bytes, value: bytes, deadline: int = 0) -> list[Any]:
+    """The logged operation that stores ``value``; 0: for good."""
+    return [ID, key, value, deadline] if deadline else [ID, key, value]
 
 
 def remove(
-    state: Register, key: bytes, seen: Stamp | None, received: Container[Dot] = ()
+    state: Register,
+    key: bytes,
+    seen: Stamp | None,
+    received: Container[Dot] = (),
+    now: int = 0,
 ) -> list[Any] | None:
     """The logged operation that deletes what was ``seen`` (None: what ``state`` shows).
 
@@ -71,19 +90,22 @@ def remove(
     other nodes, one that is concurrent with the deletion that was collected here.
     """
     if seen is None:
-        return [ID, key, None] if visible(state) else None
+        return [ID, key, None] if visible(state, now) else None
     if not state[2] and seen[1:] in received:
         return None
-    if state[:3] > seen or (state[:3] == seen and not visible(state)):
+    if state[:3] > seen or (state[:3] == seen and not visible(state, now)):
         return None
     return [ID, key, None]
 
 
 def delta(op: list[Any], origin: int, seq: int, hlc: int) -> Register:
     """The small state of a logged operation."""
-    if len(op) != 3 or not (op[2] is None or type(op[2]) is bytes):
-        raise BlockError("register operation of unknown form")
-    return (hlc, origin, seq, op[2])
+    value = op[2]
+    if len(op) == 3 and (value is None or type(value) is bytes):
+        return (hlc, origin, seq, value)
+    if len(op) == 4 and type(value) is bytes and is_time_ms(op[3]):
+        return (hlc, origin, seq, value, op[3])
+    raise BlockError("register operation of unknown form")
 
 
 def context(state: Register) -> list[int]:
@@ -92,7 +114,7 @@ def context(state: Register) -> list[int]:
 
 
 def encode(state: Register) -> list[Any]:
-    """[hlc, origin, seq, value or nil]."""
+    """[hlc, origin, seq, value or nil], and the deadline if there is one."""
     return list(state)
 
 
@@ -101,4 +123,6 @@ def decode(raw: Any) -> Register:
     match raw:
         case [int(hlc), int(origin), int(seq), (bytes() | None) as value]:
             return (hlc, origin, seq, value)
+        case [int(hlc), int(origin), int(seq), bytes(value), deadline] if is_time_ms(deadline):
+            return (hlc, origin, seq, value, deadline)
     raise StateError("register of unknown form")

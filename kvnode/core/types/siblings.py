@@ -9,8 +9,12 @@ dot that is not held was removed or has not arrived yet is told by what the repl
 nothing behind. Only a dot that was removed *before* it arrived (its remover had seen more than
 this replica) has to be remembered, and only until it arrives.
 
-State: ``(held: {dot: (hlc, value)}, awaited: frozenset of dots)``.
-Logged: ``[type, key, value or nil, [origin, seq, ...] replaced]``.
+A value may bear a deadline of its own. Expired, it is not shown, but held until collection takes
+it away as a replacement would; a write that replaces what is held replaces it too.
+
+State: ``(held: {dot: (hlc, value)}, awaited: frozenset of dots)``; a value that expires is held as
+``(hlc, value, deadline)``.
+Logged: ``[type, key, value or nil, [origin, seq, ...] replaced]``, and the deadline if it has one.
 
 Invariants: (1) no dot is both held and awaited; (2) every held dot has been received; (3) no
 awaited dot has been received.
@@ -26,8 +30,10 @@ from typing import Any
 
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError, StateError
+from kvnode.core.hlc import is_time_ms
 
-Held = dict[Dot, tuple[int, bytes]]
+Value = tuple[int, bytes] | tuple[int, bytes, int]
+Held = dict[Dot, Value]
 Siblings = tuple[Held, frozenset[Dot]]
 
 ID = 4
@@ -61,29 +67,49 @@ def merge(
     return (held, awaited)
 
 
-def visible(state: Siblings) -> bool:
-    """Whether any value is held."""
-    return bool(state[0])
+def expired(value: Value, now: int) -> bool:
+    """Whether a held value is to be shown no more."""
+    return len(value) == 3 and value[2] <= now
 
 
-def garbage(state: Siblings) -> list[Dot]:  # noqa: ARG001 - deletes leave nothing behind
-    """No dots: nothing waits for being stable."""
-    return []
+def shown(state: Siblings, now: int) -> Held:
+    """What is held and has not expired."""
+    return {dot: value for dot, value in state[0].items() if not expired(value, now)}
 
 
-def collect(state: Siblings, stable: Vector) -> Siblings:  # noqa: ARG001
-    """The same."""
-    return state
+def visible(state: Siblings, now: int = 0) -> bool:
+    """Whether any value is held that has not expired."""
+    return any(not expired(value, now) for value in state[0].values())
 
 
-def live(state: Siblings) -> list[Any] | None:
-    """[[origin, seq, hlc, value], ...] held, sorted by dot."""
-    return encode(state)[0] or None
+def deadlines(state: Siblings) -> list[tuple[int, Dot]]:
+    """Of the values that have one."""
+    return [(value[2], dot) for dot, value in state[0].items() if len(value) == 3]
 
 
-def write(key: bytes, value: bytes | None, replaced: Iterable[Dot]) -> list[Any]:
+def garbage(state: Siblings, past: int = 0) -> list[Dot]:
+    """Values that have expired: deletes leave nothing behind."""
+    return [dot for dot, value in state[0].items() if expired(value, past)]
+
+
+def collect(state: Siblings, stable: Vector, past: int = 0) -> Siblings:
+    """Without the values that have expired and that ``stable`` covers."""
+    gone = {dot for dot in garbage(state, past) if dot[1] <= stable.get(dot[0], 0)}
+    if not gone:
+        return state
+    return ({dot: value for dot, value in state[0].items() if dot not in gone}, state[1])
+
+
+def live(state: Siblings, past: int = 0) -> list[Any] | None:
+    """[[origin, seq, hlc, value], ...] held and not expired, sorted by dot; deadlines behind."""
+    held = state[0]
+    return [[*dot, *held[dot]] for dot in sorted(held) if not expired(held[dot], past)] or None
+
+
+def write(key: bytes, value: bytes | None, replaced: Iterable[Dot], deadline: int = 0) -> list[Any]:
     """The logged operation that stores ``value`` (None: nothing) in place of ``replaced``."""
-    return [ID, key, value, [number for dot in sorted(replaced) for number in dot]]
+    op = [ID, key, value, [number for dot in sorted(replaced) for number in dot]]
+    return [*op, deadline] if deadline else op
 
 
 def replaced(state: Siblings, seen: Iterable[Dot], received: Container[Dot]) -> list[Dot]:
@@ -97,21 +123,31 @@ def replaced(state: Siblings, seen: Iterable[Dot], received: Container[Dot]) -> 
 
 def delta(op: list[Any], origin: int, seq: int, hlc: int) -> Siblings:
     """The small state of a logged operation."""
-    if len(op) != 4 or not (op[2] is None or type(op[2]) is bytes) or type(op[3]) is not list:
+    value = op[2]
+    held: Held
+    if len(op) == 4 and (value is None or type(value) is bytes) and type(op[3]) is list:
+        held = {} if value is None else {(origin, seq): (hlc, value)}
+    elif len(op) == 5 and type(value) is bytes and type(op[3]) is list and is_time_ms(op[4]):
+        held = {(origin, seq): (hlc, value, op[4])}
+    else:
         raise BlockError("siblings operation of unknown form")
-    return (
-        {} if op[2] is None else {(origin, seq): (hlc, op[2])},
-        _dots(op[3], BlockError) if op[3] else NO_DOTS,
-    )
+    return (held, _dots(op[3], BlockError) if op[3] else NO_DOTS)
 
 
 def context(state: Siblings) -> list[int]:
-    """Flat (origin, seq) of the held dots, sorted."""
+    """Flat (origin, seq) of the held dots, sorted.
+
+    Those that have expired too: who was shown nothing of them has seen them gone, and what is
+    written then must replace them also where a slower clock still shows them.
+    """
     return [number for dot in sorted(state[0]) for number in dot]
 
 
 def encode(state: Siblings) -> list[Any]:
-    """[[[origin, seq, hlc, value], ...] sorted by dot, [origin, seq, ...] awaited, sorted]."""
+    """[[[origin, seq, hlc, value], ...] sorted by dot, [origin, seq, ...] awaited, sorted].
+
+    A value that expires has its deadline behind it.
+    """
     held, awaited = state
     return [
         [[*dot, *held[dot]] for dot in sorted(held)],
@@ -127,12 +163,17 @@ def decode(raw: Any) -> Siblings:
             for row in rows:
                 # spelled out: a pattern takes four times as long, and this runs for every entry
                 # that a checkpoint replaces
-                if type(row) is not list or len(row) != 4:
+                if type(row) is not list or not 4 <= len(row) <= 5:
                     raise StateError("sibling of unknown form")
-                origin, seq, hlc, value = row
+                origin, seq, hlc, value = row[:4]
                 if not (type(origin) is type(seq) is type(hlc) is int and type(value) is bytes):
                     raise StateError("sibling of unknown form")
-                held[(origin, seq)] = (hlc, value)
+                if len(row) == 4:
+                    held[(origin, seq)] = (hlc, value)
+                elif is_time_ms(row[4]):
+                    held[(origin, seq)] = (hlc, value, row[4])
+                else:
+                    raise StateError("sibling of unknown form")
             return (held, _dots(awaited, StateError) if awaited else NO_DOTS)
     raise StateError("siblings of unknown form")
 

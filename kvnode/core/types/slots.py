@@ -61,7 +61,7 @@ def value(state: Slots) -> int:
     return total
 
 
-def visible(state: Slots) -> bool:
+def visible(state: Slots, now: int = 0) -> bool:  # noqa: ARG001 - counters do not expire
     """Whether any increment is not deleted (the sum may still be 0)."""
     return any(slot[0] > slot[2] or slot[1] > slot[3] for slot in state.values())
 
@@ -105,12 +105,17 @@ def spent(slot: Slot) -> bool:
     return inc == base_inc and dec == base_dec
 
 
-def garbage(state: Slots) -> list[Dot]:
+def deadlines(state: Slots) -> list[tuple[int, Dot]]:  # noqa: ARG001
+    """None."""
+    return []
+
+
+def garbage(state: Slots, past: int = 0) -> list[Dot]:  # noqa: ARG001
     """The deletes that have to be stable before spent slots can go."""
     return [dot for slot in state.values() if spent(slot) for dot in _deletes(slot)]
 
 
-def collect(state: Slots, stable: Vector) -> Slots:
+def collect(state: Slots, stable: Vector, past: int = 0) -> Slots:  # noqa: ARG001
     """Without the spent slots whose deletes are covered by ``stable``."""
     covered = Covered(stable)
     gone = {
@@ -127,7 +132,7 @@ def _deletes(slot: Slot) -> list[Dot]:
     return [] if NO_DOT in raised else sorted(set(raised))
 
 
-def live(state: Slots) -> list[int] | None:
+def live(state: Slots, past: int = 0) -> list[int] | None:  # noqa: ARG001
     """Flat (origin, birth, inc, dec, base_inc, base_dec, hlc) of the slots not spent, sorted."""
     return [
         number

@@ -1,0 +1,38 @@
+"""Rows of the log's index: where a block ends, and what there is to know of it without reading it.
+
+A wrong chain value here would make an honest block look like a second history, for which an origin
+is fenced for good; a wrong arrival would give a peer another block. So each row has a checksum.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from kvnode.storage.interfaces import DamagedPages
+from kvnode.storage.seal import CRC_BYTES, sealed, unsealed
+
+FIELDS = Struct(">Q16sQQ")
+
+
+class End(NamedTuple):
+    """One row; its key is the dot."""
+
+    arrival: int
+    """0: it came with a snapshot, the block never was here."""
+    chain: bytes
+    upto_bytes: int
+    """Size of all the origin's blocks up to and with this one."""
+    wall_ms: int
+
+    def row(self, key: bytes) -> bytes:
+        """As stored under ``key``."""
+        return sealed(key, FIELDS.pack(*self))
+
+
+def end_of(key: bytes, row: bytes) -> End:
+    """The row stored under ``key``; DamagedPages."""
+    value = unsealed(key, row, "a row of the log's index")
+    if len(row) != FIELDS.size + CRC_BYTES:
+        raise DamagedPages("a row of the log's index is of unknown form")
+    return End._make(FIELDS.unpack(value))

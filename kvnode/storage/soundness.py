@@ -1,0 +1,76 @@
+"""Whether an LMDB file can be read without harm, found out by a process that may come to harm.
+
+LMDB takes its pages for what they say they are. A flipped bit in one of them may send it beyond the
+file or into an assertion, and then it ends the process: SIGBUS, SIGSEGV or abort. That cannot be
+caught, so after a process that did not stop cleanly, whatever ended it, another one reads all pages
+first. If it dies the start is refused in plain words, instead of ending the same way for ever.
+
+The same walk inside the process (``walk``) finds rows that are hidden or out of place: LMDB counts
+the rows of each table, so walking all and looking each up must find as many, ascending.
+
+What this does not find: a flipped page number that leads to an older copy of the same page. Each
+row of it is whole; that it is old only ``kvnode verify`` tells.
+
+Run as a script, with the folders of environments: nothing but lmdb is imported.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+
+class Unsound(Exception):
+    """A table's pages contradict each other, or LMDB."""
+
+
+def walk(txn: Any, table: Any, name: str) -> None:
+    """Read all keys of a table in order and look each up; Unsound, lmdb.Error."""
+    expected = txn.stat(table)["entries"]
+    found, before = 0, b""
+    with txn.cursor(table) as cursor, txn.cursor(table) as seeking:
+        for key in cursor.iternext(keys=True, values=False):
+            found += 1
+            if key <= before or found > expected:
+                raise Unsound(f"row {found} of {name} is out of place")
+            if not seeking.set_key(key):
+                raise Unsound(f"row {found} of {name} cannot be found by its key")
+            before = key
+    if found != expected:
+        raise Unsound(f"{name} has {found} rows of {expected}")
+
+
+def check(folders: Sequence[Path]) -> str:
+    """Walk all tables of all environments in a process of its own; what is wrong, else empty."""
+    names = [str(folder) for folder in folders]
+    done = subprocess.run(
+        [sys.executable, "-I", __file__, *names], capture_output=True, text=True, check=False
+    )
+    if done.returncode < 0:
+        return f"reading it ends a process by signal {-done.returncode}"
+    return done.stderr.strip() if done.returncode else ""
+
+
+def main(folders: Sequence[str]) -> str:
+    """The first thing that is wrong, empty if nothing is."""
+    for folder in folders:
+        try:
+            with lmdb.open(folder, readonly=True, lock=False, max_dbs=32) as env:
+                with env.begin() as txn, txn.cursor() as cursor:
+                    names = list(cursor.iternext(keys=True, values=False))
+                tables = [(name.decode(errors="replace"), env.open_db(name)) for name in names]
+                with env.begin() as txn:
+                    for name, table in tables:
+                        walk(txn, table, name)
+        except (lmdb.Error, Unsound) as error:
+            return f"{folder}: {error}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) or None)

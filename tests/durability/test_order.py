@@ -1,0 +1,87 @@
+"""No answer and no push leaves a node before the sync that covers it (P2), by its system calls."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cluster.ports import PortReservations
+from kvnode import Client
+from tests.cluster.convergence import wait_equal
+from tests.node.process import COMMAND, NodeProcess, until
+
+from .hasty import BUGS
+from .order import Order, judge
+from .strace import STRACE, calls, command, is_complete
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(not STRACE, reason="needs strace (apt-get install strace)"),
+]
+
+ALONE, TOGETHER = 12, 24
+"""Keys written one after the other, and by several clients at once."""
+
+
+@contextmanager
+def pair(folder: Path, program: Sequence[str]) -> Iterator[list[NodeProcess]]:
+    """Two nodes that know each other; the first runs ``program`` and is watched."""
+    reservations = PortReservations()
+    ports = reservations.choose(2)
+    watched = [*command(folder / "trace"), sys.executable, "-m", *program]
+    nodes = [
+        NodeProcess(
+            folder / name,
+            *("--name", name, "--found", "--peer", f"{other}=127.0.0.1:{ports[1 - index]}"),
+            listen=f"127.0.0.1:{ports[index]}",
+            command=first,
+        )
+        for index, (name, other, first) in enumerate((("a", "b", watched), ("b", "a", COMMAND)))
+    ]
+    try:
+        yield [node.ready() for node in nodes]
+    finally:
+        for node in nodes:
+            node.kill()
+        reservations.close()
+
+
+def order_of(folder: Path, *program: str) -> tuple[Order, str]:
+    """What a watched node did with some writes, and its peer's port."""
+    keys = [f"marked-{number:04}-end" for number in range(ALONE + TOGETHER)]
+    # A put's answer names its key; a batch's does not.
+    with pair(folder, program) as nodes:
+        a, b = (Client(node.address, timeout_s=20.0) for node in nodes)
+        with a, b, ThreadPoolExecutor(4) as pool:
+            wait_equal((a, b))
+            for key in keys[:ALONE]:
+                a.put(key, "v")
+            list(pool.map(lambda key: a.put(key, "v"), keys[ALONE:]))
+            wait_equal((a, b))
+        nodes[0].process.terminate()
+        nodes[0].ended()
+        trace = folder / "trace"
+        until(lambda: is_complete(trace, nodes[0].process.pid), "the trace's end")
+    return judge(calls(trace), keys), nodes[1].address.rpartition(":")[2]
+
+
+def test_nothing_leaves_before_the_sync_that_covers_it(tmp_path: Path) -> None:
+    order, peer = order_of(tmp_path, "kvnode")
+    assert not order.early
+    assert order.synced == ALONE + TOGETHER
+    pushes = order.sends.pop(peer)
+    assert 0 < pushes <= ALONE + TOGETHER
+    (answers,) = order.sends.values()
+    assert answers > ALONE, "the answers were not seen"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_node_that_does_not_sync_first_is_found_out(tmp_path: Path, bug: str) -> None:
+    order, _ = order_of(tmp_path, "tests.durability.hasty", bug)
+    assert len(order.early) >= ALONE
