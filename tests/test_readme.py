@@ -136,8 +136,9 @@ def read_model() -> str:
 
 
 def chapter() -> list[str]:
-    """The blocks of the chapter on the client, which are one program."""
-    return [block for block in blocks("python")[1:] if block != read_model()]
+    """The pieces of the client's chapter, one program."""
+    _, _, after = README.partition("\n## The Python client\n")
+    return re.findall(r"(?ms)^```python\n(.*?)^```", after.partition("\n## ")[0])
 
 
 def test_the_read_model_follows(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class AsyncRegister:
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
-        """Store a value, for ``ttl`` seconds if that is given."""
+        """Store a value; with ``ttl`` it expires after so many seconds."""
         return await self._db.put(
             self.key, value, lww=True, ttl=ttl, durability=durability, timeout_s=timeout_s
         )

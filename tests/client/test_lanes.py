@@ -235,11 +235,11 @@ def test_a_call_without_a_reply_does_not_hold_up_the_others(node: ScriptedNode) 
                 future.result()
 
 
-def test_a_caller_keeps_its_deadline_while_others_have_more_time(node: ScriptedNode) -> None:
-    """Also as the first of those who wait, whose call lasts as long as the last one's patience."""
+def test_a_caller_whose_time_is_over_before_there_is_room_sends_nothing(
+    node: ScriptedNode,
+) -> None:
     gate = threading.Event()
     with Client(node.address, timeout_s=20) as client, away(node, client, gate) as pool:
-        node.script.append(behind(gate))
         hurried = pool.submit(client.put, "hurried", "v", timeout_s=0.3)
         patient = pool.submit(client.put, "patient", "v")
         with pytest.raises(NodeUnavailable, match="nothing was done"):
@@ -247,6 +247,25 @@ def test_a_caller_keeps_its_deadline_while_others_have_more_time(node: ScriptedN
         gate.set()
         assert patient.result().dot
     assert b"hurried" not in [each.put.key for each in node.operations]
+
+
+def test_a_caller_keeps_its_deadline_in_a_call_that_lasts_longer(node: ScriptedNode) -> None:
+    """Who waits first does not make the call for all if others have more time."""
+    first, second = threading.Event(), threading.Event()
+    with Client(node.address, timeout_s=20) as client, ThreadPoolExecutor(8) as pool:
+        with away(node, client, first):
+            node.script.append(behind(second))
+            hurried = pool.submit(client.put, "hurried", "v", timeout_s=2)
+            waiting(client, 1)
+            patient = pool.submit(client.put, "patient", "v")
+            waiting(client, 2)
+        assert node.arrived.acquire(timeout=10)
+        with pytest.raises(OutcomeUnknown):
+            hurried.result(8)
+        assert not patient.done()
+        second.set()
+        assert patient.result().dot
+    assert node.methods[-1] == "WriteMany"
 
 
 def test_reads_share_calls_too_and_keep_their_own_fates(node: ScriptedNode) -> None:

@@ -219,7 +219,7 @@ def test_handles_write_their_own_type(client: Client, node: ScriptedNode) -> Non
     client.counter("k").subtract(2)
     client.counter("k", grow_only=True).add()
     client.counter("k").delete()
-    client.register("k").set("v")
+    client.register("k").set("v", ttl=60)
     client.register("k").delete()
     client.siblings("k").put("v", context=b"c")
     client.siblings("k").add("v")
@@ -234,6 +234,7 @@ def test_handles_write_their_own_type(client: Client, node: ScriptedNode) -> Non
     ]
     assert DataType(node.operations[3].delete.type) is DataType.PN_COUNTER
     assert DataType(node.operations[4].put.type) is DataType.LWW_REGISTER
+    assert node.operations[4].put.ttl_ms == 60_000
     assert DataType(node.operations[5].delete.type) is DataType.LWW_REGISTER
     assert node.operations[6].put.context == b"c"
     assert node.operations[7].put.blind
