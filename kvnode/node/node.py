@@ -15,7 +15,6 @@ from kvnode.core.quarantine import Record
 from kvnode.core.replica import Request, Round
 from kvnode.core.requests import Remembered
 from kvnode.core.writer import Accepted
-from kvnode.node.admission import Admission
 from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.clocks import TimePassed, now_ms
 from kvnode.node.collector import Collector
@@ -31,24 +30,14 @@ from kvnode.node.reissuing import reissue
 from kvnode.node.replicator import Replicator
 from kvnode.node.resync import Resync
 from kvnode.node.returning import Returning
+from kvnode.node.services import services_of
 from kvnode.node.snapshots import Snapshots
 from kvnode.node.status import node_status
 from kvnode.node.verification import Verification
 from kvnode.node.watching import Watching
-from kvnode.rpc.admin_service import AdminService
-from kvnode.rpc.gc_service import GcService
-from kvnode.rpc.journal_service import JournalService
-from kvnode.rpc.kv_codec import KvCodec
-from kvnode.rpc.kv_service import KvService
 from kvnode.rpc.link import OpenLink
-from kvnode.rpc.membership_service import MembershipService
-from kvnode.rpc.quarantine_service import QuarantineService
 from kvnode.rpc.replication_service import SERVICE as REPLICATION
-from kvnode.rpc.replication_service import ReplicationService
-from kvnode.rpc.server import Handlers, Server
-from kvnode.rpc.snapshot_service import SnapshotService
-from kvnode.rpc.verification_service import VerificationService
-from kvnode.rpc.watch_service import WatchService
+from kvnode.rpc.server import Server
 from kvnode.storage.directory import FORMAT, DataDirectory
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import StorageError
@@ -145,7 +134,7 @@ class Node:
         )
         self.replicator.repair.instead_of_pulling = self._look_at_snapshots
         self._server: Server | None = None
-        self.services = self._services()
+        self.services = services_of(self)
         self._health: set[asyncio.Task[None]] = set()
 
     @property
@@ -158,22 +147,6 @@ class Node:
         """The port it listens on."""
         assert self._server is not None
         return self._server.port
-
-    def _services(self) -> Handlers:
-        codec = KvCodec(self.config.token_secret, self.config.limits, self._name)
-        limits = self.config.limits
-        return (
-            KvService(self, codec, limits).handler(),
-            AdminService(self, codec, limits).handler(),
-            MembershipService(self.membership, Admission(self.replicator)).handler(),
-            ReplicationService(self.replicator).handler(),
-            SnapshotService(self.snapshots).handler(),
-            GcService(self).handler(),
-            JournalService(self.journal, codec).handler(),
-            QuarantineService(self, self._name).handler(),
-            VerificationService(self.verification).handler(),
-            WatchService(self, self.watching, codec, self.config.watch_heartbeat_ms).handler(),
-        )
 
     async def start(self) -> None:
         """Listen and replicate; OSError if the address cannot be had."""
@@ -314,7 +287,8 @@ class Node:
         if refusal:
             raise refusal
 
-    def _name(self, origin: int) -> str:
+    def name_of(self, origin: int) -> str:
+        """The name an origin writes or wrote under; empty if it was never met."""
         return self.engine.names.get(origin, "")
 
     def _run(self, work: Coroutine[None, None, None], name: str) -> None:
