@@ -70,22 +70,24 @@ class Client:
             self._asked += 1
             request_id = f"{self.number:04d}/{ask.number:011d}".encode()
             written = tuple(self._written(change, ask) for change in ask.changes)
-            node, origin = ask.node, self._world.origin_at(ask.node)
+            node = ask.node
+            counts = any(each.action == "increment" for each in written)
+            bound = 0  # the only origin that an increment of unknown outcome may be sent to again
             for attempt in range(RETRIES_MAX):
                 deaf = ask.deaf and not attempt
+                origin = self._world.origin_at(node)
                 outcome = await self._write(ask, node, request_id, written, deaf=deaf)
                 if outcome == "ok" or attempt == ask.retries:
                     return
                 if outcome == "refused" and not ask.failover:
                     return
                 await asyncio.sleep(RETRY_S)
-                if ask.failover:
-                    node = ask.failover
-                counts = any(each.action == "increment" for each in written)
                 if counts and outcome == "unknown":
-                    node = ask.node
-                    if self._world.origin_at(node) != origin:
-                        return  # elsewhere it could be counted twice
+                    bound = bound or origin
+                if not bound:
+                    node = ask.failover or node
+                elif self._world.origin_at(node) != bound:
+                    return  # elsewhere it could be counted twice
                 self._world.counts["client: retries"] += 1
 
     def _written(self, change: Change, ask: Ask) -> Written:

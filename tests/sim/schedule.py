@@ -16,7 +16,7 @@ from typing import Any
 from tests.sim.asking import asks
 from tests.sim.plan import Plan, Step, Storage
 
-SIZES = (2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7, 9)
+SIZES = (2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 9)
 OPERATIONS = 300
 
 

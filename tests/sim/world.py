@@ -40,7 +40,7 @@ from tests.sim.steps import Steps
 from tests.sim.watch import Watch
 
 FOUNDED_S = 60.0
-OBSERVE_S = 0.7
+OBSERVE_S = 1.0
 EVENTS_MAX = 3_000_000
 """Callbacks of one run; more mean that something runs in circles."""
 
