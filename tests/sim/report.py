@@ -60,8 +60,6 @@ EXPECTED = (
     "path: identity lost",
     "path: began anew under a new identity",
     "path: directory set aside",
-    "path: fork found",
-    "path: writes issued again",
     "path: join done",
     "path: replace done",
     "path: forget done",
