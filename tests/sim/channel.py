@@ -9,9 +9,8 @@ what is told to the client's side afterwards is that the connection is gone.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, NoReturn, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -19,9 +18,9 @@ import grpc.aio
 from kvnode.v1 import replication_pb2
 from tests.sim.loop import PROCESS, Process
 from tests.sim.network import Network, Way
+from tests.sim.serving import Aborted, Details, Mailbox, Metadata, ServerContext
 
 EOF = grpc.aio.EOF
-Metadata = Sequence[tuple[str, str | bytes]]
 PUSH = "/kvnode.v1.Replication/Push"
 PULL = "/kvnode.v1.Replication/Pull"
 
@@ -36,71 +35,6 @@ class Host(Protocol):
         ...
 
 
-class Aborted(Exception):
-    """A handler ended the call."""
-
-    def __init__(self, code: grpc.StatusCode, details: str, metadata: Metadata) -> None:
-        super().__init__(details)
-        self.status = (code, details, metadata)
-
-
-class Details(grpc.HandlerCallDetails):
-    """What a service is asked with for its handler."""
-
-    def __init__(self, method: str) -> None:
-        self.method = method
-        self.invocation_metadata = ()
-
-
-class ServerContext:
-    """What handlers get."""
-
-    def __init__(self, answer: Callable[[bytes], None], until: float | None) -> None:
-        """``until``: the caller's deadline by the loop's time."""
-        self._answer = answer
-        self._until = until
-
-    async def write(self, raw: bytes) -> None:
-        """One more reply."""
-        self._answer(raw)
-
-    def time_remaining(self) -> float | None:
-        """Seconds until the caller's deadline."""
-        if self._until is None:
-            return None
-        return max(0.0, self._until - asyncio.get_running_loop().time())
-
-    async def abort(
-        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
-    ) -> NoReturn:
-        """End the call."""
-        raise Aborted(code, details, trailing_metadata)
-
-
-class Mailbox:
-    """Messages in their order, for one reader."""
-
-    def __init__(self) -> None:
-        self._items: deque[Any] = deque()
-        self._waiting: asyncio.Future[None] | None = None
-
-    def put(self, item: Any) -> None:
-        """One more."""
-        self._items.append(item)
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def get(self) -> Any:
-        """The next one."""
-        while not self._items:
-            self._waiting = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
-        return self._items.popleft()
-
-
 class Exchange:
     """One call, both sides of it."""
 
@@ -109,8 +43,6 @@ class Exchange:
         """Whether a handler was begun."""
         self.broken = False
         """See ``Carried``."""
-        self.until: float | None = None
-        """The caller's deadline, by the loop's time."""
         self.status: tuple[grpc.StatusCode, str, Metadata] | None = None
         """As the client knows it."""
         self.replies = Mailbox()
@@ -126,6 +58,18 @@ class Exchange:
         self._up_s = self._down_s = 0.0
         self._begun = False
         self._ended = False
+        self._deadline_s: float | None = None
+
+    def limit(self, timeout_s: float | None) -> None:
+        """The client waits no longer."""
+        if timeout_s is not None:
+            self._deadline_s = self._network.loop.time() + timeout_s
+
+    def left_s(self) -> float | None:
+        """How long the client still waits; None: for ever."""
+        if self._deadline_s is None:
+            return None
+        return max(0.0, self._deadline_s - self._network.loop.time())
 
     @property
     def over(self) -> bool:
@@ -230,16 +174,21 @@ class Exchange:
         return next((found for each in services if (found := each.service(details))), None)
 
     async def _serve(self, process: Process, handler: Any, raw: bytes) -> None:
-        context = ServerContext(self._answer, self.until)
+        context = ServerContext(self)
         status: tuple[grpc.StatusCode, str, Metadata] = (grpc.StatusCode.OK, "", ())
         try:
             if handler.request_streaming:
                 async for reply in handler.stream_stream(self._asked(raw), context):
-                    self._answer(reply)
+                    self.answer(reply)
             elif handler.response_streaming:
-                await handler.unary_stream(raw, context)
+                replies = handler.unary_stream(raw, context)
+                if isinstance(replies, Awaitable):
+                    await replies
+                else:
+                    async for reply in replies:
+                        self.answer(reply)
             else:
-                self._answer(await handler.unary_unary(raw, context))
+                self.answer(await handler.unary_unary(raw, context))
         except Aborted as aborted:
             status = aborted.status
         except asyncio.CancelledError:
@@ -253,7 +202,8 @@ class Exchange:
         while True:
             yield await self._requests.get()
 
-    def _answer(self, raw: bytes) -> None:
+    def answer(self, raw: bytes) -> None:
+        """Send a message back."""
         way = self._network.way(self._target.name, self._source)
         if way.corrupt and self._method == PULL:
             raw = _flipped(way, self._network, replication_pb2.PullReply, raw)
@@ -380,8 +330,7 @@ class PlayedChannel:
 
         async def ask(request: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
             call = self._begin(method, request_serializer, response_deserializer)
-            if timeout is not None:
-                call.exchange.until = asyncio.get_running_loop().time() + timeout
+            call.exchange.limit(timeout)
             call.exchange.ask(request_serializer(request))
             try:
                 async with asyncio.timeout(timeout):

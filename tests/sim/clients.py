@@ -41,12 +41,13 @@ class Context:
     token: bytes
     dots: frozenset[Dot]
     vector: Vector
-    counters: frozenset[Type] = frozenset()
-    """Those that were shown: of a counter that was not, a context names nothing."""
+    shown: frozenset[Type] = frozenset()
+    """Types that showed a value."""
 
-    def seen(self, kind: Type) -> Vector:
-        """What of this type the context names."""
-        named = kind in self.counters or kind not in ("GCOUNTER", "PNCOUNTER")
+    def seen(self, change: Change) -> Vector:
+        """What the context says its reader had seen: who saw no value deletes none."""
+        counts = change.type in ("GCOUNTER", "PNCOUNTER")
+        named = change.type in self.shown or not (counts or change.action == "delete")
         return self.vector if named else {}
 
 
@@ -70,22 +71,24 @@ class Client:
             self._asked += 1
             request_id = f"{self.number:04d}/{ask.number:011d}".encode()
             written = tuple(self._written(change, ask) for change in ask.changes)
-            node, origin = ask.node, self._world.origin_at(ask.node)
+            node = ask.node
+            counts = any(each.action == "increment" for each in written)
+            bound = 0  # the only origin that an increment of unknown outcome may be sent to again
             for attempt in range(RETRIES_MAX):
                 deaf = ask.deaf and not attempt
+                origin = self._world.origin_at(node)
                 outcome = await self._write(ask, node, request_id, written, deaf=deaf)
                 if outcome == "ok" or attempt == ask.retries:
                     return
                 if outcome == "refused" and not ask.failover:
                     return
                 await asyncio.sleep(RETRY_S)
-                if ask.failover:
-                    node = ask.failover
-                counts = any(each.action == "increment" for each in written)
                 if counts and outcome == "unknown":
-                    node = ask.node
-                    if self._world.origin_at(node) != origin:
-                        return  # elsewhere it could be counted twice
+                    bound = bound or origin
+                if not bound:
+                    node = ask.failover or node
+                elif self._world.origin_at(node) != bound:
+                    return  # elsewhere it could be counted twice
                 self._world.counts["client: retries"] += 1
 
     def _written(self, change: Change, ask: Ask) -> Written:
@@ -97,9 +100,7 @@ class Client:
             known = known if all(has_all) else None
         written = Written(change.action, change.key, change.type, change.value, change.amount)
         if change.mode == "context" and known is not None:
-            return replace(
-                written, mode="context", context=known.dots, seen=known.seen(change.type)
-            )
+            return replace(written, mode="context", context=known.dots, seen=known.seen(change))
         return replace(written, mode="blind" if change.mode == "blind" else "observed")
 
     def _operation(self, written: Written) -> pb.Operation:
@@ -161,8 +162,10 @@ class Client:
             call = replace(call, seen=seen, vector=vector)
             for state, shown in zip(reply.states, seen, strict=True):
                 dots = frozenset(shown.siblings)
-                counters = frozenset(shown.counters)
-                self._contexts[state.key] = Context(state.context, dots, vector, counters)
+                types: frozenset[Type] = frozenset(shown.counters)
+                if shown.lww is not None:
+                    types |= {"LWW"}
+                self._contexts[state.key] = Context(state.context, dots, vector, types)
         self._world.record(call)
 
     async def _call(self, node: str, method: str, request: Any, timeout_s: float) -> Call:

@@ -74,6 +74,9 @@ class Ending:
         for host in world.hosts.values():
             if not host.running and not host.retired:
                 host.start()
+            if host.leaving and host.node and host.node.membership.place == "forgotten":
+                host.retired = True  # the answer to who told it so got lost
+                host.kill()
         serving = [
             host.name
             for host in world.hosts.values()

@@ -79,6 +79,8 @@ class Host:
         """Why it did not start, or stopped by itself."""
         self.origin = 0
         """Under which its node writes, or wrote last."""
+        self.leaving = False
+        """Its node was told to leave, and maybe it did."""
         self.retired = False
         """It is meant to be down for good."""
         self.keeps_vector: dict[int, int] = {}
@@ -86,6 +88,7 @@ class Host:
         self.disk: Disk | None = None
         """In memory."""
         self.server: PlayedServer
+        self.stopping = False
         self._starts = 0
 
     def answering(self) -> tuple[Process, Sequence[grpc.GenericRpcHandler]] | None:
@@ -103,6 +106,7 @@ class Host:
         """Start the process."""
         assert self.process is None, f"{self.name} runs already"
         self._starts += 1
+        self.stopping = False
         self.refusal = ""
         self.process = process = Process(f"{self.name}.{self._starts}")
         chance = Random(f"{self.world.seed}/{self.name}/{self._starts}")
@@ -113,10 +117,11 @@ class Host:
         process, node = self.process, self.node
         if process is None or process.stopped:
             return
-        if node is None or self.node is not node or node.closing.is_set():
+        if node is None or self.stopping:
             self.kill()
             return
         self.world.tell(self.name, "stops")
+        self.stopping = True
         self.world.ended(self, node)
         closing = process.run(self.world.loop.create_task, node.close())
         await asyncio.wait((closing,), timeout=60)

@@ -79,7 +79,7 @@ class Records:
             for (first, _), (again, _) in permutations(where, 2):
                 before = self._before_dot(again) or {}
                 seen = before.get(first[0], 0) >= first[1]
-                if seen and again[0] not in self._world.reissued:
+                if seen and not {first[0], again[0]} & self._world.reissued:
                     text = f"request {request_id!r} was taken as {first} and {again}"
                     self._world.finding("retries", text)
 

@@ -60,15 +60,12 @@ EXPECTED = (
     "path: identity lost",
     "path: began anew under a new identity",
     "path: directory set aside",
-    "path: fork found",
-    "path: writes issued again",
-    "path: own writes met that are unknown here",
     "path: join done",
     "path: replace done",
     "path: forget done",
     "path: forgotten now",
     "path: joining now",
-    "path: leaving now",
+    "path: leave done",
     "path: node stopped by itself",
 )
 

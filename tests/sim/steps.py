@@ -249,10 +249,12 @@ class Steps:
         if host.retired or self._busy(host) or len(self._members()) < 2:
             return
         self._fault(step)
+        host.leaving = True
         problem = await self.operate(host.name, "Leave", pb.LeaveRequest())
         node = host.node
         if not problem or (node is not None and node.membership.place == "forgotten"):
             host.retired = True
+            self.world.counts["path: leave done"] += 1
 
     def _members(self) -> list[Host]:
         return [host for host in self.world.hosts.values() if not host.retired]

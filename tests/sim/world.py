@@ -40,7 +40,7 @@ from tests.sim.steps import Steps
 from tests.sim.watch import Watch
 
 FOUNDED_S = 60.0
-OBSERVE_S = 0.7
+OBSERVE_S = 1.0
 EVENTS_MAX = 3_000_000
 """Callbacks of one run; more mean that something runs in circles."""
 
@@ -96,7 +96,7 @@ class World:
 
     def tell(self, who: str, text: str) -> None:
         """A line of the trace."""
-        if self._traced:
+        if self._traced and not self.over:
             self.result.trace.append(f"{self.now_ms():>11.3f} {who:<8} {text}")
 
     def finding(self, checker: str, text: str) -> None:
@@ -310,9 +310,9 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
             logger.removeHandler(watch)
             logger.setLevel(level)
             logger.propagate = propagate
+            world.over = True
             for host in world.hosts.values():
                 host.kill()
-            world.over = True
             sys.unraisablehook = lambda _: None  # see _forget
 
     try:
