@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,6 +51,20 @@ class Peer:
     """Of the roster it last showed: while that is this node's own, none has to be sent."""
     relay_due: float = 0.0
     """When it is next told of others' reports, monotonic seconds."""
+    _open: Counter[int] = field(default_factory=Counter)
+    """incarnation -> its push streams that are served."""
+
+    def stream_opened(self, incarnation: int, now_s: float) -> None:
+        """A push stream of that process is served from now on."""
+        self._open[incarnation] += 1
+        self.streams[incarnation] = now_s
+
+    def stream_closed(self, incarnation: int) -> None:
+        """One has ended; a process that dialled anew may have opened its next one before."""
+        self._open[incarnation] -= 1
+        if self._open[incarnation] <= 0:
+            del self._open[incarnation]
+            self.streams.pop(incarnation, None)
 
     def start_over(self, origin: int) -> None:
         """It has a new identity, so what its old data directory held says nothing any more."""
@@ -60,6 +75,7 @@ class Peer:
         self.pushed = float("-inf")
         self.stuck = {}
         self.streams = {}
+        self._open.clear()
         self.heard = self.current = 0.0
         self.roster_hash = self.shown_hash = b""
 

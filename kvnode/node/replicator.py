@@ -262,12 +262,12 @@ class Replicator:
 
     def stream_opened(self, peer: Peer, hello: Hello) -> None:
         """A push stream of this peer is served."""
-        peer.streams[hello.incarnation] = self.engine.ambient.monotonic()
+        peer.stream_opened(hello.incarnation, self.engine.ambient.monotonic())
         peer.relay_due = 0.0  # as when a stream is opened from here
 
     def stream_closed(self, peer: Peer, hello: Hello) -> None:
         """It has ended."""
-        peer.streams.pop(hello.incarnation, None)
+        peer.stream_closed(hello.incarnation)
 
     def met(self, hello: Hello, about: Dot) -> Meeting:
         """What this node knows about an origin."""

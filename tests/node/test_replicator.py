@@ -12,6 +12,7 @@ from kvnode.config import Config
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.report import Contradiction, Hello, Report
 from kvnode.node.engine import Engine
+from kvnode.node.peers import Peer
 from kvnode.node.repair import ALL
 from kvnode.node.replicator import Replicator
 from kvnode.rpc.link import LinkError
@@ -214,3 +215,16 @@ def test_nodes_that_are_no_members_are_turned_away_with_what_to_do() -> None:
         assert set(replicator.peers) == {"b", "c"}
 
     with_replicator(check)
+
+
+def test_the_end_of_an_old_stream_does_not_hide_the_process_that_has_a_newer_one() -> None:
+    """Else a copy of its directory would be let in beside it until it dials again."""
+    peer = Peer("b", "", origin=OTHER)
+    peer.stream_opened(7, 1.0)
+    peer.stream_opened(7, 2.0)
+    peer.stream_closed(7)
+    assert peer.streams == {7: 2.0}
+    peer.stream_closed(7)
+    assert peer.streams == {}
+    peer.stream_closed(7)  # of an identity it had before
+    assert peer.streams == {}
