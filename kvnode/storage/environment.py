@@ -23,7 +23,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +31,7 @@ from typing import Any, TypeVar
 
 import lmdb
 
+from kvnode.storage.files import check_header, sync
 from kvnode.storage.interfaces import (
     DamagedPages,
     DiskFullError,
@@ -41,7 +41,6 @@ from kvnode.storage.interfaces import (
 )
 from kvnode.storage.soundness import Unsound, walk
 
-MAGIC = 0xBEEFC0DE
 FORMAT = "kvnode 3"
 """In the owner mark. 3: the checksums of rows cover their keys, and more rows have one."""
 MAP_BYTES_START = 64 << 20
@@ -72,10 +71,12 @@ class Environment:
         part: str,
         origin: int,
         bind: Callable[[Tables], None] = lambda _: None,
+        added: tuple[str, ...] = (),
     ) -> None:
         """Open it as this ``part`` ("log" or "state") of ``origin``'s, or create it so.
 
         Args:
+            added: tables that need not be there yet.
             bind: gets the table handles, now and whenever compaction has made new ones.
 
         Raises:
@@ -86,6 +87,7 @@ class Environment:
         """
         self.path = path
         self._names = tables
+        self._added = added
         self._bind = bind
         self._mark = b"%s %s %016x" % (FORMAT.encode(), part.encode(), origin)
         self._writing, self._map, self._gate = Lock(), Lock(), Lock()
@@ -98,13 +100,13 @@ class Environment:
         file = self.path / "data.mdb"
         held = 0
         if file.exists():
-            _check_header(file)
+            check_header(file)
             held = file.stat().st_size
         try:
             self._env = lmdb.open(
                 str(self.path),
                 map_size=max(MAP_BYTES_START, held and held + MAP_BYTES_SPARE),
-                max_dbs=len(self._names) + 1,
+                max_dbs=len(self._names) + len(self._added) + 1,
                 max_readers=64,
                 metasync=True,
                 sync=True,
@@ -118,23 +120,40 @@ class Environment:
                 raise StorageError(
                     f"{file} is truncated: {file.stat().st_size} bytes of {used}. {ADVICE}"
                 )
-            self.meta = self._env.open_db(b"meta")
-            self._claim(self._mark)
-            self.tables = {name: self._env.open_db(name.encode()) for name in self._names}
+            if not self._env.stat()["entries"]:
+                self._create()
+            self.meta = self._env.open_db(b"meta", create=False)
+            self._check_owner()
+            self.tables = {
+                name: self._env.open_db(name.encode(), create=False) for name in self._names
+            }
+            self.tables |= {name: self._env.open_db(name.encode()) for name in self._added}
             self.tables["meta"] = self.meta
         except lmdb.Error as error:
             self._env.close()
             raise _unopened(file, error) from error
         self._bind(self.tables)
 
-    def _claim(self, mark: bytes) -> None:
-        """Mark the environment as ours, unless it is marked; nothing else is created before."""
+    def _create(self) -> None:
+        """All tables and the owner's mark in one transaction.
+
+        Opened later, a table that is missing is damage: made anew and empty, it would be taken for
+        what was stored.
+        """
+        with self._env.begin(write=True) as txn:
+            meta = self._env.open_db(b"meta", txn=txn)
+            for name in self._names:
+                self._env.open_db(name.encode(), txn=txn)
+            txn.put(b"owner", self._mark, db=meta)
+
+    def _check_owner(self) -> None:
+        mark = self._mark
         with self._env.begin() as txn:
             found = txn.get(b"owner", db=self.meta)
         if found is None:
-            with self._env.begin(write=True) as txn:
-                txn.put(b"owner", mark, db=self.meta)
-        elif found != mark:
+            self._env.close()
+            raise StorageError(f"{self.path} does not say whose it is: it is damaged. {ADVICE}")
+        if found != mark:
             self._env.close()
             theirs = found.rsplit(b" ", 2)[0].decode(errors="replace")
             if theirs != FORMAT:
@@ -264,8 +283,8 @@ class Environment:
                 self._env.copy(str(target), compact=True)
             except lmdb.Error as error:
                 raise DiskFullError(f"no room to copy {self.path}: {error}") from error
-        _sync(target / "data.mdb")
-        _sync(target)
+        sync(target / "data.mdb")
+        sync(target)
 
     def compact(self) -> None:
         """Give the space of free pages back to the disk; see the module. Reads wait for the swap.
@@ -281,7 +300,7 @@ class Environment:
                 with self._map, self._gate:
                     self._env.close()
                     (self._beside / "data.mdb").rename(self.path / "data.mdb")
-                    _sync(self.path)
+                    sync(self.path)
                     self._open()
             finally:
                 shutil.rmtree(self._beside, ignore_errors=True)
@@ -359,14 +378,6 @@ class Environment:
         return int((2 + _pages(main) + pages) * main["psize"])
 
 
-def drop_below(txn: Any, table: Any, floor: bytes) -> None:
-    """Delete the rows with a smaller key."""
-    with txn.cursor(table) as cursor:
-        more = cursor.first()
-        while more and cursor.key() < floor:
-            more = cursor.delete()
-
-
 def _pages(stat: Any) -> int:
     return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
 
@@ -376,20 +387,3 @@ def _unopened(file: Path, error: lmdb.Error) -> Exception:
     if isinstance(error, lmdb.DiskError):
         return DiskFullError(f"no room to make {file}: {error}")
     return StorageError(f"{file} cannot be opened: {error}")
-
-
-def _check_header(file: Path) -> None:
-    with file.open("rb") as stream:
-        header = stream.read(24)
-    if len(header) < 24 or struct.unpack_from("<I", header, 16)[0] != MAGIC:
-        raise StorageError(
-            f"{file} is not an LMDB file: it is foreign or damaged and was not touched"
-        )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -43,7 +43,7 @@ class Snapshot:
         self._lock = Lock()
         self._gone = False
         self._path = path
-        self._env = Environment(path, (*TABLES, "chains"), part="state", origin=origin)
+        self._env = Environment(path, TABLES, part="state", origin=origin, added=("chains",))
         self._tables: dict[Section, Any] = {
             section: self._env.tables[section.name.lower()] for section in Section
         }

@@ -36,7 +36,8 @@ from kvnode.storage.checkpoint import (
 )
 from kvnode.storage.deadlines import change_rows, sweep
 from kvnode.storage.digests import ROW, Segments, pack, unpack
-from kvnode.storage.environment import Environment, Tables, drop_below
+from kvnode.storage.environment import Environment, Tables
+from kvnode.storage.files import drop_below
 from kvnode.storage.interfaces import (
     Checkpoint,
     Expiring,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from cluster.ports import PortReservations
 from kvnode import Client
 from tests.cluster.convergence import wait_equal
 from tests.node.process import COMMAND, NodeProcess, until
+from tests.rpc.api import Api
 
 from .hasty import BUGS
 from .order import Order, judge
@@ -54,14 +55,14 @@ def pair(folder: Path, program: Sequence[str]) -> Iterator[list[NodeProcess]]:
 def order_of(folder: Path, *program: str) -> tuple[Order, str]:
     """What a watched node did with some writes, and its peer's port."""
     keys = [f"marked-{number:04}-end" for number in range(ALONE + TOGETHER)]
-    # A put's answer names its key; a batch's does not.
+    # Put's answer names its key; a batch's, which the client library sends, does not.
     with pair(folder, program) as nodes:
         a, b = (Client(node.address, timeout_s=20.0) for node in nodes)
-        with a, b, ThreadPoolExecutor(4) as pool:
+        with a, b, closing(Api(nodes[0].address)) as api, ThreadPoolExecutor(4) as pool:
             wait_equal((a, b))
             for key in keys[:ALONE]:
-                a.put(key, "v")
-            list(pool.map(lambda key: a.put(key, "v"), keys[ALONE:]))
+                api.put(key.encode(), b"v")
+            list(pool.map(lambda key: api.put(key.encode(), b"v"), keys[ALONE:]))
             wait_equal((a, b))
         nodes[0].process.terminate()
         nodes[0].ended()

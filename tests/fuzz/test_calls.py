@@ -29,8 +29,16 @@ METHODS = methods()
 INPUTS = 15
 """Per method and kind of change."""
 CALL_S = 10.0
-WAITS = {"Verify": 0.3, "Repair": 0.3, "Join": 0.3, "Replace": 0.3, "Forget": 0.3, "Leave": 0.3}
-"""Methods that may wait for others, as long as their caller: these callers are impatient."""
+WAITS = dict.fromkeys(
+    (
+        *("Verify", "Repair", "Join", "Replace", "Forget", "Leave"),
+        *("Get", "BatchGet", "Scan", "ListConflicts", "Watch"),
+        *("Put", "Delete", "Increment", "Write", "WriteMany"),
+    ),
+    0.3,
+)
+"""Methods that may wait for others, as long as their caller: these callers are impatient. Reads and
+writes wait for a session or a level that never comes."""
 WELL = ("serving", "degraded")
 """The latter because hostile blocks are in quarantine."""
 GROWTH_BYTES_MAX = 100 << 20

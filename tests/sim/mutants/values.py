@@ -185,7 +185,7 @@ def second_type_replaces_the_first(plant: Planting) -> None:
 def digest_sees_the_order_of_a_map(plant: Planting) -> None:
     """Siblings enter the digest in the order in which they arrived."""
 
-    def live(state: Siblings) -> list[Any] | None:
+    def live(state: Siblings, past: int = 0) -> list[Any] | None:
         return [[*dot, *value] for dot, value in state[0].items()] or None
 
     plant.function(siblings.live, live)
@@ -195,7 +195,7 @@ def digest_sees_the_order_of_a_map(plant: Planting) -> None:
 def digest_sees_tombstones(plant: Planting) -> None:
     """What only waits for collection is part of the digest."""
 
-    def live(state: Register) -> list[Any] | None:
+    def live(state: Register, past: int = 0) -> list[Any] | None:
         return list(state) if state[2] else None
 
     plant.function(lww.live, live)
