@@ -234,6 +234,13 @@ def test_a_clock_that_was_set_is_not_believed_at_once() -> None:
     assert passed.look(SOON + 8_500, 108.5) == SOON + 8_500
 
 
+def test_a_node_that_hears_nobody_believes_no_clock() -> None:
+    """It starts cut off, with a clock a year ahead: the horizon would stay there for a year."""
+    config = Config(peer_timeout_ms=3_000)
+    for silent in ([peer(None, 0.0)], [peer(None, 99.0)], [peer(-5, 90.0)]):
+        assert TimePassed(lambda: silent, config).look(SOON, 100.0) == 0  # noqa: B023
+
+
 def test_now_is_never_before_the_horizon() -> None:
     async def test() -> None:
         made = rig(MemoryLog(), MemoryState())
