@@ -205,6 +205,29 @@ def test_refreshing_a_value_leaves_nothing_behind(tmp_path: Path) -> None:
     stores.close()
 
 
+def test_a_row_of_a_horizon_that_is_not_taken_up_yet_stays() -> None:
+    """A checkpoint is on disk a moment before the event loop hears of it, and a pass that runs
+    reads its rows: looked at with the old horizon they would go, and their values stay for ever.
+    """
+
+    async def test() -> None:
+        made = rig(MemoryLog(), MemoryState())
+        await made.submit(
+            Put(b"r", b"1", LWW_REGISTER, deadline=SOON), Put(b"s", b"1", deadline=SOON)
+        )
+        it = Collecting(made)
+        rows = [((ORIGIN, 1), b"r"), ((ORIGIN, 2), b"s")]
+        it.collector.collect(rows, {ORIGIN: 2})
+        assert made.engine.collected == []
+        made.engine.replica.durable.horizon = SOON
+        it.collector.collect(rows, {ORIGIN: 2})
+        assert made.engine.collected == [(ORIGIN, 1), (ORIGIN, 2)]
+        assert encoded(made.engine) == {}
+        await made.engine.close()
+
+    run(test)
+
+
 # ---- clocks
 
 
