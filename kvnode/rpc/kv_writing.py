@@ -64,6 +64,8 @@ class Queued:
     operations: Sequence[Operation]
     answer: Answer
     replicas: int
+    quorum: bool = False
+    """More than half of the members, however many they are."""
 
 
 class Writing:
@@ -187,14 +189,15 @@ class Writing:
         until: float,
     ) -> Queued:
         size = self._limits.check(operations, request_id)
-        replicas = 1
+        replicas, quorum = 1, False
         if options is not None:
             levels = self._store.levels
             replicas = replicas_of(options, levels)
+            quorum = options.durability == pb.DURABILITY_QUORUM
             if options.HasField("after"):
                 await levels.covered(vector_from_wire(options.after), until)
         answer = self._store.enqueue(operations, request_id, size)
-        return Queued(operations, answer, replicas)
+        return Queued(operations, answer, replicas, quorum)
 
     async def _try(self, request: pb.WriteRequest, until: float) -> Queued | Exception:
         try:
@@ -256,8 +259,11 @@ class Writing:
             return pb.WriteResponse(results=[pb.WriteResult()] * len(queued.operations))
         accepted, vector = await queued.answer
         operations = queued.operations
-        if queued.replicas > 1:
-            stored_by = await self._spread(accepted, len(operations), queued.replicas, until)
+        replicas = queued.replicas
+        if queued.quorum:  # others may have joined while it waited for its place
+            replicas = max(replicas, self._store.levels.majority())
+        if replicas > 1:
+            stored_by = await self._spread(accepted, len(operations), replicas, until)
         else:
             stored_by = []
         return pb.WriteResponse(
