@@ -41,6 +41,9 @@ from kvnode.storage.memtable import Memtable
 
 logger = logging.getLogger(__name__)
 
+ROOM_LOOK_S = 0.02
+"""How often who waits for room looks while no round runs."""
+
 T = TypeVar("T")
 
 
@@ -175,6 +178,16 @@ class Engine:
             passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._passers.append(passed)
             await passed
+
+    async def room(self) -> None:
+        """Return when the queue may have moved. Where no round will move it, a checkpoint that is
+        overdue keeps requests out: that takes longer.
+        """
+        if self._running is None and not self._scheduled:
+            await asyncio.sleep(ROOM_LOOK_S)
+            return
+        await self.between_rounds()
+        await asyncio.sleep(0)
 
     async def all_answered(self) -> None:
         """Return when no client's request waits or is on its way to disk."""

@@ -238,9 +238,8 @@ class Node:
         self.engine.counts.buffered_lost += operations
 
     async def room(self) -> None:
-        """Return when the queue has moved."""
-        await self.engine.between_rounds()
-        await asyncio.sleep(0)
+        """Return when the queue may have moved."""
+        await self.engine.room()
 
     def remembered(self, request_id: bytes) -> Remembered | None:
         """Where a request went, if it is known here."""

@@ -127,9 +127,9 @@ class Writing:
         waiting = asyncio.Queue(STREAM_MESSAGES_MAX)
         reader = asyncio.create_task(self._read(requests, waiting), name="write stream")
         closing = asyncio.create_task(self._store.closing.wait())
+        following = asyncio.create_task(waiting.get())
         try:
             while True:
-                following = asyncio.create_task(waiting.get())
                 await asyncio.wait((following, closing), return_when=asyncio.FIRST_COMPLETED)
                 if not following.done():  # by itself: gRPC logs every call that it has to cancel
                     following.cancel()
@@ -140,10 +140,11 @@ class Writing:
                         raise error
                     return
                 yield await outcomes
+                following = asyncio.create_task(waiting.get())
         finally:
-            closing.cancel()
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            for task in (closing, reader, following):
+                task.cancel()
+            await asyncio.gather(closing, reader, following, return_exceptions=True)
             while not waiting.empty():
                 left = waiting.get_nowait()
                 if left is not None:
@@ -207,9 +208,11 @@ class Writing:
 
     async def _patiently(self, request: pb.WriteRequest, until: float) -> Queued | Exception:
         """As ``_try``, but who streams waits for room in the queue: that is what pushes back."""
+        now = asyncio.get_running_loop().time
         while True:
             tried = await self._try(request, until)
-            if not (isinstance(tried, Refused) and tried.reason is Reason.QUEUE_FULL):
+            full = isinstance(tried, Refused) and tried.reason is Reason.QUEUE_FULL
+            if not full or now() >= until:
                 return tried
             await self._store.room()
 
