@@ -27,6 +27,7 @@ from kvnode.node.journal import Journal
 from kvnode.node.levels import Levels
 from kvnode.node.membership import Membership
 from kvnode.node.quarantine import NodeQuarantine, retry
+from kvnode.node.queues import room
 from kvnode.node.reissuing import reissue
 from kvnode.node.replicator import Replicator
 from kvnode.node.resync import Resync
@@ -239,7 +240,7 @@ class Node:
 
     async def room(self) -> None:
         """Return when the queue may have moved."""
-        await self.engine.room()
+        await room(self.engine)
 
     def remembered(self, request_id: bytes) -> Remembered | None:
         """Where a request went, if it is known here."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,9 +23,7 @@ from kvnode import (
     NodeUnavailable,
     OutcomeUnknown,
 )
-from kvnode.client.failover import Failover
 from kvnode.client.lanes import FLIGHTS_MAX, Entry, Lane
-from kvnode.client.threads import ThreadDriver
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import (
     DOT,
@@ -250,52 +247,6 @@ def test_a_caller_keeps_its_deadline_while_others_have_more_time(node: ScriptedN
         gate.set()
         assert patient.result().dot
     assert b"hurried" not in [each.put.key for each in node.operations]
-
-
-def test_a_caller_that_a_signal_takes_away_leaves_the_others_their_call(
-    node: ScriptedNode,
-) -> None:
-    """Ctrl-C, an alarm: it would have made the next call for all who wait, as the most patient."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    def later() -> None:
-        waiting(client, 1)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-
-    gate = threading.Event()
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    try:
-        with Client(node.address, timeout_s=5) as client, away(node, client, gate) as pool:
-            pool.submit(later)
-            with pytest.raises(KeyboardInterrupt):
-                client.put("interrupted", "v", timeout_s=60)
-            others = [pool.submit(client.put, f"k{number}", "v") for number in range(3)]
-            waiting(client, 4)
-            gate.set()
-            for other in others:
-                assert other.result(10).dot
-            assert client.put("last", "v").dot
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert b"interrupted" not in [each.put.key for each in node.operations]
-
-
-def test_a_leader_that_a_signal_takes_away_hands_its_call_on() -> None:
-    """The signal comes when the caller was chosen, and before it went."""
-    driver = ThreadDriver(Failover(["127.0.0.1:1"], lambda: 0.0))
-    mine, other = entry(b"a"), entry(b"b")
-    told: list[str] = []
-    other.wake = lambda: told.append("other")
-    found = lane(mine, other)
-    flight = found.begin()
-    mine.flight = flight
-    driver._leave(found, mine)  # noqa: SLF001 - a moment no test can hit from outside
-    assert (mine.settled, other.flight, told) == (True, flight, ["other"])
-    driver._leave(found, other)  # noqa: SLF001
-    assert other.settled
-    assert found.flights == []
 
 
 def test_reads_share_calls_too_and_keep_their_own_fates(node: ScriptedNode) -> None:

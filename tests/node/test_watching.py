@@ -11,7 +11,6 @@ from kvnode.core.errors import Reason, Refused
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.types import LWW_REGISTER
 from kvnode.core.watch import decode_cursor
-from kvnode.node.resync import RESYNCING
 from kvnode.node.watching import STEP_BYTES
 from tests.storage.faulty import GatedLog, until
 
@@ -212,25 +211,6 @@ def test_watches_that_keep_up_share_one_look_at_the_log(monkeypatch: pytest.Monk
             assert len(reads) == expected
         for watch in watches:
             await watch.aclose()
-
-    run(test)
-
-
-def test_a_watch_that_begins_during_a_merge_is_told_to_come_again() -> None:
-    """The log's floor is raised first: to begin anew would not help, until the merge is done."""
-
-    async def test() -> None:
-        node = Node(1)
-        await node.write(Put(b"k", b"v"))
-        await node.engine.pause(RESYNCING)
-        node.log.adopt({9: 5}, [((9, 5), bytes(16))])
-        for existing in (False, True):
-            with pytest.raises(Refused) as refusal:
-                async for _ in node.watch(existing=existing):
-                    pass
-            assert refusal.value.reason is Reason.RESYNCING
-        node.engine.pausing = None
-        await node.engine.close()
 
     run(test)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from kvnode.core.limits import Limits
+from kvnode.node.queues import room
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_writing import Writing
 from kvnode.v1 import kv_pb2
@@ -56,7 +57,7 @@ def test_who_waits_for_a_checkpoint_does_not_spin() -> None:
         async def look() -> None:
             nonlocal looks
             while True:
-                await node.engine.room()
+                await room(node.engine)
                 looks += 1
 
         looking = asyncio.create_task(look())
