@@ -61,6 +61,8 @@ class LoopDriver:
         for lane in self._lanes.values():
             while lane.waiting:
                 lane.waiting.popleft().fail(RuntimeError(CLOSED))
+            for flight in lane.flights:  # cancelled before it had begun
+                flight.strand(RuntimeError(CLOSED))
         for wire in self._wires.values():
             await wire.close()
 

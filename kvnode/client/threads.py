@@ -118,16 +118,35 @@ class ThreadDriver:
                 entry.wake = woken.set
         if flight is not None:
             self._lead(lane, flight)
-        while not entry.settled:
-            assert woken is not None, "who does not lead waits"
-            left_s = entry.deadline + GRACE_S - self.failover.now()
-            woken.wait(max(0.0, left_s))
-            with self._lock:
-                flight, entry.flight = entry.flight, None
-            if flight is not None:
-                self._lead(lane, flight)
-            elif left_s <= 0:
-                entry.give_up()
+        try:
+            while not entry.settled:
+                assert woken is not None, "who does not lead waits"
+                left_s = entry.deadline + GRACE_S - self.failover.now()
+                woken.wait(max(0.0, left_s))
+                with self._lock:
+                    flight, entry.flight = entry.flight, None
+                    if flight is None and left_s <= 0:
+                        entry.give_up()  # under the lock: nobody makes it lead any more
+                if flight is not None:
+                    self._lead(lane, flight)
+        except BaseException:  # of a signal's handler: Ctrl-C, an alarm
+            self._leave(lane, entry)
+            raise
+
+    def _leave(self, lane: Lane, entry: Entry) -> None:
+        """Its caller is gone: those it was to lead must not wait for it."""
+        with self._lock:
+            flight, entry.flight = entry.flight, None
+            entry.give_up()
+            others = [each for each in flight.entries if not each.settled] if flight else []
+            leader = max(others, key=lambda each: each.deadline, default=None)
+            if leader is not None:
+                leader.flight = flight
+        if leader is not None:
+            assert leader.wake is not None, "who waits can be woken"
+            leader.wake()
+        elif flight is not None:
+            self._hand_over(lane, flight)
 
     def _lane(self, entry: Entry) -> Lane:
         lane = self._lanes.get(entry.lane)

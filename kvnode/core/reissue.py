@@ -129,15 +129,8 @@ class Reissue:
     def requests(self) -> Iterator[Again]:
         """One after the other; carry each out, and call ``done``, before the next."""
         for block in self.parted.lost:
-            covered: set[int] = set()
-            for request_id, first, count in block.requests:
-                indices = range(first, first + count)
-                covered.update(indices)
-                yield from self._request(block, list(indices), request_id)
-            for index in range(len(block.ops)):
-                if index not in covered:
-                    dot = (block.origin, block.first_seq + index)
-                    yield from self._request(block, [index], _own_id(dot))
+            for request_id, indices in _requests_of(block):
+                yield from self._request(block, indices, request_id)
 
     def done(self, again: Again, origin: int, first_seq: int, *, repeated: bool = False) -> None:
         """The request was carried out from this dot on; ``repeated``: before a crash."""
@@ -252,6 +245,20 @@ class Reissue:
     def _count(self, origin: int, op: Op) -> None:
         if isinstance(op, list) and op[0] in COUNTERS and len(op) == 5:
             self._totals[(origin, op[2])] = (op[3], op[4])
+
+
+def _requests_of(block: Block) -> list[tuple[bytes, list[int]]]:
+    """A block's requests in the order of their operations, whether they came with an id or not:
+    the later ones have seen the earlier ones, and who goes on after a crash counts on it.
+    """
+    spans = [(first, request_id, size) for request_id, first, size in block.requests]
+    covered = {index for first, _, size in spans for index in range(first, first + size)}
+    spans += [
+        (index, _own_id((block.origin, block.first_seq + index)), 1)
+        for index in range(len(block.ops))
+        if index not in covered
+    ]
+    return [(name, list(range(first, first + size))) for first, name, size in sorted(spans)]
 
 
 def _operations(block: Block) -> Iterator[tuple[int, list[object]]]:

@@ -8,7 +8,10 @@ of a node that is years ahead would take it along, and everything would expire.
 ``TimePassed`` is how far the horizon may go: to what all clocks have passed that were heard lately,
 so that nobody's state lacks (in a snapshot, say) what another's clock still shows. A clock that was
 set is not believed until the peers have had the time to contradict: one that jumps a year ahead for
-a moment must not take the horizon along, for that cannot be set back.
+a moment must not take the horizon along, for that cannot be set back. For the same reason a node
+that hears none of its peers believes no clock: one that starts cut off, with a clock a year ahead,
+would hide all that expires for a year, and tell it on in a snapshot. What it puts off is nothing
+that could be collected: that takes reports of all members.
 """
 
 from __future__ import annotations
@@ -46,7 +49,11 @@ class TimePassed:
         self._looked = (wall, monotonic)
         if monotonic < self._doubt_until:
             return 0
-        return wall + min([0, *_offsets_lately(self._peers(), config, monotonic)])
+        peers = list(self._peers())
+        offsets = _offsets_lately(peers, config, monotonic)
+        if peers and not offsets:
+            return 0
+        return wall + min([0, *offsets])
 
 
 def clock_offset_ms(peers: Iterable[Peer], config: Config, now_s: float) -> int:

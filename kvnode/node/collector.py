@@ -25,7 +25,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from kvnode.core.dots import Dot, Vector
-from kvnode.core.entry import Entry, collect_entry
+from kvnode.core.entry import Entry, collect_entry, deadlines
 from kvnode.core.errors import StateError
 from kvnode.node.engine import Engine
 from kvnode.storage.interfaces import Expiring
@@ -105,6 +105,8 @@ class Collector:
             except StateError as damage:  # its row stays
                 logger.warning("not collected: %s", damage)
                 continue
+            if any(of == dot and deadline > horizon for deadline, of in deadlines(entry)):
+                continue  # swept by a checkpoint whose horizon is not taken up yet: its row stays
             left = collect_entry(entry, stable, horizon)
             if left is not entry:
                 changed[key] = left

@@ -116,8 +116,8 @@ class Engine:
         self.pausing: Refused | None = None
         """What everybody is told while nothing is taken; None: all is taken."""
         self._failure: BaseException | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     @property
     def vector(self) -> Vector:
@@ -216,11 +216,11 @@ class Engine:
 
     async def _drain(self) -> None:
         """Return when nothing waits and no round runs."""
-        await self._idle.wait()
+        await self.idle.wait()
         while self.queue.waiting or self._incoming or self._adjustments:
             self._schedule()
             await asyncio.sleep(0)
-            await self._idle.wait()
+            await self.idle.wait()
 
     async def close(self) -> None:
         """Finish what runs, write a last checkpoint, stop the threads."""
@@ -250,7 +250,7 @@ class Engine:
     def _schedule(self) -> None:
         if not self._scheduled and self._running is None:
             self._scheduled = True
-            self._idle.clear()
+            self.idle.clear()
             asyncio.get_running_loop().call_soon(self._start)
 
     def _start(self) -> None:
@@ -314,7 +314,7 @@ class Engine:
         if self.queue.waiting or self._incoming or self._adjustments:
             self._schedule()
         else:
-            self._idle.set()
+            self.idle.set()
 
     def _adopt(self, round_: Round) -> None:
         contested = len(self.replica.durable.forks), self.replica.durable.fence
@@ -396,4 +396,4 @@ class Engine:
         self._adjustments.refuse(refusal)
         self.queue = Queue()
         self._incoming = Arrivals()
-        self._idle.set()
+        self.idle.set()

@@ -13,7 +13,10 @@ guarantees come from one rule: wait until the vector is covered, then serve.
 **Consistency.** A read at quorum asks the members for their vectors and waits until this node
 covers those of more than half of them. A write acknowledged at quorum before the read was on more
 than half of them; two such halves share a member; so the read shows it. No value is fetched from
-anybody: what is missing comes on the usual ways, and stays.
+anybody: what is missing comes on the usual ways, and stays. Members that are still joining count
+for a write, whose disk they are, and not for a read: only when they serve they have what was
+acknowledged among fewer members. For the same reason a write asks for more than half of the members
+there are when it is committed.
 
 All waits end at a deadline. Those who wait cost nothing but their place; there are at most
 ``WAITING_MAX``. They are looked at when something was committed here and when a peer has reported.
@@ -152,7 +155,7 @@ class Levels:
             raise Refused(
                 Reason.BEHIND,
                 f"{len(answered) + 1} of {self.members} members answered, {replicas} have to: "
-                f"no answer from {', '.join(silent) or 'members that were never met'}",
+                f"not {', '.join(silent) or 'members that were never met'} (silent, or joining)",
                 silent=",".join(silent),
             )
         everything: Vector = {}
@@ -242,7 +245,10 @@ class Levels:
             meeting = await link.meet(hello, (self._replicator.origin, 0), left_s)
         except LinkError:
             return None  # the caller says who was silent
-        return dict(meeting.vector) if meeting.hello.origin == peer.origin else None
+        member = self._replicator.membership.roster.members.get(peer.origin)
+        if meeting.hello.origin != peer.origin or member is None or member.joining:
+            return None
+        return dict(meeting.vector)
 
     def _obtainable(self, after: Vector) -> Vector:
         roster = self._replicator.membership.roster

@@ -26,6 +26,7 @@ from kvnode.node.journal import Journal
 from kvnode.node.levels import Levels
 from kvnode.node.membership import Membership
 from kvnode.node.quarantine import NodeQuarantine, retry
+from kvnode.node.queues import room
 from kvnode.node.reissuing import reissue
 from kvnode.node.replicator import Replicator
 from kvnode.node.resync import Resync
@@ -211,9 +212,8 @@ class Node:
         self.engine.counts.buffered_lost += operations
 
     async def room(self) -> None:
-        """Return when the queue has moved."""
-        await self.engine.between_rounds()
-        await asyncio.sleep(0)
+        """Return when the queue may have moved."""
+        await room(self.engine)
 
     def remembered(self, request_id: bytes) -> Remembered | None:
         """Where a request went, if it is known here."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from kvnode.config import Config
 from kvnode.core.block import Block
@@ -15,6 +15,9 @@ from kvnode.core.errors import Reason, Refused
 from kvnode.core.receive import Verdict
 from kvnode.core.replica import Request
 from kvnode.core.writer import Accepted
+
+ROOM_LOOK_S = 0.02
+"""How often who waits for room looks while no round runs."""
 
 Outcome = tuple[Accepted, Vector]
 Pending = asyncio.Future[Outcome] | asyncio.Future[Verdict]
@@ -93,6 +96,26 @@ class Arrivals:
             operations += arrivals[-1].block.count
             size += len(arrivals[-1].block.raw)
         return arrivals
+
+
+class Rounds(Protocol):
+    """An engine, for who waits for its queue."""
+
+    idle: asyncio.Event
+    """Set while no round runs or is about to."""
+
+    async def between_rounds(self) -> None: ...
+
+
+async def room(engine: Rounds) -> None:
+    """Return when the queue may have moved. Where no round will move it, a checkpoint that is
+    overdue keeps requests out, and that takes longer.
+    """
+    if engine.idle.is_set():
+        await asyncio.sleep(ROOM_LOOK_S)
+    else:
+        await engine.between_rounds()
+        await asyncio.sleep(0)
 
 
 def reject(refusal: Exception, futures: Sequence[Pending]) -> None:

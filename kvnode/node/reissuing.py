@@ -24,6 +24,7 @@ from kvnode.storage.interfaces import Log, StorageError
 from kvnode.storage.own_log import OwnLog
 
 if TYPE_CHECKING:
+    from kvnode.node.engine import Engine
     from kvnode.node.membership import Membership
     from kvnode.node.node import Node
 
@@ -31,6 +32,17 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 0.5
 CURSOR = b"reissued "
 """Record per set-aside directory and origin: the first old seq of the last request made again."""
+FOR_NOW = frozenset(
+    {
+        Reason.QUEUE_FULL,
+        Reason.DISK_FULL,
+        Reason.CLOCK_OFF,
+        Reason.RESYNCING,
+        Reason.NODE_FENCED,
+        Reason.STOPPING,
+    }
+)
+"""Refusals that speak of the node, not of the request."""
 OPERATION_BYTES = 1_000
 """Of a request made again, for the queue's accounting: about."""
 
@@ -145,7 +157,7 @@ async def _make_again(node: Node, aside: Aside) -> None:
         remembered = engine.replica.durable.requests.get(again.request_id)
         if seq <= int(stored[origin] or 0) and remembered is None:
             continue  # made again before a crash, so long ago that its id is forgotten
-        accepted = await _submit(node, again)
+        accepted = await carry_out(engine, again)
         if accepted is not None:
             work.done(again, accepted.origin, accepted.first_seq, repeated=accepted.repeated)
         await engine.in_log(partial(_keep, cursors[origin], str(seq).encode()))
@@ -164,15 +176,20 @@ def _keep(name: bytes, value: bytes, log: Log) -> None:
     log.put_record(name, value)
 
 
-async def _submit(node: Node, again: Again) -> Accepted | None:
+async def carry_out(engine: Engine, again: Again) -> Accepted | None:
+    """What became of a request; None if it can never be made again as it is.
+
+    What only stands in the way for now is waited for: the caller notes what was done, and what is
+    not made again then never is. A node that stops cancels the wait.
+    """
     request = Request(again.operations, again.request_id)
     size = OPERATION_BYTES * len(again.operations)
     while True:
         try:
-            accepted, _ = await node.engine.submit(request, size)
+            accepted, _ = await engine.submit(request, size)
             return accepted
         except Refused as refusal:
-            if refusal.reason in (Reason.QUEUE_FULL, Reason.DISK_FULL, Reason.CLOCK_OFF):
+            if refusal.reason in FOR_NOW:
                 await asyncio.sleep(RETRY_AFTER_S)
                 continue
             logger.error("cannot be issued again: %s: %s", again.operations, refusal.message)

@@ -198,6 +198,9 @@ class Watching:
         self._check_place()
         floor = self._engine.log.floor
         if not covers(cursor.shown, floor):
+            pausing = self._engine.pausing
+            if pausing is not None:  # a merge: the log is ahead of what this node has to show
+                raise Refused(pausing.reason, pausing.message)
             raise _behind("this node's log begins later")
 
     def _ahead(self, cursor: Cursor) -> Refused:

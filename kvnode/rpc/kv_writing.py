@@ -64,6 +64,8 @@ class Queued:
     operations: Sequence[Operation]
     answer: Answer
     replicas: int
+    quorum: bool = False
+    """More than half of the members, however many they are."""
 
 
 class Writing:
@@ -125,9 +127,9 @@ class Writing:
         waiting = asyncio.Queue(STREAM_MESSAGES_MAX)
         reader = asyncio.create_task(self._read(requests, waiting), name="write stream")
         closing = asyncio.create_task(self._store.closing.wait())
+        following = asyncio.create_task(waiting.get())
         try:
             while True:
-                following = asyncio.create_task(waiting.get())
                 await asyncio.wait((following, closing), return_when=asyncio.FIRST_COMPLETED)
                 if not following.done():  # by itself: gRPC logs every call that it has to cancel
                     following.cancel()
@@ -138,10 +140,11 @@ class Writing:
                         raise error
                     return
                 yield await outcomes
+                following = asyncio.create_task(waiting.get())
         finally:
-            closing.cancel()
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            for task in (closing, reader, following):
+                task.cancel()
+            await asyncio.gather(closing, reader, following, return_exceptions=True)
             while not waiting.empty():
                 left = waiting.get_nowait()
                 if left is not None:
@@ -187,14 +190,15 @@ class Writing:
         until: float,
     ) -> Queued:
         size = self._limits.check(operations, request_id)
-        replicas = 1
+        replicas, quorum = 1, False
         if options is not None:
             levels = self._store.levels
             replicas = replicas_of(options, levels)
+            quorum = options.durability == pb.DURABILITY_QUORUM
             if options.HasField("after"):
                 await levels.covered(vector_from_wire(options.after), until)
         answer = self._store.enqueue(operations, request_id, size)
-        return Queued(operations, answer, replicas)
+        return Queued(operations, answer, replicas, quorum)
 
     async def _try(self, request: pb.WriteRequest, until: float) -> Queued | Exception:
         try:
@@ -204,9 +208,11 @@ class Writing:
 
     async def _patiently(self, request: pb.WriteRequest, until: float) -> Queued | Exception:
         """As ``_try``, but who streams waits for room in the queue: that is what pushes back."""
+        now = asyncio.get_running_loop().time
         while True:
             tried = await self._try(request, until)
-            if not (isinstance(tried, Refused) and tried.reason is Reason.QUEUE_FULL):
+            full = isinstance(tried, Refused) and tried.reason is Reason.QUEUE_FULL
+            if not full or now() >= until:
                 return tried
             await self._store.room()
 
@@ -256,8 +262,11 @@ class Writing:
             return pb.WriteResponse(results=[pb.WriteResult()] * len(queued.operations))
         accepted, vector = await queued.answer
         operations = queued.operations
-        if queued.replicas > 1:
-            stored_by = await self._spread(accepted, len(operations), queued.replicas, until)
+        replicas = queued.replicas
+        if queued.quorum:  # others may have joined while it waited for its place
+            replicas = max(replicas, self._store.levels.majority())
+        if replicas > 1:
+            stored_by = await self._spread(accepted, len(operations), replicas, until)
         else:
             stored_by = []
         return pb.WriteResponse(

@@ -133,7 +133,13 @@ class DataDirectory:
 
     def _check_soundness(self) -> None:
         """Raise StorageError if the files cannot be read, which may be what ended the last run."""
-        problem = soundness.check([self.path / FORMAT / part for part in ("log", "state")])
+        try:
+            problem = soundness.check([self.path / FORMAT / part for part in ("log", "state")])
+        except soundness.Undecided as error:
+            raise StorageError(
+                f"{self.path} was not stopped cleanly, and whether it is whole could not be told: "
+                f"{error}. Start the node again"
+            ) from error
         if problem:
             raise StorageError(
                 f"{self.path} is damaged: {problem}. Restore it, or start with an empty data "

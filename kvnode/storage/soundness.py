@@ -12,11 +12,17 @@ about two seconds of a start for a million keys.
 What this does not find: a flipped page number that leads to an older copy of the same page. Each
 row of it is whole; that it is old only ``kvnode verify`` tells.
 
-Run as a script, with the folders of environments: nothing but lmdb is imported.
+Only what such pages do to a process counts: who is ended from outside, or cannot even begin, has
+found nothing, and a whole store must not be called damaged for that.
+
+Run as a script, with the folders of environments: nothing but lmdb is imported, from where this
+process has it.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,6 +30,15 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+
+DEADLY = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
+"""How a process ends that takes a damaged page for what it says."""
+FOUND = 3
+"""The script's exit status when something is wrong: Python's own errors end with others."""
+
+
+class Undecided(Exception):
+    """The process that should have looked did not come to an end of its own."""
 
 
 class Unsound(Exception):
@@ -47,14 +62,31 @@ def walk(txn: Any, table: Any, name: str) -> None:
 
 
 def check(folders: Sequence[Path]) -> str:
-    """Walk all tables of all environments in a process of its own; what is wrong, else empty."""
+    """Walk all tables of all environments in a process of its own; what is wrong, else empty.
+
+    Raises:
+        Undecided: that process could not look at all of it.
+    """
     names = [str(folder) for folder in folders]
-    done = subprocess.run(
-        [sys.executable, "-I", __file__, *names], capture_output=True, text=True, check=False
-    )
-    if done.returncode < 0:
+    there = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", __file__, *names],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=there,
+        )
+    except OSError as error:
+        raise Undecided(f"no process can be started that looks at it: {error}") from error
+    if -done.returncode in DEADLY:
         return f"reading it ends a process by signal {-done.returncode}"
-    return done.stderr.strip() if done.returncode else ""
+    if done.returncode == FOUND:
+        return done.stderr.strip()
+    if done.returncode:
+        said = done.stderr.strip().rpartition("\n")[2]
+        raise Undecided(f"the process that looked at it ended with {done.returncode}: {said}")
+    return ""
 
 
 def main(folders: Sequence[str]) -> str:
@@ -74,4 +106,7 @@ def main(folders: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]) or None)
+    wrong = main(sys.argv[1:])
+    if wrong:
+        print(wrong, file=sys.stderr)
+        sys.exit(FOUND)

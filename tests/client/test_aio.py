@@ -140,6 +140,24 @@ def test_closing_ends_what_is_on_its_way(node: ScriptedNode) -> None:
     asyncio.run(main())
 
 
+def test_closing_ends_a_call_at_every_step_of_its_way(node: ScriptedNode) -> None:
+    """Also where its task was made and has not begun: cancelled, that never runs."""
+
+    async def main(steps: int) -> None:
+        client = AsyncClient(node.address, timeout_s=30)
+        write = asyncio.create_task(client.put("k", "v"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await client.close()
+        async with asyncio.timeout(5):
+            with pytest.raises((OutcomeUnknown, RuntimeError)):
+                await write
+
+    for steps in range(6):
+        node.script = [hang]
+        asyncio.run(main(steps))
+
+
 def test_a_client_belongs_to_one_loop(node: ScriptedNode) -> None:
     client = AsyncClient(node.address)
 

@@ -12,6 +12,7 @@ from kvnode.core.context import Context
 from kvnode.core.dots import Dot
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.reissue import Again, Parted, Reissue, part
+from kvnode.core.replica import Request
 from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS
 from tests.core.memory_node import WALL_MS, MemoryNode, converge
 
@@ -266,6 +267,25 @@ def test_requests_keep_their_ids_and_the_rest_get_their_own() -> None:
     assert all(len(one) == 16 for one in ids)
     assert new.write(Increment(b"n", 1), Put(b"k", b"v"), request_id=b"the client's id.").repeated
     assert value(new, b"n") == 6
+
+
+def test_requests_of_one_round_keep_their_order_with_ids_and_without() -> None:
+    """The later ones have seen the earlier ones, and a crash counts on the order, too."""
+    fork = Fork()
+    named = b"the client's id."
+    fork.lost.commit(
+        [
+            Request([Put(b"r", b"first", LWW_REGISTER)]),
+            Request([Put(b"r", b"second", LWW_REGISTER)], named),
+            Request([Put(b"k", b"v")]),
+            Request([Delete(b"k")], b"2" + named[1:]),
+        ]
+    )
+    work, new = fork.settle()
+    made = carry_out(work, new)
+    assert [again.dots[0][1] for again in made] == [1, 2, 3, 4]
+    assert new.entry(b"r")[LWW_REGISTER][3] == b"second"
+    assert values(new.entry(b"k").get(SIBLINGS, ({}, frozenset()))) == []
 
 
 def test_trap_17_doing_it_again_after_a_crash_half_way_repeats_nothing() -> None:

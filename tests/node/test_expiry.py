@@ -205,6 +205,29 @@ def test_refreshing_a_value_leaves_nothing_behind(tmp_path: Path) -> None:
     stores.close()
 
 
+def test_a_row_of_a_horizon_that_is_not_taken_up_yet_stays() -> None:
+    """A checkpoint is on disk a moment before the event loop hears of it, and a pass that runs
+    reads its rows: looked at with the old horizon they would go, and their values stay for ever.
+    """
+
+    async def test() -> None:
+        made = rig(MemoryLog(), MemoryState())
+        await made.submit(
+            Put(b"r", b"1", LWW_REGISTER, deadline=SOON), Put(b"s", b"1", deadline=SOON)
+        )
+        it = Collecting(made)
+        rows = [((ORIGIN, 1), b"r"), ((ORIGIN, 2), b"s")]
+        it.collector.collect(rows, {ORIGIN: 2})
+        assert made.engine.collected == []
+        made.engine.replica.durable.horizon = SOON
+        it.collector.collect(rows, {ORIGIN: 2})
+        assert made.engine.collected == [(ORIGIN, 1), (ORIGIN, 2)]
+        assert encoded(made.engine) == {}
+        await made.engine.close()
+
+    run(test)
+
+
 # ---- clocks
 
 
@@ -232,6 +255,13 @@ def test_a_clock_that_was_set_is_not_believed_at_once() -> None:
     assert passed.look(SOON + 5_400, 105.4) == 0, "back again, which is a step too"
     assert passed.look(SOON + 8_300, 108.3) == 0
     assert passed.look(SOON + 8_500, 108.5) == SOON + 8_500
+
+
+def test_a_node_that_hears_nobody_believes_no_clock() -> None:
+    """It starts cut off, with a clock a year ahead: the horizon would stay there for a year."""
+    config = Config(peer_timeout_ms=3_000)
+    for silent in ([peer(None, 0.0)], [peer(None, 99.0)], [peer(-5, 90.0)]):
+        assert TimePassed(lambda: silent, config).look(SOON, 100.0) == 0  # noqa: B023
 
 
 def test_now_is_never_before_the_horizon() -> None:

@@ -117,6 +117,30 @@ def test_a_quorum_read_shows_every_write_that_was_acknowledged_at_quorum() -> No
     play(scenario)
 
 
+def test_members_that_are_joining_do_not_answer_for_a_quorum_read() -> None:
+    """Two of three have the write; three of five, two of them new and empty, do not know of it."""
+
+    async def scenario(network: Network) -> None:
+        await network.found("abc")
+        network.cut("c", "ab")
+        dot = await network["a"].write(Increment(b"n", 5))
+        assert await network["a"].levels.stored(dot, network["a"].levels.majority(), soon(2))
+        network.cut("de", "ab")
+        for origin, name in enumerate("de", 4):
+            await network.newcomer(name, origin)
+            await network.join("c", name)
+        reader = network["c"].levels
+        assert reader.majority() == 3
+        await network.until(lambda: len(network["e"].membership.roster.members) == 5)
+        silent = await refused(reader.gathered(3, soon(1)), Reason.BEHIND)
+        assert silent.facts["silent"] == "a,b,d,e"
+        network.heal()
+        await reader.gathered(3, soon(PATIENCE_S))
+        assert count(network, "c") == 5
+
+    play(scenario)
+
+
 def test_a_session_does_not_wait_for_what_a_forgotten_node_took_with_it() -> None:
     async def scenario(network: Network) -> None:
         await network.found("abc")

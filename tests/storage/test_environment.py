@@ -293,6 +293,35 @@ def test_pages_that_end_the_process_that_reads_them_are_found_by_another(tmp_pat
     assert "ends a process by signal" in soundness.check([tmp_path])
 
 
+@pytest.mark.parametrize(
+    "there", ["raise ImportError", "import os; os.kill(os.getpid(), 9)"], ids=["no lmdb", "killed"]
+)
+def test_a_look_that_came_to_nothing_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    """No memory, an impatient operator: to begin with an empty directory would be a loss."""
+    env = opened(tmp_path)
+    env.close()
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "lmdb.py").write_text(there)
+    monkeypatch.syspath_prepend(str(tmp_path / "first"))
+    with pytest.raises(soundness.Undecided, match="looked at it ended with"):
+        soundness.check([tmp_path])
+
+
+def test_the_look_finds_lmdb_where_this_process_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a user's own site-packages, say: an isolated Python would not see those."""
+    env = opened(tmp_path)
+    env.close()
+    (tmp_path / "lmdb.py").write_text(
+        "class Error(Exception): ...\ndef open(*_, **__): raise Error('mine')"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert soundness.check([tmp_path]) == f"{tmp_path}: mine"
+
+
 def test_rows_that_are_hidden_or_out_of_place_are_found(tmp_path: Path) -> None:
     """LMDB itself sees nothing wrong, and would say that the rows are not there."""
     env = opened(tmp_path)

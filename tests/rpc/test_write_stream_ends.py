@@ -1,0 +1,69 @@
+"""What a write stream leaves behind when its caller goes, and while there is no room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from kvnode.core.limits import Limits
+from kvnode.node.queues import room
+from kvnode.rpc.kv_codec import KvCodec
+from kvnode.rpc.kv_writing import Writing
+from kvnode.v1 import kv_pb2
+from tests.storage.rig import rig, run
+
+
+class Closing:
+    """All of a store that a stream without messages asks for."""
+
+    def __init__(self) -> None:
+        self.closing = asyncio.Event()
+
+
+async def nothing() -> AsyncIterator[kv_pb2.WriteManyRequest]:
+    """A caller that keeps its stream open and is silent."""
+    await asyncio.Event().wait()
+    yield kv_pb2.WriteManyRequest()
+
+
+def test_a_caller_that_goes_leaves_no_task_behind() -> None:
+    async def test() -> None:
+        limits = Limits()
+        store = cast("Any", Closing())
+        writing = Writing(store, KvCodec(b"secret", limits, str), limits)
+        before = asyncio.all_tasks()
+
+        async def call() -> None:
+            async for _ in writing.write_stream(nothing()):
+                raise AssertionError("a reply to nothing")
+
+        calling = asyncio.create_task(call())
+        await asyncio.sleep(0.01)
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        assert asyncio.all_tasks() == before
+
+    run(test)
+
+
+def test_who_waits_for_a_checkpoint_does_not_spin() -> None:
+    """While it is overdue, for want of room say, no round runs that would make the queue move."""
+
+    async def test() -> None:
+        node = rig()
+        looks = 0
+
+        async def look() -> None:
+            nonlocal looks
+            while True:
+                await room(node.engine)
+                looks += 1
+
+        looking = asyncio.create_task(look())
+        await asyncio.sleep(0.2)
+        looking.cancel()
+        assert 0 < looks < 50
+        await node.engine.close()
+
+    run(test)
