@@ -35,7 +35,7 @@ from kvnode.client.channels import (
     ReplyT,
     RequestT,
 )
-from kvnode.client.lanes import Entry
+from kvnode.client.lanes import Entry, overtaken
 from kvnode.client.rpcs import WRITE, WRITE_MANY
 from kvnode.client.status import Failure, Fate, failure_of, failure_of_status
 from kvnode.client.steps import Look, Pause, Send, StepAside, Steps
@@ -167,6 +167,8 @@ class Failover:
             answers = [answers] * len(sent)
         lost: list[Entry] = []
         elsewhere: list[Entry] = []
+        done = [not isinstance(each, Failure) or each.fate is Fate.LOST for each in answers]
+        late = overtaken(sent, done)
         for entry, answer in zip(sent, answers, strict=True):
             if not isinstance(answer, Failure):
                 entry.settle(answer)
@@ -174,7 +176,7 @@ class Failover:
                 entry.unknown = entry.unknown_at(endpoint.address)
                 entry.unknown.__cause__ = answer.cause or answer.exception
                 lost.append(entry)
-            elif answer.fate in (Fate.ELSEWHERE, Fate.UNSENT):
+            elif answer.fate in (Fate.ELSEWHERE, Fate.UNSENT) and entry not in late:
                 entry.stay()
                 said = raised(answer) if answer.fate is Fate.ELSEWHERE else None
                 entry.problems.append((endpoint, said))

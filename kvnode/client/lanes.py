@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -243,3 +243,17 @@ class Lane:
 
     def _away(self, entry: Entry) -> bool:
         return any(key in flight.keys for flight in self.flights for key in entry.keys)
+
+
+def overtaken(entries: Sequence[Entry], done: Sequence[bool]) -> set[Entry]:
+    """Those that were not done while a later one of the same key was, or may have been: another
+    node would carry them out after it.
+    """
+    found: set[Entry] = set()
+    keys: set[bytes] = set()
+    for entry, was_done in zip(reversed(entries), reversed(done), strict=True):
+        if was_done:
+            keys.update(entry.keys)
+        elif not keys.isdisjoint(entry.keys):
+            found.add(entry)
+    return found
