@@ -335,6 +335,9 @@ class Steps:
         copy = self._copies.get(host.name)
         if copy is None or not host.running or host.retired or copy[2] != host.origin:
             return
+        nodes = [other.node for other in self.world.hosts.values() if other is not host]
+        if not all(node and node.replicator.is_running(host.origin) for node in nodes):
+            return  # of whom nothing is heard counts as gone: by design its copy takes its place
         self._fault(step)
         clone = self.world.host(f"{host.name}c", as_name=host.name)
         clone.retired = True
