@@ -52,7 +52,7 @@ def test_a_receiver_killed_while_it_takes_a_snapshot_goes_on_with_it(tmp_path: P
             clients["n1"].put(f"value/{number}", bytes([number]) * (1 << 19))
         for name in ("n1", "n2"):
             client = clients[name]
-            wait_for(lambda c=client: c.status().log.first_arrival > 4, f"{name} cuts its log")  # type: ignore[misc]
+            wait_for(lambda c=client: c.admin.status().log.first_arrival > 4, f"{name} cuts its log")  # type: ignore[misc]
         cluster.heal()
         wait_for(lambda: received_bytes(clients["n3"]) > 2 << 20, "half a snapshot")
         cluster.kill("n3")
