@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 OPERATOR = "operator"
 CALL_S = 12.0
+HEARD_S = 1.3
+"""A heartbeat's interval, and a little."""
 
 
 @dataclass(slots=True)
@@ -335,8 +337,8 @@ class Steps:
         copy = self._copies.get(host.name)
         if copy is None or not host.running or host.retired or copy[2] != host.origin:
             return
-        nodes = [other.node for other in self.world.hosts.values() if other is not host]
-        if not all(node and node.replicator.is_running(host.origin) for node in nodes):
+        others = [other for other in self.world.hosts.values() if other is not host]
+        if not all(self._hears(other, host) for other in others):
             return  # of whom nothing is heard counts as gone: by design its copy takes its place
         self._fault(step)
         clone = self.world.host(f"{host.name}c", as_name=host.name)
@@ -346,6 +348,15 @@ class Steps:
         clone.start()
         await asyncio.sleep(step.lasts_ms / 1000)
         clone.kill()
+
+    def _hears(self, listener: Host, host: Host) -> bool:
+        """Whether it has just heard of the other, so that nothing of it can be cut for long."""
+        node = listener.node
+        if node is None:
+            return False
+        since_s = node.engine.ambient.monotonic() - HEARD_S
+        peers = node.replicator.peers.values()
+        return any(peer.origin == host.origin and peer.heard > since_s for peer in peers)
 
     def _fault(self, step: Step, detail: str = "") -> None:
         self.world.fault(step.kind, *step.nodes, lasts_ms=step.lasts_ms, detail=detail)
