@@ -29,6 +29,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -40,6 +41,7 @@ from kvnode.storage.log import LmdbLog
 from kvnode.storage.state import LmdbState
 
 FORMAT = "v1"
+HEX = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,8 +323,11 @@ def _read_identity(file: Path) -> Identity:
             raise ValueError("no object")
         lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside", "inherited")}
         identity = Identity(**{**fields, **lists})
-        if not (len(identity.origin) == 16 and identity.origin_id > 0):
-            raise ValueError(f"origin {identity.origin!r}")
+        for number in (identity.store, identity.origin, *identity.retired):
+            if not (type(number) is str and HEX.fullmatch(number)):
+                raise ValueError(f"{number!r} is no id")
+        if not identity.origin_id:
+            raise ValueError("origin 0")
     except (OSError, ValueError, TypeError) as error:
         raise StorageError(f"{file} is missing or damaged ({error}): restore it") from error
     return identity

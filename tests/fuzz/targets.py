@@ -44,7 +44,7 @@ from kvnode.rpc.replication_codec import (
 from kvnode.rpc.snapshot_codec import Assembler
 from kvnode.storage.bounds import Bounds
 from kvnode.storage.checkpoint import decode_meta, encode_meta
-from kvnode.storage.directory import _read_identity
+from kvnode.storage.directory import Identity, _read_identity
 from kvnode.storage.interfaces import StorageError
 from kvnode.storage.rows import decode_loser, decode_record, encode_loser, encode_record
 from kvnode.v1 import replication_pb2, snapshot_pb2, types_pb2
@@ -126,6 +126,12 @@ def use_context(context: Context) -> None:
     assert all(type(kind) is int for kind in context.types)
 
 
+def use_identity(identity: Identity) -> None:
+    """Its ids are numbers."""
+    assert identity.origin_id > 0
+    assert all(int(number, 16) >= 0 for number in (identity.store, *identity.retired))
+
+
 def from_wire(kind: type[Message], decode: Callable[[Any], Any]) -> Callable[[bytes], Any]:
     """A message's bytes to its core value, as a service does it."""
     return lambda raw: decode(parse(kind, raw))
@@ -204,7 +210,7 @@ def targets(folder: Path) -> list[Target]:
             (Refused,),
             use=lambda it: _same(it, report_from_wire(report_to_wire(it))),
         ),
-        Target("identity", _in_file(_read_identity, folder), (StorageError,)),
+        Target("identity", _in_file(_read_identity, folder), (StorageError,), use=use_identity),
         Target("configuration", _in_file(load, folder), (ConfigError,)),
         Target("options", peers, (ConfigError,)),
     ]
