@@ -323,7 +323,7 @@ def _read_identity(file: Path) -> Identity:
             raise ValueError("no object")
         lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside", "inherited")}
         identity = Identity(**{**fields, **lists})
-        for number in (identity.store, identity.origin, *identity.retired):
+        for number in (identity.store, identity.origin, *identity.retired, *identity.inherited):
             if not (type(number) is str and HEX.fullmatch(number)):
                 raise ValueError(f"{number!r} is no id")
         if not identity.origin_id:
