@@ -18,7 +18,7 @@ from tests.sim.shrink import shrink
 from tests.sim.world import play
 
 ROOT = Path(__file__).resolve().parents[2]
-SLICE = range(1, 41)
+SLICE = range(1, 31)
 TOLD = """
 from tests.sim.schedule import draw
 from tests.sim.world import play
