@@ -250,9 +250,13 @@ def test_the_roster_survives_a_restart() -> None:
         await network.found("abc")
         await network.forget("a", "c")
         await network.until(lambda: network["b"].membership.counted() == frozenset({1}))
-        for name in "ab":
-            stored = network[name].log.get_record(RECORD)
-            assert stored == network[name].membership.raw
-            assert decode_roster(stored) == network[name].membership.roster
+        nodes = [network[name] for name in "ab"]
+
+        def recorded() -> bool:
+            return all(node.log.get_record(RECORD) == node.membership.raw for node in nodes)
+
+        await network.until(recorded)  # the record comes first: one may be between the two just now
+        for node in nodes:
+            assert decode_roster(node.membership.raw) == node.membership.roster
 
     play(scenario)
