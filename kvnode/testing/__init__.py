@@ -10,8 +10,24 @@
 ...     assert len(one.get("cart").siblings) == 2
 
 With pytest the fixture ``kvnode_cluster`` is such a cluster of three, new for every test.
+
+pytest loads the fixture's module in every run wherever kvnode is installed: ``LocalNodes``, and
+with it gRPC, is loaded on first use.
 """
 
-from kvnode.testing.nodes import LocalNodes
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kvnode.testing.nodes import LocalNodes
 
 __all__ = ["LocalNodes"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "LocalNodes":
+        from kvnode.testing.nodes import LocalNodes
+
+        return LocalNodes
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -65,7 +65,7 @@ def spawn(node_endpoint: str) -> Cli:
             check=False,
             cwd=ROOT,
             env=os.environ | {"KVNODE_ENDPOINTS": node_endpoint},
-            timeout=30,
+            timeout=100,
         )
         return Done(done.returncode, done.stdout, done.stderr.decode())
 

@@ -95,7 +95,7 @@ def test_ctrl_c_is_one_line() -> None:
             assert time.monotonic() < deadline
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=100)
     assert process.returncode == 130
     assert out == b""
     assert err == b"Error: interrupted; a write on its way may still happen\n"
@@ -117,7 +117,7 @@ def test_ctrl_c_while_it_is_loading_is_quiet(tmp_path: Path, package: str) -> No
     assert process.stdout is not None
     assert process.stdout.readline() == b"loading\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=100)
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
@@ -142,7 +142,7 @@ def on_terminal(*arguments: str) -> str:
             break
         seen += chunk
     os.close(ours)
-    process.wait(20)
+    process.wait(100)
     return seen.decode().replace("\r\n", "\n")
 
 

@@ -273,7 +273,7 @@ def behind(gate: threading.Event) -> Answer:
     """The usual reply, when the gate is open."""
 
     def step(request: Any, _context: grpc.ServicerContext) -> Message:
-        assert gate.wait(20), "nobody opened the gate"
+        assert gate.wait(100), "nobody opened the gate"
         usual = REPLIES[method_of(request)]
         return usual if isinstance(usual, Message) else usual(request)
 
@@ -299,5 +299,5 @@ def hang(_request: Any, context: grpc.ServicerContext) -> Message:
     """No answer until the caller gives up."""
     gone = threading.Event()
     if context.add_callback(gone.set):
-        gone.wait(30)
+        gone.wait(100)
     context.abort(grpc.StatusCode.CANCELLED, "too late")

@@ -126,9 +126,9 @@ def test_closing_ends_what_is_on_its_way(node: ScriptedNode) -> None:
     async def main() -> None:
         client = AsyncClient(node.address, timeout_s=30)
         write = asyncio.create_task(client.put("k", "v"))
-        assert await asyncio.to_thread(node.arrived.acquire, timeout=10)
+        assert await asyncio.to_thread(node.arrived.acquire, timeout=60)
         read = asyncio.create_task(client.get("k"))
-        assert await asyncio.to_thread(node.arrived.acquire, timeout=10)
+        assert await asyncio.to_thread(node.arrived.acquire, timeout=60)
         await client.close()
         with pytest.raises(OutcomeUnknown):
             await write

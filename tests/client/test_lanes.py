@@ -126,7 +126,7 @@ def away(node: ScriptedNode, client: Client, gate: threading.Event) -> Iterator[
     with ThreadPoolExecutor(40) as pool:
         for number in range(FLIGHTS_MAX):
             pool.submit(client.put, f"first{number}", "v")
-            assert node.arrived.acquire(timeout=10)
+            assert node.arrived.acquire(timeout=60)
         yield pool
         gate.set()
 
@@ -227,7 +227,7 @@ def test_a_call_without_a_reply_does_not_hold_up_the_others(node: ScriptedNode) 
             for number in range(FLIGHTS_MAX)
         ]
         for _ in range(2 * FLIGHTS_MAX):
-            assert node.arrived.acquire(timeout=10)
+            assert node.arrived.acquire(timeout=60)
         assert client.put("k", "v").dot
         assert not any(future.done() for future in stuck)
         for future in stuck:
@@ -259,7 +259,7 @@ def test_a_caller_keeps_its_deadline_in_a_call_that_lasts_longer(node: ScriptedN
             waiting(client, 1)
             patient = pool.submit(client.put, "patient", "v")
             waiting(client, 2)
-        assert node.arrived.acquire(timeout=10)
+        assert node.arrived.acquire(timeout=60)
         with pytest.raises(OutcomeUnknown):
             hurried.result(8)
         assert not patient.done()
@@ -274,7 +274,7 @@ def test_reads_share_calls_too_and_keep_their_own_fates(node: ScriptedNode) -> N
         node.script = [behind(gate)] * FLIGHTS_MAX
         first = [pool.submit(client.get, "k") for _ in range(FLIGHTS_MAX)]
         for _ in first:
-            assert node.arrived.acquire(timeout=10)
+            assert node.arrived.acquire(timeout=60)
         state = types_pb2.KeyState(key=b"b", pn_counter=types_pb2.CounterValue(value=1))
         absent = types_pb2.KeyState(key=b"c", context=b"nothing")
         damaged = refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED")
@@ -344,7 +344,7 @@ def test_a_cancelled_task_that_was_not_sent_sends_nothing(node: ScriptedNode) ->
             first = []
             for number in range(FLIGHTS_MAX):
                 first.append(asyncio.create_task(client.put(f"first{number}", "v")))
-                assert await asyncio.to_thread(node.arrived.acquire, timeout=10)
+                assert await asyncio.to_thread(node.arrived.acquire, timeout=60)
             cancelled = asyncio.create_task(client.put("cancelled", "v"))
             kept = asyncio.create_task(client.put("kept", "v"))
             await asyncio.sleep(0)

@@ -175,7 +175,7 @@ def test_a_node_that_restarts_with_the_write_in_its_hands_is_asked_again() -> No
     def crash(_request: object, context: grpc.ServicerContext) -> None:
         context.add_callback(broken.set)
         arrived.set()
-        broken.wait(10)
+        broken.wait(100)
         context.abort(StatusCode.CANCELLED, "")
 
     node.script = [crash]  # type: ignore[list-item]
@@ -184,9 +184,9 @@ def test_a_node_that_restarts_with_the_write_in_its_hands_is_asked_again() -> No
         worker = threading.Thread(target=lambda: replies.append(client.increment("k").counter))
         with serving(node):
             worker.start()
-            assert arrived.wait(10)
+            assert arrived.wait(100)
         with serving(node):
-            worker.join(10)
+            worker.join(60)
     assert replies == [5]
     assert len(node.calls) == 2
     assert node.calls[0] == node.calls[1]
@@ -211,8 +211,8 @@ def test_closing_ends_a_call_of_another_thread(node: ScriptedNode) -> None:
 
     worker = threading.Thread(target=work)
     worker.start()
-    assert arrived.wait(10)
+    assert arrived.wait(100)
     client.close()
-    worker.join(5)
+    worker.join(60)
     assert not worker.is_alive()
     assert [type(error) for error in failures] == [OutcomeUnknown]

@@ -80,7 +80,9 @@ def test_the_version_is_that_of_the_project() -> None:
     assert kvnode.__version__ == project["version"]
 
 
-@pytest.mark.parametrize("module", ["kvnode", "kvnode.core", "kvnode.cli.commands"])
+@pytest.mark.parametrize(
+    "module", ["kvnode", "kvnode.core", "kvnode.cli.commands", "kvnode.testing.plugin"]
+)
 def test_importing_does_not_load_grpc(module: str) -> None:
     """gRPC takes longer to import than everything else together."""
     code = f"import sys, {module}; print([m for m in ('grpc', 'rich') if m in sys.modules])"

@@ -25,7 +25,7 @@ def all_clients(running: LocalCluster) -> Iterator[dict[str, Client]]:
     """One client per node, that talks to no other."""
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(Client(endpoint, timeout_s=10.0))
+            name: stack.enter_context(Client(endpoint, timeout_s=30.0))
             for name, endpoint in running.endpoints.items()
         }
 

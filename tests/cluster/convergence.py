@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from cluster.control import ClusterControl
 from kvnode import Client, KeyState, KvnodeError
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 POLL_S = 0.02
 
 

@@ -14,7 +14,7 @@ from cluster.faults import Counters
 from cluster.links import Links
 from cluster.ports import HOST
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 async def until(condition: Callable[[], bool]) -> None:

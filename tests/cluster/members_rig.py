@@ -49,7 +49,7 @@ class Members:
         ports = self._ports.choose(len(names))
         self.addresses = {name: f"{HOST}:{port}" for name, port in zip(names, ports, strict=True)}
         self.client = {
-            name: Client(address, timeout_s=10.0) for name, address in self.addresses.items()
+            name: Client(address, timeout_s=30.0) for name, address in self.addresses.items()
         }
         self.node: dict[str, NodeProcess] = {}
         self._all: list[NodeProcess] = []
@@ -217,6 +217,6 @@ def exported(directory: Path, *options: str) -> list[dict[str, Any]]:
         capture_output=True,
         check=True,
         cwd=ROOT,
-        timeout=30,
+        timeout=100,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]

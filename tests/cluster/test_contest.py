@@ -117,7 +117,7 @@ def test_the_losing_member_makes_its_own_writes_and_those_of_the_lost_clone_agai
 
 def forget(nodes: Members, name: str) -> None:
     """As ``kvnode forget NAME --yes`` at a."""
-    with Operator(nodes.addresses["a"], timeout_s=10.0) as operator:
+    with Operator(nodes.addresses["a"], timeout_s=30.0) as operator:
         assert operator.forget(name, preview=False).done
 
 

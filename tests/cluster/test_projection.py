@@ -57,7 +57,7 @@ class Model:
     def rows(self, query: str) -> list[tuple[object, ...]]:
         if not self.path.exists():
             return []
-        with closing(sqlite3.connect(self.path, timeout=30)) as file:
+        with closing(sqlite3.connect(self.path, timeout=100)) as file:
             try:
                 return file.execute(query).fetchall()
             except sqlite3.OperationalError:  # it is making its tables

@@ -37,7 +37,7 @@ def setup(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         [root / "cluster" / "setup", *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
 

@@ -43,7 +43,7 @@ def clients(cluster: LocalCluster) -> Iterator[Clients]:
     """One per node; the nodes are equal before and after each test."""
     with ExitStack() as stack:
         found = {
-            name: stack.enter_context(Client(endpoint, timeout_s=10.0))
+            name: stack.enter_context(Client(endpoint, timeout_s=30.0))
             for name, endpoint in cluster.endpoints.items()
         }
         wait_equal(found.values())

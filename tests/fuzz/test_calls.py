@@ -28,7 +28,7 @@ pytestmark = pytest.mark.cluster
 METHODS = methods()
 INPUTS = 15
 """Per method and kind of change."""
-CALL_S = 10.0
+CALL_S = 60.0
 WAITS = dict.fromkeys(
     (
         *("Verify", "Repair", "Join", "Replace", "Forget", "Leave"),

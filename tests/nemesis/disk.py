@@ -39,7 +39,7 @@ def missing() -> str:
     if strace is None:
         return "strace is not installed"
     trial = [strace, "-e", f"trace={WRITES}", "-e", f"inject={FULL}", "-o", "/dev/null", "true"]
-    done = subprocess.run(trial, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(trial, capture_output=True, text=True, timeout=100, check=False)
     return "" if done.returncode == 0 else f"strace cannot trace here: {done.stderr.strip()}"
 
 

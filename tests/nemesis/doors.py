@@ -19,7 +19,7 @@ from cluster.ports import HOST
 
 CLIENTS: Final = "clients"
 """All clients together, as one end of a link."""
-DEADLINE_S: Final = 10.0
+DEADLINE_S: Final = 60.0
 
 T = TypeVar("T")
 

@@ -254,7 +254,7 @@ class Network:
         )
 
 
-def play(scenario: Callable[[Network], Awaitable[None]], deadline_s: float = 20.0) -> None:
+def play(scenario: Callable[[Network], Awaitable[None]], deadline_s: float = 100.0) -> None:
     """Run a scenario on a new network."""
 
     async def run() -> None:

@@ -114,4 +114,4 @@ def run(nodes: Nodes, test: Callable[[], Awaitable[None]]) -> None:
         finally:
             await nodes.close()
 
-    asyncio.run(asyncio.wait_for(whole(), 60))
+    asyncio.run(asyncio.wait_for(whole(), 100))

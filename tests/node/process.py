@@ -19,7 +19,7 @@ from pathlib import Path
 COMMAND = (sys.executable, "-m", "kvnode")
 READY_S = 20.0
 """From start to ready line; a tenth is usual, a loaded machine takes its time."""
-STOP_S = 10.0
+STOP_S = 60.0
 READY = re.compile(rb"kvnode (\S+) serving on (\S+):(\d+), data in (.+)\n")
 TROUBLE = re.compile(r" (ERROR|CRITICAL) |Traceback")
 
@@ -118,7 +118,7 @@ class NodeProcess:
             self.process.stdout.close()
 
 
-def until(condition: Callable[[], bool], what: str, deadline_s: float = 10.0) -> None:
+def until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
     """Wait until it holds; fails after the deadline."""
     deadline = time.monotonic() + deadline_s
     while not condition():

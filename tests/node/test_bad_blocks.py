@@ -55,7 +55,7 @@ def run(test: Callable[[Fed], Awaitable[None]], log: MemoryLog | None = None) ->
         await test(Fed(replicator_of(engine, "a")))
         await engine.close()
 
-    asyncio.run(asyncio.wait_for(bounded(), 20))
+    asyncio.run(asyncio.wait_for(bounded(), 100))
 
 
 def blocks_of(origin: int, count: int) -> list[bytes]:

@@ -24,8 +24,8 @@ def test_a_start_ends_when_the_roster_cannot_be_written(
         node = Node(Config(data=str(tmp_path / "data"), listen="127.0.0.1:0"))
         monkeypatch.setattr(node.directory.log, "put_record", fails)
         try:
-            await asyncio.wait_for(node.start(), 10)
-            await asyncio.wait_for(node.wait_failed(), 10)
+            await asyncio.wait_for(node.start(), 100)
+            await asyncio.wait_for(node.wait_failed(), 100)
             assert isinstance(node.failure, StorageError)
         finally:
             await node.close()

@@ -97,7 +97,7 @@ def test_trap_13_nothing_of_a_merge_is_seen_before_all_of_it_is_durable(tmp_path
 
         def stopping(floor: Vector, ends: Iterable[tuple[Dot, bytes]]) -> None:
             entered.set()
-            assert go_on.wait(20)
+            assert go_on.wait(100)
             adopt(floor, ends)
 
         node.engine.log.adopt = stopping  # type: ignore[method-assign]

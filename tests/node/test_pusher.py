@@ -62,7 +62,7 @@ def play(
         engine.on_commit = lambda round_: pusher.notify() if round_.own else None
         pushing = asyncio.create_task(pusher.run())
         try:
-            await asyncio.wait_for(check(engine, replicator, link), 10)
+            await asyncio.wait_for(check(engine, replicator, link), 100)
         finally:
             pushing.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -69,7 +69,7 @@ def play(
         )
         replicator.start()
         try:
-            await asyncio.wait_for(check(replicator), 10)
+            await asyncio.wait_for(check(replicator), 100)
         finally:
             await replicator.close()
             await engine.close()

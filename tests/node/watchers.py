@@ -120,7 +120,7 @@ def keys(response: Response) -> list[bytes]:
 
 
 def run(test: Callable[[], Any]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), 100))
 
 
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from kvnode.v1 import (
     types_pb2,
 )
 
-CALL_S = 20.0
+CALL_S = 60.0
 """Deadline of every call: milliseconds are usual, a loaded machine takes its time."""
 
 G_COUNTER = types_pb2.DATA_TYPE_G_COUNTER

@@ -141,5 +141,5 @@ def test_an_unknown_method_is_unimplemented(api: Api, method: str) -> None:
 def test_invalid_utf8_is_refused(api: Api) -> None:
     """No string field is in the key-value service; replication's hello has two."""
     call: Any = api.channel.unary_stream("/kvnode.v1.Replication/Pull", None, None)
-    found = refusal(lambda: list(call(b"\x0a\x03\x0a\x01\xff", timeout=10)))
+    found = refusal(lambda: list(call(b"\x0a\x03\x0a\x01\xff", timeout=100)))
     assert found.info.reason == Reason.MALFORMED_MESSAGE

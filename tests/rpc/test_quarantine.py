@@ -105,7 +105,7 @@ def stored(process: NodeProcess) -> bool:
     )
     (state,) = process.data.glob("v1/state")
     found = subprocess.run(
-        [sys.executable, "-c", code, str(state)], capture_output=True, check=True, timeout=30
+        [sys.executable, "-c", code, str(state)], capture_output=True, check=True, timeout=100
     )
     return found.stdout.strip() == b"1"
 

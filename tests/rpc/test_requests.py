@@ -33,7 +33,7 @@ def test_dots_are_contiguous_and_sessions_cover_them(api: Api, key: bytes) -> No
 def test_reads_carry_the_session_vector(api: Api, key: bytes) -> None:
     written = vector(api.put(key, b"1").session)
     for answer in (
-        api.kv.Get(kv_pb2.GetRequest(key=key), timeout=10),
+        api.kv.Get(kv_pb2.GetRequest(key=key), timeout=100),
         api.batch_get(key),
         api.page(prefix=key),
         api.conflicts_page(prefix=key),

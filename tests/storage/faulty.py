@@ -12,7 +12,7 @@ from kvnode.core.errors import StateError
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.memory import MemoryLog, MemoryState
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 class GatedLog(MemoryLog):

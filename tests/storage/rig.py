@@ -56,7 +56,7 @@ def rig(log: Log | None = None, state: StateStore | None = None, config: Config 
 
 
 def run(test: Callable[[], Awaitable[Any]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20))
+    asyncio.run(asyncio.wait_for(test(), 100))
 
 
 async def reason(submitted: Awaitable[Any]) -> Reason:

@@ -106,7 +106,7 @@ def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> No
         with pytest.raises(StorageError, match=f"process {holder.pid}"):
             opened(tmp_path)
         holder.kill()
-        holder.wait(10)
+        holder.wait(60)
         opened(tmp_path).close()  # a crash frees the lock by itself
 
 
