@@ -182,7 +182,7 @@ async def carry_out(engine: Engine, again: Again) -> Accepted | None:
     What only stands in the way for now is waited for: the caller notes what was done, and what is
     not made again then never is. A node that stops cancels the wait.
     """
-    request = Request(again.operations, again.request_id)
+    request = Request(again.operations, again.request_id, again=True)
     size = OPERATION_BYTES * len(again.operations)
     while True:
         try:
