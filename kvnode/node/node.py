@@ -171,6 +171,7 @@ class Node:
 
         if self.directory.identity.aside:
             self.membership.contests.asides = None
+            self.membership.makes_again = True
             self._run(reissue(self), "reissue")
 
     async def wait_failed(self) -> None:
