@@ -325,8 +325,8 @@ class Node:
         returning = Returning(self.replicator, forked=identity.forked, pristine=identity.pristine)
         match await returning.ask():
             case "welcome":
-                directory.settled()
                 await self.membership.return_as(self._address)
+                directory.settled()  # not sooner: a crash in between must not forget what it says
             case "forgotten":
                 self.membership.expelled()
             case "running":
