@@ -24,7 +24,7 @@ def test_a_crash_before_the_new_identity_is_known_forgets_nothing_of_the_copy(
         async def return_as(_address: str) -> None:
             raise RuntimeError("crash")
 
-        node.membership.return_as = return_as  # type: ignore[method-assign]
+        node.membership.return_as = return_as  # type: ignore[method-assign,assignment]
 
     async def test() -> None:
         await nodes.start("a", "b")
