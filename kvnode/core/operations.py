@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from kvnode.core.context import Context
 from kvnode.core.types import SIBLINGS
+from kvnode.core.types.lww import Stamp
 
 
 class Put(NamedTuple):
@@ -13,6 +14,8 @@ class Put(NamedTuple):
 
     ``deadline``: when it expires (Unix ms), 0: never. An operation is logged with it, so it is the
     same time on every replica, whenever it gets there.
+
+    ``unless_after``: of a register; changes nothing if another request has written it later.
     """
 
     key: bytes
@@ -21,6 +24,7 @@ class Put(NamedTuple):
     context: Context | None = None
     blind: bool = False
     deadline: int = 0
+    unless_after: Stamp | None = None
 
 
 class Increment(NamedTuple):
@@ -32,11 +36,15 @@ class Increment(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Remove what the context shows; without one, what the accepting node holds now."""
+    """Remove what the context shows; without one, what the accepting node holds now.
+
+    ``unless_after``: as of a put.
+    """
 
     key: bytes
     type: int = 0
     context: Context | None = None
+    unless_after: Stamp | None = None
 
 
 Operation = Put | Increment | Delete

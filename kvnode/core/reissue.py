@@ -12,7 +12,8 @@ operation by operation and becomes a request under the new origin:
 - a siblings put or delete names the dots it replaced; dots of the lost part are translated to
   those their values have now;
 - a register write is made again only if it would still win: it was concurrent with whatever has a
-  later stamp now, and lost. Writes made again before it do not count, it came after them;
+  later stamp now, and lost. Writes made again before it do not count, it came after them. It is
+  looked at once more when its turn comes (``unless_after``): the node takes other writes meanwhile;
 - a value that expires keeps its deadline: that is a time, not a span from when it was written;
 - a counter's deletion takes away what its deleter had seen: of a lost history's slots the common
   part, and what was made again of the rest, wherever that is now.
@@ -46,6 +47,7 @@ from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS
+from kvnode.core.types.lww import EMPTY, Stamp
 
 Totals = tuple[int, int]
 
@@ -161,13 +163,14 @@ class Reissue:
             op = block.ops[index]
             if isinstance(op, list):
                 dot = (block.origin, block.first_seq + index)
+                stamp = (block.hlc + index, *dot)
                 if dot in replaced:
                     operation: Operation | None = _nothing(op)
-                elif op[0] == LWW_REGISTER and self._is_outdone(op, (block.hlc + index, *dot)):
+                elif op[0] == LWW_REGISTER and self._is_outdone(op, stamp):
                     again.outdone += 1
                     operation = _nothing(op)
                 else:
-                    operation = self._operation(dot, op)
+                    operation = self._operation(dot, op, stamp)
                 if operation is not None:
                     again.operations.append(operation)
                     again.dots.append(dot)
@@ -177,10 +180,14 @@ class Reissue:
     def _is_outdone(self, op: list[object], stamp: tuple[int, int, int]) -> bool:
         """Whether somebody else has written the register later."""
         assert isinstance(op[1], bytes)
-        now = self.read(op[1]).get(LWW_REGISTER, (0, 0, 0, None))[:3]
+        now = self._stamp_now(op[1])
         return now > stamp and now[1:] not in self._made
 
-    def _operation(self, dot: Dot, op: list[object]) -> Operation | None:
+    def _stamp_now(self, key: bytes) -> Stamp:
+        stamp: Stamp = self.read(key).get(LWW_REGISTER, EMPTY)[:3]
+        return stamp
+
+    def _operation(self, dot: Dot, op: list[object], stamp: Stamp) -> Operation | None:
         kind, key = op[0], op[1]
         assert isinstance(kind, int)
         assert isinstance(key, bytes)
@@ -191,9 +198,11 @@ class Reissue:
         value = op[2]
         assert value is None or isinstance(value, bytes)
         if kind == LWW_REGISTER:
+            latest = max(stamp, self._stamp_now(key))
             if value is None:
-                return Delete(key, LWW_REGISTER, None)
-            return Put(key, value, LWW_REGISTER, deadline=_deadline(op, 3))
+                return Delete(key, LWW_REGISTER, unless_after=latest)
+            deadline = _deadline(op, 3)
+            return Put(key, value, LWW_REGISTER, deadline=deadline, unless_after=latest)
         seen = frozenset(
             self._now.get(old, old)
             for old in _dots(op[3])

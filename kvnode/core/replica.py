@@ -65,6 +65,8 @@ class Request:
 
     operations: Sequence[Operation]
     request_id: bytes = b""
+    again: bool = False
+    """See ``BlockWriter.add``."""
 
 
 @dataclass(slots=True)
@@ -247,7 +249,8 @@ class Replica:
             try:
                 if stamp > highest:
                     raise Refused(Reason.BAD_CONTEXT, "the context bears a time no node wrote at")
-                round_.outcomes.append(writer.add(request.operations, request.request_id))
+                accepted = writer.add(request.operations, request.request_id, again=request.again)
+                round_.outcomes.append(accepted)
             except Refused as refusal:
                 round_.outcomes.append(refusal)
         if not writer.ops:

@@ -139,11 +139,7 @@ def join_durable(mine: Durable, theirs: Durable, *, own_origin: int) -> Durable:
             vector[origin], chains[origin] = seq, theirs.chains[origin]
         elif seq == have and chains[origin] != theirs.chains[origin]:
             raise contradiction((origin, seq))
-    requests = RequestWindow(mine.requests.size_max)
-    for request_id, known in mine.requests.since(0):
-        requests.restore(request_id, known)
-    for request_id, known in theirs.requests.since(0):
-        requests.add(request_id, known.origin, known.first_seq, known.size)
+    requests = _join_requests(mine, theirs)
     return replace(
         mine,
         requests=requests,
@@ -153,6 +149,24 @@ def join_durable(mine: Durable, theirs: Durable, *, own_origin: int) -> Durable:
         horizon=max(mine.horizon, theirs.horizon),
         forks=theirs.forks | mine.forks,
     )
+
+
+def _join_requests(mine: Durable, theirs: Durable) -> RequestWindow:
+    """Both sides' request ids, those that are the first to be forgotten first.
+
+    What the sender had seen too and does not remember any more is oldest. What it has not seen is
+    newest: clients who ask *here* again mean that, and must not be counted twice.
+    """
+    joined = RequestWindow(mine.requests.size_max)
+    remembered = theirs.requests.since(0)
+    known_there = {request_id for request_id, _ in remembered}
+    seen_there = Covered(theirs.vector)
+    only_here = [one for one in mine.requests.since(0) if one[0] not in known_there]
+    older = [one for one in only_here if (one[1].origin, one[1].first_seq) in seen_there]
+    newer = [one for one in only_here if (one[1].origin, one[1].first_seq) not in seen_there]
+    for request_id, known in (*older, *remembered, *newer):
+        joined.add(request_id, known.origin, known.first_seq, known.size)
+    return joined
 
 
 def check_history(

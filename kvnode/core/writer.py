@@ -89,9 +89,18 @@ class BlockWriter:
         self._siblings_max = siblings_max
         self._now = now
         self._lww_refusal = lww_refusal
+        self._request_seq = self.first_seq
+        """Where the request that is being added begins."""
+        self._again = False
 
-    def add(self, operations: Sequence[Operation], request_id: bytes) -> Accepted:
+    def add(
+        self, operations: Sequence[Operation], request_id: bytes, *, again: bool = False
+    ) -> Accepted:
         """Add a request's operations, all or none.
+
+        Args:
+            again: they were acknowledged before. What other nodes have made of their keys since
+                is no reason to refuse them, as it is none to refuse a block from elsewhere.
 
         Raises:
             Refused: TYPE_CONFLICT, COUNTER_OVERFLOW, BAD_AMOUNT, BAD_REQUEST, CLOCK_OFF or
@@ -102,6 +111,7 @@ class BlockWriter:
             if known:
                 return known
         start = len(self.ops)
+        self._request_seq, self._again = self.first_seq + start, again
         undo: dict[bytes, Entry | None] = {}
         accepted = Accepted(self._origin, self.first_seq + start, self._hlc + start, [])
         try:
@@ -146,16 +156,21 @@ class BlockWriter:
         op: list[Any] | None
         kind: int
         if type(operation) is Increment:
-            kind = _counter_type(operation, entry, self._now)
+            given = operation.type if self._again else 0
+            kind = given or _counter_type(operation, entry, self._now)
             state = entry.get(kind, TYPES[kind].EMPTY)
             mutate = gcounter.increment if kind == G_COUNTER else pncounter.increment
             op = mutate(state, key, operation.amount, self._origin, seq)
         elif type(operation) is Put:
             kind = operation.type
-            op = self._put(operation, entry)
+            stamp = operation.unless_after
+            outdone = stamp is not None and self._is_outdone(stamp, entry)
+            op = None if outdone else self._put(operation, entry)
         else:
             assert type(operation) is Delete
-            kind, op = self._delete(operation, entry)
+            stamp = operation.unless_after
+            outdone = stamp is not None and self._is_outdone(stamp, entry)
+            kind, op = (0, None) if outdone else self._delete(operation, entry)
         self.ops.append(0 if op is None else op)
         if op is not None:
             delta = TYPES[kind].delta(op, self._origin, seq, hlc)
@@ -173,8 +188,13 @@ class BlockWriter:
         except StateError as damage:
             raise Refused(Reason.STATE_DAMAGED, str(damage)) from damage
 
+    def _is_outdone(self, stamp: lww.Stamp, entry: Entry) -> bool:
+        now = entry.get(LWW_REGISTER, lww.EMPTY)[:3]
+        mine = now[1] == self._origin and now[2] >= self._request_seq
+        return now > stamp and not mine
+
     def _put(self, put: Put, entry: Entry) -> list[Any]:
-        if entry:
+        if entry and not self._again:
             _check_type(put.key, put.type, entry, self._now)
         if self._lww_refusal and (put.type == LWW_REGISTER or put.deadline):
             raise Refused(Reason.CLOCK_OFF, self._lww_refusal)
@@ -183,7 +203,7 @@ class BlockWriter:
         state = entry.get(SIBLINGS, siblings.EMPTY)
         replaced = self._replaced(state, put.context, blind=put.blind)
         left = len(state[0]) - sum(dot in state[0] for dot in replaced)
-        if left >= self._siblings_max:
+        if left >= self._siblings_max and not self._again:
             hidden = len(state[0]) - len(siblings.shown(state, self._now))
             expired = f" ({hidden} of them expired)" if hidden else ""
             raise Refused(

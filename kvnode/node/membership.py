@@ -89,6 +89,8 @@ class Membership:
         """Why this node must not write under its origin any more."""
         self.seen_elsewhere_by: set[str] = set()
         """Peers that are connected to another process under this node's origin."""
+        self.makes_again = False
+        """Whether lost writes wait to be made again (``reissuing.py``)."""
         self.contests = Contests(engine)
         self.apart = ""
         """Why it stays apart from others although its history lost."""
@@ -175,7 +177,7 @@ class Membership:
 
     def counted(self) -> frozenset[int] | None:
         """Others whose reports decide what is stable and what may leave the log."""
-        if self.place in ("founding", "returning") or self.uninvited:
+        if self.place in ("founding", "returning") or self.uninvited or self.makes_again:
             return None
         return self.roster.counted(self.origin, self.engine.vector)
 

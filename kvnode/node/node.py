@@ -171,6 +171,7 @@ class Node:
 
         if self.directory.identity.aside:
             self.membership.contests.asides = None
+            self.membership.makes_again = True
             self._run(reissue(self), "reissue")
 
     async def wait_failed(self) -> None:
@@ -324,8 +325,8 @@ class Node:
         returning = Returning(self.replicator, forked=identity.forked, pristine=identity.pristine)
         match await returning.ask():
             case "welcome":
-                directory.settled()
                 await self.membership.return_as(self._address)
+                directory.settled()  # not sooner: a crash in between must not forget what it says
             case "forgotten":
                 self.membership.expelled()
             case "running":

@@ -2,6 +2,10 @@
 
 It waits until the members agree on what is left of the lost history (``Contests.agreed``): what is
 issued again while somebody still holds it would be there twice.
+
+Until it is done nothing is stable here (``Membership.makes_again``): the chain values that tell
+where the histories part are kept, and so are the tombstones that outdo a lost register write. Both
+were stable at once otherwise, for the lost history is no member's any more.
 """
 
 from __future__ import annotations
@@ -76,6 +80,7 @@ async def reissue(node: Node) -> None:
         if aside.blocks:
             await _make_again(node, aside)
         directory.reissued()
+    membership.makes_again = False
 
 
 async def _wait_agreed(membership: Membership, origins: Sequence[int]) -> None:
@@ -182,7 +187,7 @@ async def carry_out(engine: Engine, again: Again) -> Accepted | None:
     What only stands in the way for now is waited for: the caller notes what was done, and what is
     not made again then never is. A node that stops cancels the wait.
     """
-    request = Request(again.operations, again.request_id)
+    request = Request(again.operations, again.request_id, again=True)
     size = OPERATION_BYTES * len(again.operations)
     while True:
         try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,6 +83,8 @@ class Snapshots:
         self._made: dict[bytes, float] = {}
         """Copy -> when it was made, monotonic seconds."""
         self._sessions: dict[str, Session] = {}
+        self._asking: list[str] = []
+        """Who waits for a copy that is being made."""
         self._making: asyncio.Task[Snapshot] | None = None
         self._free_at = 0.0
         """When the next chunk may go out, monotonic seconds."""
@@ -90,7 +92,7 @@ class Snapshots:
 
     async def fetch(
         self, hello: Hello, snapshot: bytes, position: Position, bytes_max: int
-    ) -> AsyncIterator[Fetched]:
+    ) -> AsyncGenerator[Fetched]:
         """The chunks behind ``position``, about ``bytes_max`` of them.
 
         Raises:
@@ -100,14 +102,20 @@ class Snapshots:
         if hello.origin in self._replicator.membership.roster.forgets:
             raise Refused(Reason.FORGOTTEN, f"node {hello.name!r} was forgotten")
         peer = self._replicator.introduce(hello)
-        self._pins.setdefault(peer.name, self._engine.checkpoints.covered)
         if not snapshot:
             position = START
-            making = self._newest()
-            while not making.done():
-                yield Fetched()
-                await asyncio.wait((making,), timeout=SIGN_OF_LIFE_S)
-            copy = await making
+            self._pins.setdefault(peer.name, self._engine.checkpoints.covered)
+            self._asking.append(peer.name)
+            try:
+                making = self._newest()
+                while not making.done():
+                    yield Fetched()
+                    await asyncio.wait((making,), timeout=SIGN_OF_LIFE_S)
+                copy = await making
+            finally:  # a pin that no session stands for would hold the log for ever
+                self._asking.remove(peer.name)
+                if peer.name not in self._sessions and peer.name not in self._asking:
+                    self._pins.pop(peer.name, None)
         elif snapshot in self._copies:
             copy = self._copies[snapshot]
         else:

@@ -198,7 +198,7 @@ def test_a_register_write_that_was_outdone_is_not_made_again() -> None:
     made = carry_out(work, new)
     assert [again.operations for again in made] == [
         [Delete(b"r", 0, Context())],  # changes nothing
-        [Put(b"q", b"lost", LWW_REGISTER)],
+        [Put(b"q", b"lost", LWW_REGISTER, unless_after=((WALL_MS << 16) + 1, OLD, 2))],
     ]
     assert (work.made, work.outdone) == (1, 1)
     assert new.entry(b"r")[LWW_REGISTER][3] == b"later"

@@ -140,9 +140,26 @@ def test_the_later_clock_and_all_request_ids_are_taken() -> None:
     after = join_durable(mine.replica.durable, theirs.replica.durable, own_origin=1)
     assert after.hlc == theirs.replica.durable.hlc > mine.replica.durable.hlc
     assert after.vector == {1: 1, 2: 1}
-    assert after.requests.get(b"t" * 16) == (2, 2, 1, 1)
-    assert after.requests.get(b"m" * 16) == (1, 1, 1, 1)
+    assert after.requests.get(b"t" * 16) == (1, 2, 1, 1)
+    assert after.requests.get(b"m" * 16) == (2, 1, 1, 1)
     assert mine.replica.durable.vector == {1: 1}, "not in place: readers use it"
+
+
+def test_trap_17_a_snapshot_full_of_request_ids_pushes_none_out_that_was_accepted_here() -> None:
+    """Trap 17 "retry counted twice": the client asks again at this node, right behind the merge."""
+    mine, theirs = MemoryNode(1, window=4), MemoryNode(2, window=4)
+    for number in range(5):
+        theirs.write(Increment(b"c", 1), request_id=b"theirs %09d" % number)
+        if number == 0:
+            mine.pull(theirs)  # and it remembers that one, which they will have forgotten
+    mine.write(Increment(b"c", 1), request_id=b"m" * 16)
+    after = join_durable(mine.replica.durable, theirs.replica.durable, own_origin=1)
+    assert [name for name, _ in after.requests.since(0)] == [
+        b"theirs %09d" % 2,
+        b"theirs %09d" % 3,
+        b"theirs %09d" % 4,
+        b"m" * 16,
+    ]
 
 
 def test_a_snapshot_with_more_of_ones_own_writes_is_refused() -> None:

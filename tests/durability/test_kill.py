@@ -17,7 +17,7 @@ from .kill import Tally, Writer, rounds_of_kills
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("nodes", "rounds"), [(1, 8), (3, 8)])
+@pytest.mark.parametrize(("nodes", "rounds"), [(1, 12), (3, 8)])
 def test_rounds_of_kill_9_under_load_lose_and_double_nothing(
     tmp_path: Path, nodes: int, rounds: int
 ) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from kvnode.core.dots import Dot, Vector
-from kvnode.core.errors import Reason
+from kvnode.core.errors import Reason, Refused
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.report import Hello
 from kvnode.core.snapshot import START
 from kvnode.core.types import LWW_REGISTER
 from kvnode.node.node import Node
 from kvnode.node.peers import Peer
+from kvnode.storage.interfaces import DiskFullError
 from tests.storage.faulty import until
 from tests.storage.rig import reason
 
@@ -270,6 +271,42 @@ def test_snapshots_are_given_to_members_only_and_only_while_they_are_kept(
         member = hello(nodes["a"], "b", 5)
         gone = anext(snapshots.fetch(member, b"x" * 16, START, 0))
         assert await reason(gone) is Reason.SNAPSHOT_GONE
+
+    run(nodes, test)
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_trap_21_who_asked_for_a_snapshot_and_got_none_holds_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, gives_up: bool
+) -> None:
+    """Trap 21: not even the cap overrules a pin, so the disk that was full would stay full."""
+    nodes = Nodes(tmp_path, "ab")
+    leave = threading.Event()
+
+    def no_room(*_: object) -> object:
+        leave.wait(10)
+        raise DiskFullError("no room")
+
+    monkeypatch.setattr("kvnode.node.snapshots.make_snapshot", no_room)
+
+    async def test() -> None:
+        await nodes.start("a")
+        await nodes.write("a", Put(b"k", b"v"))
+        pins = nodes["a"].replicator.retention.pins
+        parts = nodes["a"].snapshots.fetch(hello(nodes["a"], "b", 5), b"", START, 0)
+        assert (await anext(parts)).chunk is None
+        assert pins.keys() == {"b"}
+        if gives_up:
+            await parts.aclose()
+            leave.set()
+        else:
+            leave.set()
+            with pytest.raises(Refused, match="no room"):
+                [part async for part in parts]
+        assert not pins
+        gone = anext(nodes["a"].snapshots.fetch(hello(nodes["a"], "b", 5), b"x" * 16, START, 0))
+        assert await reason(gone) is Reason.SNAPSHOT_GONE
+        assert not pins
 
     run(nodes, test)
 

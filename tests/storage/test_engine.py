@@ -20,8 +20,8 @@ from tests.storage.rig import reason, rig, run
 from tests.storage.stores import ORIGIN
 
 
-def test_nothing_is_visible_answered_or_pushed_before_the_append_returns() -> None:
-    """P2, and trap 2: a write that others have seen must survive the crash of this node."""
+def test_trap_2_nothing_is_visible_answered_or_pushed_before_the_append_returns() -> None:
+    """P2, and trap 2 "a seq shown to a peer before it was durable": it must survive a crash."""
 
     async def test() -> None:
         log = GatedLog()
