@@ -25,6 +25,13 @@ QUESTIONS: Final = {
     "one-node": "bench.one_node",
     "reads": "bench.reads",
     "types": "bench.data_types",
+    "three-nodes": "bench.three_nodes",
+    "lag": "bench.lags",
+    "catch-up": "bench.catchup",
+    "profiles": "bench.profiles",
+    "service": "bench.service",
+    "curves": "bench.curves",
+    "growth": "bench.growth",
 }
 """Name -> the module that answers it with its ``measure``."""
 
@@ -81,7 +88,7 @@ def main(
     redis-server and etcd are used if they are there (Debian: apt install redis-server
     etcd-server); they are started on free loopback ports with directories of their own, and are
     gone at the end. Clients and servers share this machine's cores. Exit code 0: it was measured,
-    whatever came out. 130: interrupted.
+    whatever came out. 1: a question failed; the others were measured. 130: interrupted.
     """
     raise_when_interrupted()
     room_pace = QUICK if quick else PACES[pace]
@@ -99,7 +106,7 @@ def main(
         sys.exit(EXIT_INTERRUPTED)
     rows = rows_of(room.figures)
     around["seconds"] = round(time.monotonic() - started)
-    click.echo("\n" + table(rows, room.figures.absent))
+    click.echo("\n" + table(rows, room.figures))
     click.echo(f"\n{around['seconds']} s")
     if json_file:
         json_file.write_text(dumped(room.figures, around, as_objects(rows)))
@@ -107,6 +114,8 @@ def main(
         svg_directory.mkdir(parents=True, exist_ok=True)
         for name, picture in drawn(room.figures).items():
             (svg_directory / f"{name}.svg").write_text(picture)
+    if room.figures.failed:
+        sys.exit(1)
 
 
 def ask(room: Room, asked: Question) -> None:
@@ -114,6 +123,10 @@ def ask(room: Room, asked: Question) -> None:
     click.echo(f"\n{asked.name}: {asked.asked}")
     before = {figure.name for figure in room.figures}
     started = time.monotonic()
-    asyncio.run(asked.measure(room))
+    try:
+        asyncio.run(asked.measure(room))
+    except Exception as error:  # whatever a server or its client raised: the others go on
+        room.figures.failed[asked.name] = f"{type(error).__name__}: {error}"
+        click.echo(f"  failed: {room.figures.failed[asked.name]}", err=True)
     click.echo(room.figures.text({figure.name for figure in room.figures} - before))
     click.echo(f"  ({time.monotonic() - started:.0f} s)")

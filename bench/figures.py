@@ -49,6 +49,8 @@ class Figures:
         self._figures: dict[tuple[str, str], Figure] = {}
         self.absent: dict[str, str] = {}
         """Subject -> why there are no figures of it."""
+        self.failed: dict[str, str] = {}
+        """Question -> why it has no answer."""
 
     def add(self, name: str, subject: str, value: float, unit: str) -> None:
         """One repetition more."""
@@ -138,6 +140,7 @@ def dumped(figures: Figures, around: dict[str, Any], rows: list[dict[str, Any]])
         "circumstances": around,
         "figures": figures.to_json(),
         "absent": figures.absent,
+        "failed": figures.failed,
         "table": rows,
     }
     return json.dumps(whole, indent=1)

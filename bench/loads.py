@@ -92,25 +92,30 @@ async def open_loop(
     calls_per_s: float,
     seconds: float,
     refused: Callable[[Exception], bool],
+    stop: asyncio.Event | None = None,
 ) -> Offered:
-    """Call ``call`` with 0, 1, 2, ... when each is due, whatever became of those before."""
+    """Call ``call`` with 0, 1, 2, ... when each is due, whatever became of those before.
+
+    It ends after ``seconds``, or when ``stop`` is set, and when the last call has an answer.
+    """
     offered = Offered()
     tasks: set[asyncio.Task[None]] = set()
     started = time.perf_counter()
 
     async def one(number: int, due: float) -> None:
         try:
-            offered.operations += await call(number)
+            count = await call(number)  # first: others add to the sum meanwhile
         except Exception as error:  # counted by its name
             if refused(error):
                 offered.refused += 1
             else:
                 offered.errors[type(error).__name__] += 1
         else:
+            offered.operations += count
             offered.latencies_ms.append((time.perf_counter() - due) * 1e3)
 
     sample_at = started
-    while (now := time.perf_counter()) < started + seconds:
+    while (now := time.perf_counter()) < started + seconds and not (stop and stop.is_set()):
         while (due := started + offered.calls / calls_per_s) <= now:
             task = asyncio.create_task(one(offered.calls, due))
             tasks.add(task)

@@ -20,7 +20,7 @@ from kvnode import AsyncClient, Increment, Put
 Pair = tuple[bytes, bytes]
 
 TIMEOUT_S: Final = 30.0
-CONNECTIONS_MAX: Final = 128
+CONNECTIONS_MAX: Final = 1_000
 """Of redis-py, which has one for each call in progress."""
 
 

@@ -140,8 +140,8 @@ def _row(figures: Figures, target: Target) -> Row:
     )
 
 
-def table(rows: Sequence[Row], absent: dict[str, str]) -> str:
-    """The rows as text, those that were not measured at all left out, and why peers are missing."""
+def table(rows: Sequence[Row], figures: Figures) -> str:
+    """The rows that were measured as text, which peers are missing, and what failed."""
     lines = [f"{'question':42} {'peer':34} {'kvnode':>10} {'ratio':>7} {'wanted':>10}"]
     for row in rows:
         if row.kvnode is None:
@@ -158,7 +158,8 @@ def table(rows: Sequence[Row], absent: dict[str, str]) -> str:
     unmeasured = [row.question for row in rows if row.kvnode is None]
     if unmeasured:
         lines.append(f"not measured in this run: {len(unmeasured)} of {len(rows)} rows")
-    lines += [f"absent: {name}: {reason}" for name, reason in absent.items()]
+    lines += [f"absent: {name}: {reason}" for name, reason in figures.absent.items()]
+    lines += [f"failed: {name}: {reason}" for name, reason in figures.failed.items()]
     return "\n".join(lines)
 
 
