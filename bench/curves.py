@@ -15,7 +15,6 @@ from bench.three_nodes import converge
 BATCHES: Final = (1, 3, 10, 30, 100, 300, 1000)
 BATCHES_IN_FLIGHT: Final = 8
 CALLERS: Final = (1, 4, 16, 64, 256)
-NODES: Final = (1, 2, 3, 5)
 
 
 async def measure(room: Room) -> None:
@@ -28,7 +27,7 @@ async def measure(room: Room) -> None:
             for callers in CALLERS:
                 calls = [room.writing(nodes.store, 1)] * callers
                 add(room, "callers of single puts", callers, await room.loop(calls))
-    for count in NODES:
+    for count in room.pace.nodes:
         async with kvnodes(room.new_directory(), count) as nodes:
             for _ in range(room.pace.rounds):
                 accepted, converged = await converge(room, nodes)

@@ -2,7 +2,7 @@
 
 Loading keys, batches of writes and reads over all keys there are, anonymous memory and disk, at
 10 K, 100 K, 1 M and 3 M keys of 16 + 100 bytes, for kvnode and redis. Disk is that after a
-checkpoint and with the log's retention (here one second) passed; *live* leaves free pages out.
+checkpoint and with the log's retention (here seconds) passed; *live* leaves free pages out.
 Then one counter's increments, early and late in its history, and writes before and after restarts.
 """
 
@@ -17,23 +17,27 @@ from bench.room import KEY_BYTES, SEED, VALUE, Room, counting
 from bench.servers import Servers, kvnodes, until
 from bench.stores import KvnodeStore
 
-CONFIG: Final = """\
-log_retention_s = 1
-retention_interval_ms = 200
-checkpoint_interval_ms = 1_000
-"""
 BATCH: Final = 100
 IN_FLIGHT: Final = 8
-RESTARTS: Final = 5
 HISTORY_BATCHES: Final = 4
 """Loops between the first and the last look at the counter."""
+
+
+def config(room: Room) -> str:
+    """Checkpoints and the log's end soon after a load, but no more often in it than by default."""
+    seconds = room.pace.seconds
+    return (
+        f"checkpoint_interval_ms = {max(200, round(2_000 * seconds))}\n"
+        f"retention_interval_ms = {max(200, round(700 * seconds))}\n"
+        f"log_retention_s = {max(1, round(2 * seconds))}\n"
+    )
 
 
 async def measure(room: Room) -> None:
     """Size after size, then histories and restarts."""
     made = random.Random(SEED)
     keys = [made.randbytes(KEY_BYTES) for _ in range(room.pace.sizes[-1])]
-    async with room.systems(1, "redis", config=CONFIG) as systems:
+    async with room.systems(1, "redis", config=config(room)) as systems:
         for servers in systems:
             await grow(room, servers, keys)
     async with kvnodes(room.new_directory()) as nodes:
@@ -113,7 +117,7 @@ async def count_long(room: Room, nodes: Servers[KvnodeStore]) -> None:
 
 async def restart(room: Room, nodes: Servers[KvnodeStore]) -> None:
     """CPU of a write, before and after restarts."""
-    for part in range(RESTARTS + 1):
+    for part in range(room.pace.restarts + 1):
         if part:
             nodes.process.stop()
             nodes.process.start()
@@ -122,6 +126,6 @@ async def restart(room: Room, nodes: Servers[KvnodeStore]) -> None:
         before_s = nodes.process.cpu_s()
         run = await room.loop([room.writing(nodes.store, BATCH)] * IN_FLIGHT)
         spent = (nodes.process.cpu_s() - before_s) / run.operations_all * 1e6
-        if part in (0, RESTARTS):
+        if part in (0, room.pace.restarts):
             when = f"after {part} restarts"
             room.figures.add(f"growth/write {when}", "kvnode", spent, "us/operation")

@@ -28,8 +28,8 @@ from kvnode.v1 import kv_pb2
 
 ORIGIN: Final = 1
 PAGE_BYTES: Final = 4096
-BLOCKS: Final = 8_000
-"""At most, of one size: made beforehand."""
+BLOCKS_PER_S: Final = 2_000
+"""Made beforehand, for each second that the pace gives."""
 BLOCK_OPERATIONS: Final = 200_000
 """At most, of one size, in all its blocks."""
 
@@ -97,7 +97,7 @@ def appends(room: Room, batch: int) -> None:
 def made_blocks(room: Room, batch: int) -> list[Block]:
     """As an origin makes them; few enough that making them takes less than measuring."""
     origin = Bare(ORIGIN)
-    count = max(2, min(BLOCKS, BLOCK_OPERATIONS // batch, int(room.pace.seconds * 5_000)))
+    count = max(2, min(BLOCK_OPERATIONS // batch, int(room.pace.seconds * BLOCKS_PER_S)))
     made = []
     for _ in range(count):
         puts: list[Operation] = [Put(key, VALUE, LWW_REGISTER) for key in room.some_keys(batch)]

@@ -7,7 +7,6 @@ however that ends (``bench/tied.py``). Its session is its own, so Ctrl-C reaches
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -89,13 +88,18 @@ class ServerProcess:
         except OSError:
             return False
 
+    def tell_to_stop(self) -> None:
+        """SIGTERM, without waiting."""
+        if self._process is not None:
+            self._process.terminate()
+
     def stop(self) -> None:
         """End it and wait. Idempotent."""
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGTERM)
         try:
+            process.terminate()
             process.wait(STOP_DEADLINE_S)
         except BaseException:
             process.kill()

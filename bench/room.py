@@ -48,6 +48,9 @@ class Pace:
     """Of an open loop."""
     sizes: tuple[int, ...]
     """Numbers of keys to grow to."""
+    nodes: tuple[int, ...]
+    """Sizes of clusters to compare."""
+    restarts: int
 
 
 FULL: Final = Pace(
@@ -60,6 +63,8 @@ FULL: Final = Pace(
     missed=100_000,
     service_s=60.0,
     sizes=(10_000, 100_000, 1_000_000, 3_000_000),
+    nodes=(1, 2, 3, 5),
+    restarts=5,
 )
 QUICK: Final = Pace(
     seconds=0.6,
@@ -71,17 +76,21 @@ QUICK: Final = Pace(
     missed=20_000,
     service_s=4.0,
     sizes=(10_000, 50_000),
+    nodes=(1, 2, 3, 5),
+    restarts=2,
 )
 TINY: Final = Pace(
-    seconds=0.05,
+    seconds=0.02,
     warmup_s=0.0,
     rounds=1,
     keys=4_000,
     loaded=1_000,
     lag_writes=3,
     missed=200,
-    service_s=0.3,
+    service_s=0.15,
     sizes=(500, 1_000),
+    nodes=(1, 2),
+    restarts=1,
 )
 """For tests: that it runs, not how fast."""
 

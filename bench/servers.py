@@ -12,8 +12,8 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -101,13 +101,21 @@ def connects(port: int) -> Callable[[], bool]:
     return ready
 
 
-async def started(stack: AsyncExitStack, processes: Sequence[ServerProcess]) -> None:
-    """Start them together, and stop them at the end of the stack."""
-    for process in processes:
-        process.start()
-        stack.callback(process.stop)
-    for process in processes:
-        process.wait_ready()
+@contextmanager
+def started(processes: Sequence[ServerProcess]) -> Iterator[None]:
+    """Start them together, and in the end stop them together: each may take a while."""
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.wait_ready()
+        yield
+    finally:
+        for process in processes:
+            process.tell_to_stop()
+        with ExitStack() as stack:
+            for process in processes:
+                stack.callback(process.stop)
 
 
 @asynccontextmanager
@@ -121,7 +129,7 @@ async def kvnodes(
             kvnode_process(directory / f"kvnode{number}", number, endpoints, config)
             for number in range(count)
         ]
-        await started(stack, processes)
+        stack.enter_context(started(processes))
         stores = [await stack.enter_async_context(kvnode_store(endpoint)) for endpoint in endpoints]
 
         async def connected() -> bool:
@@ -165,7 +173,7 @@ async def redises(directory: Path, count: int = 1) -> AsyncIterator[Servers[Redi
             if number:
                 command += ["--replicaof", HOST, str(ports[0])]
             processes.append(ServerProcess(f"redis{number}", command, own, connects(port)))
-        await started(stack, processes)
+        stack.enter_context(started(processes))
         stores = [await stack.enter_async_context(redis_store(port)) for port in ports]
         for replica in stores[1:]:
             await until(replica.is_linked, "the replica follows")
@@ -189,7 +197,7 @@ async def etcds(directory: Path, count: int = 1) -> AsyncIterator[Servers[EtcdSt
             command += ["--max-txn-ops", str(TXN_OPERATIONS_MAX)]
             command += ["--quota-backend-bytes", str(ETCD_QUOTA_BYTES)]
             processes.append(ServerProcess(f"etcd{number}", command, own, connects(port)))
-        await started(stack, processes)
+        stack.enter_context(started(processes))
         stores = [await stack.enter_async_context(etcd_store(f"{HOST}:{port}")) for port in ports]
         for store in stores:
             await store.put(b"first", b"")  # there is a leader
