@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -35,6 +36,8 @@ from kvnode.v1 import kv_pb2
 
 WRITES_PER_S: Final = 10_000
 BATCH: Final = 100
+IN_FLIGHT: Final = 8
+"""When it is measured what a node can bear."""
 PROBE_S: Final = 0.05
 """Between two writes whose lag is measured."""
 WRITE: Final = "/kvnode.v1.KeyValue/Write"
@@ -112,10 +115,8 @@ async def probing(nodes: Servers[KvnodeStore]) -> AsyncIterator[list[float]]:
 async def overload(room: Room, nodes: Servers[KvnodeStore]) -> None:
     """Twice what the node can bear."""
     store, process = nodes.store, nodes.process
-    borne = (await room.loop([room.writing(store, BATCH)] * 8)).operations_per_s
     requests = [serialised(room) for _ in range(REQUESTS)]
     (endpoint,) = store.client.endpoints
-    before = process.anonymous_bytes()
     async with grpc.aio.insecure_channel(endpoint) as channel, watching(process) as sizes:
         write: Any = channel.unary_unary(WRITE)
 
@@ -125,6 +126,9 @@ async def overload(room: Room, nodes: Servers[KvnodeStore]) -> None:
             await write(requests[number % REQUESTS] + own, timeout=CALL_TIMEOUT_S)
             return BATCH
 
+        calls = [partial(call, number) for number in range(IN_FLIGHT)]
+        borne = (await room.loop(calls)).operations_per_s
+        before = process.anonymous_bytes()
         offered = await open_loop(
             call,
             calls_per_s=OVERLOAD * borne / BATCH,
@@ -140,8 +144,9 @@ async def overload(room: Room, nodes: Servers[KvnodeStore]) -> None:
     add("overload/taken", kvnode, rate, "operations/s")
     latencies(room, "overload/taken", offered)
     add("overload/refused", kvnode, offered.refused / offered.calls * 100, "%")
-    told = offered.refused / not_taken * 100 if not_taken else 100.0
-    add("overload/told", kvnode, told, "% of what was not taken")
+    if not_taken:
+        told = offered.refused / not_taken * 100
+        add("overload/told", kvnode, told, "% of what was not taken")
     for name, count in offered.errors.items():
         add(f"overload/{name}", kvnode, count, "calls")
     add("overload/memory before", kvnode, before / MB, "MB")

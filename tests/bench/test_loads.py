@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -74,6 +75,16 @@ def test_what_waits_for_its_turn_is_part_of_its_latency() -> None:
     offered = asyncio.run(open_loop(call, calls_per_s=1_000, seconds=0.05, refused=is_full))
     assert offered.latencies_ms[-1] > 5 * (len(offered.latencies_ms) - 1) * 0.5
     assert offered.drained_s > 0
+
+
+def test_a_call_that_comes_late_because_the_loop_stood_still_counts_from_when_it_was_due() -> None:
+    async def call(number: int) -> int:
+        if number == 0:
+            time.sleep(0.05)  # noqa: ASYNC251 - stands still, on purpose
+        return 1
+
+    offered = asyncio.run(open_loop(call, calls_per_s=1_000, seconds=0.06, refused=is_full))
+    assert offered.latencies_ms[1] > 40, "due after 1 ms, made after 50"
 
 
 def test_refusals_and_other_errors_are_told_apart() -> None:
