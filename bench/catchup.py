@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from bench.report import heading
+from bench.room import Room
 from cluster.processes import LocalCluster
 from kvnode import Client, Operation, Put, RequestRefused
 from kvnode.client.operator import Operator
@@ -93,6 +94,17 @@ def wait_serving(client: Client) -> None:
         time.sleep(LOOK_S)
 
 
+async def measure(room: Room) -> None:
+    """(a) for ``./bench/run``, with as many writes as its pace says."""
+    count = room.pace.missed
+    for _ in range(room.pace.rounds):
+        with LocalCluster(3, directory=room.new_directory()) as cluster:
+            cluster.wait_connected()
+            seconds, size = measure_cut(cluster, count)
+        room.figures.add(f"catch-up/seconds at {count:,}", "kvnode", seconds, "s")
+        room.figures.add(f"catch-up/wire at {count:,}", "kvnode", size / 1e6, "MB")
+
+
 def tell(what: str, count: int, seconds: float, size: int) -> None:
     """One line."""
     data = count * (KEY_BYTES + VALUE_BYTES)
@@ -102,8 +114,8 @@ def tell(what: str, count: int, seconds: float, size: int) -> None:
     )
 
 
-def measure_cut(cluster: LocalCluster, count: int) -> None:
-    """(a)."""
+def measure_cut(cluster: LocalCluster, count: int) -> tuple[float, int]:
+    """(a): seconds, and bytes on the wire."""
     with Client(cluster.endpoint("n1")) as writer, Client(cluster.endpoint("n3")) as cut_off:
         cluster.isolate("n3")
         load(writer, count)
@@ -112,7 +124,13 @@ def measure_cut(cluster: LocalCluster, count: int) -> None:
         cluster.heal()
         wait_same(writer, cut_off)
         seconds = time.perf_counter() - started
-        tell("(a) after a cut, by the log", count, seconds, received(cluster, "n3") - before)
+        return seconds, received(cluster, "n3") - before
+
+
+def tell_cut(cluster: LocalCluster, count: int) -> None:
+    """(a), printed."""
+    seconds, size = measure_cut(cluster, count)
+    tell("(a) after a cut, by the log", count, seconds, size)
 
 
 def measure_newcomer(cluster: LocalCluster, count: int) -> None:
@@ -146,7 +164,7 @@ def main(*, writes: int, keys: int, quick: bool) -> None:
     if quick:
         writes, keys = writes // 5, keys // 5
     click.echo(heading("Catching up"))
-    for count, measure in ((writes, measure_cut), (keys, measure_newcomer)):
+    for count, measure in ((writes, tell_cut), (keys, measure_newcomer)):
         if count:
             with (
                 TemporaryDirectory() as directory,

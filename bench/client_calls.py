@@ -14,11 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -28,6 +25,7 @@ import click
 import grpc
 import grpc.aio
 
+from bench.echo import ECHO, echo_server
 from bench.report import heading
 from cluster.processes import LocalCluster
 from kvnode import AsyncClient, Client
@@ -36,36 +34,6 @@ CALLERS = 64
 VALUE = b"x" * 100
 APPENDED_BYTES = 4096
 """A commit of the log writes some pages; one is the least."""
-ECHO = "/bench.Echo/Echo"
-
-
-async def serve_echo() -> None:
-    """A bare server; prints its port and runs until it is killed."""
-
-    async def echo(request: bytes, _context: object) -> bytes:
-        return request
-
-    server = grpc.aio.server()
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(echo)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler("bench.Echo", {"Echo": handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    click.echo(port)
-    await server.wait_for_termination()
-
-
-@contextmanager
-def echo_server() -> Iterator[str]:
-    """Its address."""
-    command = [sys.executable, "-m", "bench.client_calls", "--echo"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield f"127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.kill()
 
 
 class Rate(NamedTuple):
@@ -148,12 +116,8 @@ def alone(
 @click.command()
 @click.option("--seconds", default=2.0, show_default=True, help="Of each measurement.")
 @click.option("--rounds", default=5, show_default=True, help="Of all measurements.")
-@click.option("--echo", "as_echo", is_flag=True, hidden=True, help="Be the bare server.")
-def main(seconds: float, rounds: int, *, as_echo: bool) -> None:
+def main(seconds: float, rounds: int) -> None:
     """Print calls/s and microseconds, and their ratios to bare gRPC."""
-    if as_echo:
-        asyncio.run(serve_echo())
-        return
     click.echo(heading(f"Calls of the client against bare gRPC, {rounds} rounds of {seconds} s"))
     with (
         TemporaryDirectory() as directory,

@@ -9,20 +9,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
+def commit() -> str:
+    """Of the working tree; "unknown" outside of a repository."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "unknown"
+    return told.stdout.strip() or "unknown"
+
+
 def heading(question: str) -> str:
     """The question, and where and when it is answered."""
-    root = Path(__file__).resolve().parent.parent
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     load = os.getloadavg()[0]
     return (
         f"{question}\n"
-        f"  commit {commit or 'unknown'}, Python {platform.python_version()}, "
+        f"  commit {commit()}, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores, load {load:.1f} at the start"
     )
 

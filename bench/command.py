@@ -1,0 +1,132 @@
+"""``./bench/run``: the questions, one after the other, and the table at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import click
+
+from bench.figures import circumstances, dumped
+from bench.pictures import drawn
+from bench.room import FULL, QUICK, TINY, Measure, Room
+from bench.targets import as_objects, rows_of, table
+from cluster.interruption import EXIT_INTERRUPTED, raise_when_interrupted
+
+QUESTIONS: Final = {
+    "limits": "bench.limits",
+    "one-node": "bench.one_node",
+    "reads": "bench.reads",
+    "types": "bench.data_types",
+    "three-nodes": "bench.three_nodes",
+    "lag": "bench.lags",
+    "catch-up": "bench.catchup",
+    "profiles": "bench.profiles",
+    "service": "bench.service",
+    "curves": "bench.curves",
+    "growth": "bench.growth",
+}
+"""Name -> the module that answers it with its ``measure``."""
+
+PACES: Final = {"full": FULL, "quick": QUICK, "tiny": TINY}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A module of the table above."""
+
+    name: str
+    asked: str
+    """The first line of its docstring."""
+    measure: Measure
+
+
+def question(name: str) -> Question:
+    """By its name."""
+    module = import_module(QUESTIONS[name])
+    return Question(name, (module.__doc__ or "").partition("\n")[0], module.measure)
+
+
+def listing() -> str:
+    """All of them, for the help."""
+    rows = "\n".join(f"  {name:12} {question(name).asked}" for name in QUESTIONS)
+    return f"\b\nQuestions:\n{rows}"
+
+
+class Listed(click.Command):
+    """Imports the questions only if somebody asks which there are."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Their first lines."""
+        formatter.write_paragraph()
+        formatter.write(listing().removeprefix("\b\n") + "\n")
+
+
+@click.command(cls=Listed, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("questions", nargs=-1, type=click.Choice(list(QUESTIONS)))
+@click.option("--quick", is_flag=True, help="All questions in under 3 minutes: a first look.")
+@click.option("--pace", type=click.Choice(list(PACES)), default="full", hidden=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures.")
+@click.option("--svg", "svg_directory", type=click.Path(path_type=Path), help="Write pictures.")
+def main(
+    *,
+    questions: tuple[str, ...],
+    quick: bool,
+    pace: str,
+    json_file: Path | None,
+    svg_directory: Path | None,
+) -> None:
+    """Measure kvnode, the bare limits and the peers that are installed, in one run.
+
+    redis-server and etcd are used if they are there (Debian: apt install redis-server
+    etcd-server); they are started on free loopback ports with directories of their own, and are
+    gone at the end. Clients and servers share this machine's cores. Exit code 0: it was measured,
+    whatever came out. 1: a question failed; the others were measured. 130: interrupted.
+    """
+    raise_when_interrupted()
+    room_pace = QUICK if quick else PACES[pace]
+    around = circumstances()
+    click.echo("  ".join(f"{name} {value}" for name, value in around.items()))
+    started = time.monotonic()
+    try:
+        with TemporaryDirectory(prefix="kvnode-bench-") as directory:
+            room = Room(room_pace, Path(directory))
+            for name in questions or QUESTIONS:
+                ask(room, question(name))
+    except KeyboardInterrupt:
+        with suppress(OSError):  # after SIGHUP the terminal is gone
+            click.echo("\nInterrupted; nothing is left running.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    rows = rows_of(room.figures)
+    around["seconds"] = round(time.monotonic() - started)
+    click.echo("\n" + table(rows, room.figures))
+    click.echo(f"\n{around['seconds']} s")
+    if json_file:
+        json_file.write_text(dumped(room.figures, around, as_objects(rows)))
+    if svg_directory:
+        svg_directory.mkdir(parents=True, exist_ok=True)
+        for name, picture in drawn(room.figures).items():
+            (svg_directory / f"{name}.svg").write_text(picture)
+    if room.figures.failed:
+        sys.exit(1)
+
+
+def ask(room: Room, asked: Question) -> None:
+    """One question, and its figures as they come."""
+    click.echo(f"\n{asked.name}: {asked.asked}")
+    before = {figure.name for figure in room.figures}
+    started = time.monotonic()
+    try:
+        asyncio.run(asked.measure(room))
+    except Exception as error:  # whatever a server or its client raised: the others go on
+        room.figures.failed[asked.name] = f"{type(error).__name__}: {error}"
+        click.echo(f"  failed: {room.figures.failed[asked.name]}", err=True)
+    click.echo(room.figures.text({figure.name for figure in room.figures} - before))
+    click.echo(f"  ({time.monotonic() - started:.0f} s)")

@@ -1,0 +1,144 @@
+"""A server under measurement: a process with a directory and a log, its CPU time and memory.
+
+It ends with the ``with`` block, by SIGTERM and if that does not do by SIGKILL, and with the bench
+however that ends (``bench/tied.py``). Its session is its own, so Ctrl-C reaches the bench alone.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+READY_DEADLINE_S: Final = 60.0
+STOP_DEADLINE_S: Final = 10.0
+LOOK_S: Final = 0.01
+LOG_NAME: Final = "log"
+LOG_TAIL_BYTES: Final = 2_000
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+class ServerFailed(Exception):
+    """It ended, or was not ready in time; the message has the end of its log."""
+
+
+class ServerProcess:
+    """One process; ``ready`` is asked until it says so (an OSError counts as "not yet")."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        directory: Path,
+        ready: Callable[[], bool],
+    ) -> None:
+        self.name = name
+        self.directory = directory
+        self._command = [sys.executable, "-m", "bench.tied", str(os.getpid()), *command]
+        self._ready = ready
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None, f"{self.name} does not run"
+        return self._process.pid
+
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.directory / LOG_NAME
+
+    def start(self) -> None:
+        """Start it, its log anew; ``wait_ready`` before anything is asked of it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                start_new_session=True,
+            )
+
+    def wait_ready(self) -> None:
+        """Return when it is; ServerFailed after a minute, or if it has ended."""
+        assert self._process is not None
+        deadline = time.monotonic() + READY_DEADLINE_S
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+                raise ServerFailed(
+                    f"{self.name} is not ready (exit code {self._process.poll()}):\n{tail}"
+                )
+            time.sleep(LOOK_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._ready()
+        except OSError:
+            return False
+
+    def tell_to_stop(self) -> None:
+        """SIGTERM, without waiting."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """End it and wait. Idempotent."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.terminate()
+            process.wait(STOP_DEADLINE_S)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def cpu_s(self) -> float:
+        """Of the process so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+    def anonymous_bytes(self) -> int:
+        """Memory that no file backs."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+        raise ServerFailed(f"{self.name}: this kernel does not tell RssAnon")
+
+    def disk_bytes(self) -> int:
+        """Blocks on disk of all that lies in its directory, without the log it printed."""
+        return sum(
+            file.stat().st_blocks * 512
+            for file in self.directory.rglob("*")
+            if file.is_file() and file != self.log
+        )

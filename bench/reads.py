@@ -1,0 +1,67 @@
+"""How fast does one node answer reads, alone, among writes, and as scans?
+
+Local reads of keys that are there; for etcd serializable ones, which its asked member answers
+alone. Mixed: single calls, 64 in flight, each a read or a write by chance.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from bench.loads import Call
+from bench.room import SEED, Room
+from bench.stores import KvnodeStore, Store
+
+MIXED: Final = {"90/10": 0.9, "50/50": 0.5}
+"""Name -> share of reads."""
+SCANNED: Final = 1_000
+"""Keys of one scan."""
+
+
+async def measure(room: Room) -> None:
+    """All loads, the systems in turns."""
+    async with room.systems() as systems:
+        for servers in systems:
+            await room.load(servers.store)
+        for _ in range(room.pace.rounds):
+            for servers in systems:
+                store = servers.store
+                name = store.name
+                run = await room.loop([room.reading(store, 100)] * 8)
+                room.add("reads/batch 100", name, run)
+                run = await room.loop([room.reading(store, 1)] * 64)
+                room.add("reads/single, 64 in flight", name, run)
+            for title, share in MIXED.items():
+                for servers in systems:
+                    run = await room.loop([mixed(room, servers.store, share)] * 64)
+                    room.add(f"reads/mixed {title}", servers.store.name, run)
+            store = systems[0].store
+            run = await room.loop([scanning(room, store)] * 2)
+            room.add(f"reads/scan of {SCANNED}", "kvnode", run, "keys/s")
+
+
+def mixed(room: Room, store: Store, share: float) -> Call:
+    """A read with that probability, else a write."""
+    chance = random.Random(SEED)
+    read, write = room.reading(store, 1), room.writing(store, 1)
+
+    async def call() -> int:
+        return await (read() if chance.random() < share else write())
+
+    return call
+
+
+def scanning(room: Room, store: KvnodeStore) -> Call:
+    """From a random key on."""
+
+    async def scan() -> int:
+        (start,) = room.some_keys(1, room.pace.loaded)
+        found = 0
+        async for _ in store.client.scan(start=start, page_size=SCANNED):
+            found += 1
+            if found == SCANNED:
+                break
+        return found
+
+    return scan
