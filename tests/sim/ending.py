@@ -160,6 +160,8 @@ class Ending:
             world.finding("digest", f"stored digests differ: {stored}")
         for origin in world.lost.keys() - self._forgotten():
             del world.lost[origin]
+        for _, node in self._members():  # two histories: either may be the one issued again
+            world.reissued |= node.membership.roster.stands.keys()
 
     def _forgotten(self) -> set[int]:
         for _, node in self._members():

@@ -82,6 +82,8 @@ class Plan:
     storage: Storage
     steps: tuple[Step, ...]
     lasts_ms: int
+    chunk_bytes: int = 1 << 20
+    """Of snapshots: small ones, so that small states come in many."""
 
     @property
     def operations(self) -> int:

@@ -1,7 +1,8 @@
 """What a run of many seeds amounts to: failures, and how often each fault and path really happened.
 
 A fault that never happened tested nothing, and a recovery path that was never taken is not known to
-work. So a run that is long enough to expect them fails if one of them is at zero.
+work. So a run that is long enough to expect them fails if one of them is at zero. What random plans
+do not bring about often, directed schedules do: they are a part of the run, and their counts too.
 """
 
 from __future__ import annotations
@@ -52,11 +53,8 @@ EXPECTED = (
     "path: snapshot begun",
     "path: snapshot merged",
     "path: snapshot interrupted",
-    "path: snapshot resumed",
     "path: block quarantined",
     "path: quarantine settled",
-    "path: copied directory found out when opened",
-    "path: copy of a running node turned away",
     "path: identity lost",
     "path: began anew under a new identity",
     "path: directory set aside",
@@ -68,6 +66,19 @@ EXPECTED = (
     "path: leave done",
     "path: node stopped by itself",
 )
+
+EXPECTED_OF_DIRECTED = (
+    "path: snapshot resumed",
+    "path: snapshot given up",
+    "path: copied directory found out when opened",
+    "path: copy of a running node turned away",
+    "path: fork found",
+    "path: writes issued again",
+    "path: block of a forgotten member refused",
+    "path: roster put off",
+    "path: node displaced",
+)
+"""Each of these has a schedule that is about it, and fails without it (``directed.py``)."""
 
 
 @dataclass(slots=True)
@@ -94,6 +105,13 @@ class Tally:
     cpu_s: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    directed: bool = False
+    """Whether the directed schedules were played too."""
+
+    def add_directed(self, counts: Counter[str]) -> None:
+        """What happened in the directed schedules happened in the run."""
+        self.directed = True
+        self.counts.update(counts)
 
     def add(self, other: Tally) -> None:
         """Take in what another worker has done."""
@@ -107,11 +125,14 @@ class Tally:
         """What was expected and did not happen, if there were enough seeds to expect it."""
         if self.seeds < SEEDS_ENOUGH:
             return []
-        return [what for what in EXPECTED if not self.counts[what]]
+        return [what for what in self.expected() if not self.counts[what]]
+
+    def expected(self) -> tuple[str, ...]:
+        """What should happen in a long run of this kind."""
+        return EXPECTED + EXPECTED_OF_DIRECTED if self.directed else EXPECTED
 
     def table(self) -> str:
         """For people."""
-        expected = {what for what in EXPECTED if not self.counts[what]}
-        rows = sorted({*self.counts, *expected})
+        rows = sorted({*self.counts, *self.expected()})
         lines = [f"{self.counts[what]:>12,}  {what}" for what in rows]
         return "\n".join(lines)

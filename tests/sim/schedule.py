@@ -80,7 +80,10 @@ def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> 
         chance.choice(CHANGES if chosen == "lmdb" else CHANGES_WITHOUT_FILES)(drawing)
     drawing.steps += asks(chance, founders, drawing.lasts_ms, operations)
     steps = sorted(drawing.steps, key=lambda step: step.at_ms)
-    return Plan(seed, tuple(founders), settings, chosen, tuple(steps), drawing.lasts_ms)
+    chunk_bytes = chance.choice((150, 400, 1 << 20))
+    return Plan(
+        seed, tuple(founders), settings, chosen, tuple(steps), drawing.lasts_ms, chunk_bytes
+    )
 
 
 def _settings(chance: Random) -> dict[str, int]:
@@ -101,6 +104,7 @@ def _settings(chance: Random) -> dict[str, int]:
         "snapshot_idle_s": 5,
         "snapshot_retry_s": 1,
         "snapshot_instead_of_log_ops": chance.choice((50, 100_000)),
+        "snapshot_bytes_per_s": chance.choice((2_000, 64 << 20)),
         "leave_timeout_ms": 8_000,
         "hold_bytes_max": chance.choice((2_000, 16 << 20)),
         "push_buffer_bytes": chance.choice((2_000, 16 << 20)),

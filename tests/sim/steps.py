@@ -215,7 +215,8 @@ class Steps:
         self.disk_lost(host, {})
         host.wipe()
         host.keeps_vector = {}
-        host.config = replace(host.config, join=True)
+        if not step.flag:  # else its operator thinks that it founds a cluster
+            host.config = replace(host.config, join=True)
         errand = self._taking_in(host, "Replace")
         self.errands.append(errand)
         await self._start_after(host, step.lasts_ms)

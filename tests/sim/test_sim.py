@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kvnode.core import requests
 from tests.sim import schedule
-from tests.sim.report import EXPECTED, SEEDS_ENOUGH, Tally
+from tests.sim.report import EXPECTED, EXPECTED_OF_DIRECTED, SEEDS_ENOUGH, Tally
 from tests.sim.runner import Options, run_seeds
 from tests.sim.schedule import draw
 from tests.sim.shrink import shrink
@@ -85,3 +86,13 @@ def test_a_path_that_was_never_taken_fails_a_run_that_is_long_enough() -> None:
     tally.counts["path: snapshot merged"] = 0
     assert tally.never() == ["path: snapshot merged"]
     assert Tally(seeds=SEEDS_ENOUGH - 1).never() == []
+
+
+def test_what_happens_in_directed_schedules_counts_if_they_were_played() -> None:
+    tally = Tally(seeds=SEEDS_ENOUGH)
+    tally.counts.update(EXPECTED)
+    assert tally.never() == []
+    tally.add_directed(Counter(EXPECTED_OF_DIRECTED[1:]))
+    assert tally.never() == [EXPECTED_OF_DIRECTED[0]]
+    tally.add_directed(Counter(EXPECTED_OF_DIRECTED[:1]))
+    assert tally.never() == []

@@ -25,6 +25,7 @@ from typing import Any
 from kvnode.config import Config
 from kvnode.core.replica import Durable, Round
 from kvnode.node.node import Node, Reborn
+from kvnode.storage import snapshot
 from tests.checkers.history import Call, Fault, Finding, History
 from tests.sim import loop as virtual
 from tests.sim.ambient import EPOCH_MS
@@ -286,6 +287,8 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="kvnode-sim-", dir=shm if shm.is_dir() else None))
     collecting, hook = gc.isenabled(), sys.unraisablehook
     gc.disable()  # it would run finalizers at moments of its own
+    chunk_bytes = snapshot.CHUNK_BYTES  # type: ignore[attr-defined]
+    snapshot.CHUNK_BYTES = plan.chunk_bytes  # type: ignore[attr-defined]
     worlds: list[World] = []
 
     async def main(loop: VirtualLoop) -> Result:
@@ -321,6 +324,7 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
         worlds[0].finding("stuck", "nothing is ready and no timer is set")
         return worlds[0].result
     finally:
+        snapshot.CHUNK_BYTES = chunk_bytes  # type: ignore[attr-defined]
         _forget(worlds)
         sys.unraisablehook = hook
         if collecting:
