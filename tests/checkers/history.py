@@ -83,6 +83,10 @@ class Call:
     its block. (The own component does not matter: a write has seen all earlier ones of its origin.)
     """
     durability: str = "fsync"
+    """"buffered", "fsync", "quorum", "all", or a number of members."""
+    clock: tuple[float, float] | None = None
+    """Of a call, where the driver knows the clocks (Unix ms): what the node's clock said at least
+    when it answered, and the most that any node's clock had said by then."""
 
 
 UNCLEAN = frozenset({"kill", "crash", "power", "wipe", "restore", "clone"})
@@ -116,6 +120,8 @@ class Final:
     """When it was taken, in the calls' time; None: not known (matters for values that expire)."""
     journal: frozenset[Dot] | None = None
     """The dots in the node's loser journal, if the driver asked for it."""
+    clock: tuple[float, float] | None = None
+    """As of a call."""
 
 
 @dataclass(slots=True)

@@ -170,6 +170,8 @@ class Steps:
     async def _clock(self, step: Step) -> None:
         machine = self.world.hosts[step.nodes[0]].machine
         self._fault(step, f"{step.amount:g}")
+        self.world.latest_clock()
+        self.world.clocks_set += 1
         if step.kind == "clock step":
             machine.offset_ms += step.amount
         else:

@@ -78,6 +78,9 @@ class World:
         self.lost: dict[int, int] = {}
         """Origin -> the last of its writes that cannot have been lost, where some can."""
         self.reissued: set[int] = set()
+        self.clocks_set = 0
+        """How often a wall clock was set, or its pace."""
+        self._latest_clock = 0.0
         self.over = False
         """What is said from now on is not of this run."""
         self._traced = traced
@@ -89,6 +92,12 @@ class World:
     def now_ms(self) -> float:
         """Since the run began."""
         return round(self.loop.time() * 1000, 3)
+
+    def latest_clock(self) -> float:
+        """The most that any wall clock has said so far. To be asked before one is set, too."""
+        walls = (host.machine.wall_ms() for host in self.hosts.values())
+        self._latest_clock = max(self._latest_clock, *walls)
+        return self._latest_clock
 
     def number(self) -> int:
         """Of the next call."""
