@@ -36,6 +36,8 @@ class _Reader:
         self._watched = watched
         self._count = count
         self._told: set[Dot] = set()
+        self._found: set[Dot] = set()
+        """Left out, and counted as that."""
         self._wanted: dict[int, list[int]] = {}
         """Of each origin, the seqs that have to be told and were not, the next one last."""
         for dot, effect in sorted(facts.by_dot.items(), reverse=True):
@@ -83,13 +85,16 @@ class _Reader:
     def _next(self, origin: int) -> int:
         """The next of its writes that was not told, 0 if none is left."""
         wanted = self._wanted.get(origin, [])
-        while wanted and (origin, wanted[-1]) in self._told:
+        while wanted and self._is_settled((origin, wanted[-1])):
             wanted.pop()
         return wanted[-1] if wanted else 0
 
+    def _is_settled(self, dot: Dot) -> bool:
+        return dot in self._told or dot in self._found
+
     def _left_out(self, what: str, dot: Dot) -> None:
         self._count.lost(f"{self._watched} {what} {self._facts.by_dot[dot]}")
-        self._told.add(dot)
+        self._found.add(dot)
 
     def _end(self, states: dict[bytes, Seen]) -> None:
         for final in self._facts.history.finals[:1]:

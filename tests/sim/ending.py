@@ -29,6 +29,8 @@ ROUNDS_MAX = 80
 JOURNAL_WHOLE_ROWS = 1_000
 """A journal of so many rows holds all that a run can make lose."""
 QUIET_S = 2.0
+WATCHED_S = 60.0
+"""Enough for a watch to be turned away by all nodes some times, and to begin anew."""
 
 
 class Ending:
@@ -130,6 +132,7 @@ class Ending:
             or {b"nothing"}
         )
         await asyncio.sleep(QUIET_S)
+        await self._watched()
         world.checks.observe()
         stored: dict[int, dict[str, object]] = {}
         for host, node in self._members():
@@ -168,6 +171,15 @@ class Ending:
             del world.lost[origin]
         for _, node in self._members():  # two histories: either may be the one issued again
             world.reissued |= node.membership.roster.stands.keys()
+
+    async def _watched(self) -> None:
+        """Every watch comes to its end."""
+        vector = dict(self._members()[0][1].vector)
+        watchers = self._steps.watchers
+        if not await self._world.until(lambda: all(w.has(vector) for w in watchers), WATCHED_S):
+            self._world.finding("watches", f"not told everything after {WATCHED_S} s")
+        for watcher in watchers:
+            await watcher.finish()
 
     def _forgotten(self) -> set[int]:
         for _, node in self._members():

@@ -69,6 +69,8 @@ class Step:
     amount: float = 0.0
     flag: bool = False
     ask: Ask | None = None
+    prefix: bytes = b""
+    """Of a watch."""
 
     def __str__(self) -> str:
         if self.ask is not None:
@@ -76,6 +78,7 @@ class Step:
         more = [f"for {self.lasts_ms} ms"] if self.lasts_ms else []
         more += [f"{self.amount:g}"] if self.amount else []
         more += ["*"] if self.flag else []
+        more += [repr(self.prefix)] if self.prefix else []
         return f"{self.at_ms:>6} {self.kind} {','.join(self.nodes)} {' '.join(more)}".rstrip()
 
 

@@ -78,6 +78,9 @@ def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> 
         fault(drawing)
     if chance.random() < 0.6:
         chance.choice(CHANGES if chosen == "lmdb" else CHANGES_WITHOUT_FILES)(drawing)
+    for _ in range(chance.choice((0, 1, 1, 2))):
+        prefix = chance.choice((b"", b"l", b"s", b"p", b"m"))
+        drawing.add(drawing.at(0, 0.5), "watch", prefix=prefix)
     drawing.steps += asks(chance, founders, drawing.lasts_ms, operations)
     steps = sorted(drawing.steps, key=lambda step: step.at_ms)
     chunk_bytes = chance.choice((150, 400, 1 << 20))

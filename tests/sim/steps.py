@@ -17,6 +17,7 @@ from kvnode.v1.membership_pb2_grpc import MembershipStub
 from tests.sim.channel import PlayedChannel
 from tests.sim.network import LATENCY_S
 from tests.sim.plan import Step
+from tests.sim.watchers import Watcher
 
 if TYPE_CHECKING:
     from kvnode.core.dots import Vector
@@ -46,6 +47,7 @@ class Steps:
     def __init__(self, world: World) -> None:
         self.world = world
         self.errands: list[Errand] = []
+        self.watchers: list[Watcher] = []
         self._copies: dict[str, tuple[Path, Vector, int]] = {}
         """Host -> a copy of its directory, with what it has and its origin."""
         self._kinds: dict[str, Callable[[Step], Coroutine[Any, Any, None]]] = {
@@ -72,11 +74,15 @@ class Steps:
             "copy": self._copy,
             "restore": self._restore,
             "clone": self._clone,
+            "watch": self._watch,
         }
 
     async def play(self, step: Step) -> None:
         """Do it, and undo it when its time is over."""
         await self._kinds[step.kind](step)
+
+    async def _watch(self, step: Step) -> None:
+        self.watchers.append(Watcher(self.world, len(self.watchers), step.prefix))
 
     # ---- network
 

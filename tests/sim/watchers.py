@@ -84,6 +84,7 @@ class Watcher:
         self._behind = self._behind + 1 if reason == "WATCH_BEHIND" else 0
         if self._behind == BEHIND_MAX:
             self._behind, self._token, self._watched = 0, b"", None
+            self._world.counts["path: watch begun anew"] += 1
 
     async def _follow(self, host: Host) -> None:
         """Until it wants to go to another one."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry, collect_entry, deadlines
+from kvnode.core.watch import Cursor
 from kvnode.node.collector import Collector
 from kvnode.node.levels import Levels
+from kvnode.rpc.watch_service import WatchService
+from kvnode.v1 import watch_pb2 as pb
 from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
 
@@ -29,6 +32,23 @@ def quorum_without_the_others(plant: Planting) -> None:
 
     real = Levels._others
     plant.method(Levels, "_others", _others)
+
+
+@mutant()
+def watch_goes_on_from_now(plant: Planting) -> None:
+    """A watch that is taken up again goes on from what the node has by then."""
+
+    def _cursor(self: WatchService, request: pb.WatchRequest) -> Cursor:
+        cursor = real(self, request)
+        if request.since:
+            vector = self._store.vector
+            origins = vector.keys() | cursor.shown.keys()
+            cursor.shown = {o: max(vector.get(o, 0), cursor.shown.get(o, 0)) for o in origins}
+            cursor.saw(cursor.shown)
+        return cursor
+
+    real = WatchService._cursor
+    plant.method(WatchService, "_cursor", _cursor)
 
 
 @mutant(11, plan=schedules.expiring_apart)

@@ -393,7 +393,7 @@ def late_from_the_dead(seed: int) -> Plan:
 
 
 def expiring_apart(seed: int) -> Plan:
-    """Registers that expire soon, written on both sides of a cut, and nothing more till it heals."""
+    """Registers that expire soon, written on both sides of a cut; then nothing till it heals."""
     script = Script(seed, **HASTY_REPORTS)
     chance = script.chance
     for from_ms in (200, 4_200):
