@@ -90,6 +90,15 @@ EXPECTED_OF_DIRECTED = (
 )
 """Each of these has a schedule that is about it, and fails without it (``directed.py``)."""
 
+UNREACHED = {
+    "path: malformed block refused": "no fault makes a well-sealed block with a senseless "
+    "operation; a node with a bug would",
+    "path: own writes met that are unknown here": "a report has told of them before, in "
+    "every schedule so far",
+    "path: own origin fenced": "a report has told of the other history before, too",
+}
+"""Why nothing here leads to them: second lines of defence. They have tests of their own."""
+
 
 @dataclass(slots=True)
 class Failure:

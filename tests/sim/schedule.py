@@ -16,6 +16,9 @@ from typing import Any
 from tests.sim.asking import asks
 from tests.sim.plan import Plan, Step, Storage
 
+KEEPS_APART = frozenset({"cut", "cut one way", "cut pair", "lose", "slow link", "pause", "kill"})
+MEETING_MS = 5_000
+"""Until a node that starts has met all that it can reach."""
 SIZES = (2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 9)
 OPERATIONS = 300
 
@@ -255,14 +258,24 @@ def leaves(drawing: Drawing) -> None:
 def restores(drawing: Drawing) -> None:
     """An old copy of a directory put back, seen by the file system or below it.
 
-    Its node is not cut off on purpose then: what is read on a branch that loses names dots that
-    mean something else on the other, and the checkers cannot tell the two apart.
+    In the second case nothing keeps its node from meeting the others then: what is read on a branch
+    that loses names dots that mean something else on the other, and the checkers cannot tell the
+    two apart. (``directed.forked`` plays it, with reads that can be judged.)
     """
     host = drawing.one()
     at_ms = drawing.at(0.1, 0.5)
     later_ms = at_ms + drawing.ms(800, drawing.lasts_ms // 2)
+    below = drawing.flip()
+    if below:
+        drawing.steps = [
+            step
+            for step in drawing.steps
+            if step.kind not in KEEPS_APART
+            or step.at_ms > later_ms + MEETING_MS
+            or step.at_ms + step.lasts_ms < later_ms
+        ]
     drawing.add(at_ms, "copy", host)
-    drawing.add(later_ms, "restore", host, lasts_ms=drawing.ms(50, 1_000), flag=drawing.flip())
+    drawing.add(later_ms, "restore", host, lasts_ms=drawing.ms(50, 1_000), flag=below)
 
 
 def clones(drawing: Drawing) -> None:

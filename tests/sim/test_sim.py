@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kvnode.core import requests
-from tests.sim import schedule
-from tests.sim.report import EXPECTED, EXPECTED_OF_DIRECTED, SEEDS_ENOUGH, Tally
+from tests.sim import checks, schedule, watch
+from tests.sim.report import EXPECTED, EXPECTED_OF_DIRECTED, SEEDS_ENOUGH, UNREACHED, Tally
 from tests.sim.runner import Options, run_seeds
 from tests.sim.schedule import draw
 from tests.sim.shrink import shrink
@@ -86,6 +86,25 @@ def test_a_path_that_was_never_taken_fails_a_run_that_is_long_enough() -> None:
     tally.counts["path: snapshot merged"] = 0
     assert tally.never() == ["path: snapshot merged"]
     assert Tally(seeds=SEEDS_ENOUGH - 1).never() == []
+
+
+def test_no_path_that_nodes_tell_of_is_left_out() -> None:
+    told = {*watch.PATHS.values(), *checks.VERDICTS.values()}
+    assert told <= {*EXPECTED, *EXPECTED_OF_DIRECTED, *UNREACHED}
+    assert not UNREACHED.keys() & {*EXPECTED, *EXPECTED_OF_DIRECTED}
+
+
+def test_a_copy_put_back_below_the_file_system_can_meet_the_others() -> None:
+    """Cut off, it would use numbers twice that nobody can tell apart afterwards."""
+    found = 0
+    for seed in range(1, 400):
+        steps = draw(seed, operations=1).steps
+        below = [step.at_ms for step in steps if step.kind == "restore" and step.flag]
+        found += bool(below)
+        for at_ms in below:
+            apart = [step for step in steps if step.kind in schedule.KEEPS_APART]
+            assert not any(s.at_ms <= at_ms <= s.at_ms + s.lasts_ms for s in apart)
+    assert found
 
 
 def test_what_happens_in_directed_schedules_counts_if_they_were_played() -> None:
