@@ -29,7 +29,7 @@ ROUNDS_MAX = 80
 JOURNAL_WHOLE_ROWS = 1_000
 """A journal of so many rows holds all that a run can make lose."""
 QUIET_S = 2.0
-WATCHED_S = 60.0
+WATCHED_S = 120.0
 """Enough for a watch to be turned away by all nodes some times, and to begin anew."""
 
 

@@ -108,6 +108,7 @@ def _settings(chance: Random) -> dict[str, int]:
         "log_retention_bytes": 4_096 if small_log else 1 << 20,
         "log_bytes_max": chance.choice((4_096, 16_384)) if small_log else 1 << 30,
         "snapshot_idle_s": 5,
+        "watch_wait_ms": 2_000,
         "snapshot_retry_s": 1,
         "snapshot_instead_of_log_ops": chance.choice((50, 100_000)),
         "snapshot_bytes_per_s": chance.choice((2_000, 64 << 20)),

@@ -58,8 +58,11 @@ class Watcher:
     async def finish(self) -> None:
         """Nothing more comes, and it has been told everything."""
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        if self._watched is not None:
+        await asyncio.wait((self._task,))
+        error = None if self._task.cancelled() else self._task.exception()
+        if error is not None:
+            self._world.crashed(self._name, error)
+        elif self._watched is not None:
             self._watched.finished = True
 
     async def _run(self) -> None:
