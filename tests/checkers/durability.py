@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from tests.checkers.count import Count
 from tests.checkers.facts import Effect, Facts, Write, dot_text
-from tests.checkers.history import Verdict
+from tests.checkers.history import Call, Dot, Verdict
 
 ELSEWHERE = frozenset({"quorum", "all"})
+DISK_LOST = frozenset({"wipe", "restore", "forget"})
 
 
 def durability(facts: Facts) -> Verdict:
@@ -27,8 +28,9 @@ def durability(facts: Facts) -> Verdict:
             if list(call.dots) != [(origin, call.dots[0][1] + i) for i in range(len(call.writes))]:
                 count.unexpected(f"call {call.number} was told dots that are not in a row")
         _once(facts, count, write)
+    told = _acknowledged(facts)
     for effect in facts.by_dot.values():
-        _covered(facts, count, effect)
+        _covered(facts, count, effect, told.get(effect.batch[0].dot, []))
     return count.verdict
 
 
@@ -52,7 +54,25 @@ def _once(facts: Facts, count: Count, write: Write) -> None:
         )
 
 
-def _covered(facts: Facts, count: Count, effect: Effect) -> None:
+def _acknowledged(facts: Facts) -> dict[Dot, list[Call]]:
+    """First dot of a write -> the acknowledgements of it, also those of its retries."""
+    found: dict[Dot, list[Call]] = {}
+    for write in facts.writes:
+        for call in write.calls:
+            if call.outcome == "ok" and call.dots:
+                found.setdefault(call.dots[0], []).append(call)
+    return found
+
+
+def _is_elsewhere(facts: Facts, durability: str) -> bool:
+    """Whether more disks had it than were lost."""
+    if durability.isdecimal():
+        lost = {fault.nodes[0] for fault in facts.history.faults if fault.kind in DISK_LOST}
+        return int(durability) > len(lost)
+    return durability in ELSEWHERE
+
+
+def _covered(facts: Facts, count: Count, effect: Effect, acknowledged: list[Call]) -> None:
     history = facts.history
     missing = [
         final.node for final in history.finals if final.vector.get(effect.origin, 0) < effect.seq
@@ -63,12 +83,15 @@ def _covered(facts: Facts, count: Count, effect: Effect) -> None:
         else:
             count.ok()
         return
-    if effect.call.outcome == "unknown" or effect.optional:
+    if effect.optional:
         return
     cut = history.lost_origins.get(effect.origin)
-    if cut is not None and effect.seq > cut and effect.call.durability not in ELSEWHERE:
+    lost = cut is not None and effect.seq > cut
+    for call in acknowledged:
+        if lost and not _is_elsewhere(facts, call.durability):
+            continue
+        count.lost(
+            f"{effect}, acknowledged ({call.durability}) by {call.node}, "
+            f"is missing at {', '.join(missing)}"
+        )
         return
-    count.lost(
-        f"{effect}, acknowledged ({effect.call.durability}) by {effect.call.node}, "
-        f"is missing at {', '.join(missing)}"
-    )

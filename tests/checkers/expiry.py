@@ -1,6 +1,8 @@
 """Values with a deadline: hidden past it, shown before it, on every node.
 
-The deadline is wall clock, and the nodes' clocks differ: within ``skew_ms`` of it either is right.
+The deadline is wall clock, and the nodes' clocks differ. Where the driver knows them, a value must
+be hidden at a node whose own clock has passed its deadline, and shown as long as no clock ever has;
+where it does not, within ``skew_ms`` of the deadline either is right.
 """
 
 from __future__ import annotations
@@ -16,12 +18,16 @@ SKEW_MS = 1_000
 def expired_maybe(facts: Facts, written: Written, read: Read, skew_ms: int) -> bool:
     """Whether the read may rightly have found it expired."""
     deadline = written.deadline_ms
+    if deadline is not None and read.clock is not None:
+        return read.clock[1] >= deadline
     return deadline is not None and facts.history.epoch_ms + read.ended_ms > deadline - skew_ms
 
 
 def expired_surely(facts: Facts, written: Written, read: Read, skew_ms: int) -> bool:
     """Whether the read must have found it expired."""
     deadline = written.deadline_ms
+    if deadline is not None and read.clock is not None:
+        return read.clock[0] > deadline
     return deadline is not None and facts.history.epoch_ms + read.started_ms > deadline + skew_ms
 
 

@@ -203,6 +203,8 @@ class Facts:
         low = self._low(call, dots[0]) if before is None else before
         if before is not None:
             high = before
+        if self.history.reissued:  # those numbers may be other writes' now
+            low = {o: seq for o, seq in low.items() if o not in self.history.reissued}
         unclean = (
             call.durability == "buffered" and self._killed.get(call.node, -1.0) > call.started_ms
         )
@@ -252,8 +254,10 @@ class Facts:
                 effect.high = meet(effect.high, read.vector)
             return
         write = self.values.get((cell, value))
-        attempts = self._unaccounted(write) if write is not None else []
-        if write is None or not attempts:
+        if write is None:
+            return
+        attempts = self._unaccounted(write) or self._reissued(write)
+        if not attempts:
             return
         call = attempts[0]
         index = next(
@@ -275,12 +279,16 @@ class Facts:
         return [
             call
             for call in write.calls
-            if (call.dots and call.dots[0][0] in self.history.reissued)
+            if call in self._reissued(write)
             or (
                 call.outcome == "unknown"
                 and not (call.dots or repeated or call.node in answered or self.history.settled)
             )
         ][write.learned :]
+
+    def _reissued(self, write: Write) -> list[Call]:
+        """The attempts of which the effect is found under one dot, and later under another."""
+        return [c for c in write.calls if c.dots and c.dots[0][0] in self.history.reissued]
 
     def _loosen(self, write: Write) -> None:
         """What may have happened under an unknown dot, now that all dots are known that will be."""

@@ -83,6 +83,10 @@ class Call:
     its block. (The own component does not matter: a write has seen all earlier ones of its origin.)
     """
     durability: str = "fsync"
+    """"buffered", "fsync", "quorum", "all", or a number of members."""
+    clock: tuple[float, float] | None = None
+    """Of a call, where the driver knows the clocks (Unix ms): what the node's clock said at least
+    when it answered, and the most that any node's clock had said by then."""
 
 
 UNCLEAN = frozenset({"kill", "crash", "power", "wipe", "restore", "clone"})
@@ -116,6 +120,36 @@ class Final:
     """When it was taken, in the calls' time; None: not known (matters for values that expire)."""
     journal: frozenset[Dot] | None = None
     """The dots in the node's loser journal, if the driver asked for it."""
+    clock: tuple[float, float] | None = None
+    """As of a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One step of a watch: what a reader stores together with a token."""
+
+    node: str
+    at_ms: float
+    writes: tuple[tuple[bytes, Dot], ...]
+    """In the order in which they were told: key and dot."""
+    states: tuple[Seen, ...]
+    """How the keys were then; also of keys that were there before, without writes."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """One watch, over all nodes that it went on at."""
+
+    number: int
+    prefix: bytes
+    since: Vector
+    """What was there when it began."""
+    told: list[Told] = field(default_factory=list)
+    finished: bool = False
+    """Whether it went on until it had been told all."""
+
+    def __str__(self) -> str:
+        return f"watch {self.number} of {self.prefix!r}"
 
 
 @dataclass(slots=True)
@@ -135,6 +169,8 @@ class History:
     settled: bool = False
     """Whether every call with an unknown outcome that did happen has its dots, so that one without
     did not happen. A simulator can know."""
+    watches: list[Watched] = field(default_factory=list)
+    """Not written to files (``record.py``): only the simulator has them."""
     epoch_ms: int = 0
     """Wall clock, Unix ms, at time 0 of the calls: what ``deadline_ms`` is compared with."""
 

@@ -30,6 +30,7 @@ from tests.checkers.reads import reads
 from tests.checkers.registers import registers
 from tests.checkers.sessions import sessions
 from tests.checkers.siblings import siblings
+from tests.checkers.watches import watches
 
 
 def judge(history: History, *, skew_ms: int = SKEW_MS) -> list[Verdict]:
@@ -49,6 +50,7 @@ def judge(history: History, *, skew_ms: int = SKEW_MS) -> list[Verdict]:
         batches(facts, all_reads),
         causality(facts),
         sessions(facts),
+        watches(facts),
         convergence(facts),
     ]
 

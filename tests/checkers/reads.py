@@ -24,6 +24,8 @@ class Read:
     seen: tuple[Seen, ...]
     started_ms: float
     ended_ms: float
+    clock: tuple[float, float] | None = None
+    """See ``Call``."""
 
 
 INFINITY = float("inf")
@@ -32,7 +34,15 @@ INFINITY = float("inf")
 def reads(facts: Facts) -> list[Read]:
     """All of them, those at the end included; equal finals once."""
     out = [
-        Read(call, call.node, call.vector, call.seen, call.started_ms, call.ended_ms or INFINITY)
+        Read(
+            call,
+            call.node,
+            call.vector,
+            call.seen,
+            call.started_ms,
+            call.ended_ms or INFINITY,
+            call.clock,
+        )
         for call in facts.history.calls
         if call.seen and call.outcome == "ok"
     ]
@@ -44,7 +54,8 @@ def reads(facts: Facts) -> list[Read]:
         absent = {key for key, _ in facts.stories} - final.keys.keys()
         seen = (*final.keys.values(), *(Seen(key) for key in sorted(absent)))
         at = INFINITY if final.at_ms is None else final.at_ms
-        out.append(Read(final, final.node, final.vector, seen, 0.0 if at == INFINITY else at, at))
+        begun = 0.0 if at == INFINITY else at
+        out.append(Read(final, final.node, final.vector, seen, begun, at, final.clock))
     out.sort(key=lambda read: sum(read.vector.values()))
     return out
 

@@ -234,6 +234,8 @@ def _call_out(call: Call) -> dict[str, Any]:
         out["before"] = _vector_out(call.before)
     if call.durability != "fsync":
         out["durability"] = call.durability
+    if call.clock is not None:
+        out["clock"] = call.clock
     return out
 
 
@@ -255,7 +257,13 @@ def _call_in(raw: dict[str, Any]) -> Call:
         _vector_in(raw.get("vector", {})),
         _maybe_vector_in(raw.get("before")),
         raw.get("durability", "fsync"),
+        _clock_in(raw),
     )
+
+
+def _clock_in(raw: dict[str, Any]) -> tuple[float, float] | None:
+    clock = raw.get("clock")
+    return None if clock is None else (clock[0], clock[1])
 
 
 def _fault_out(fault: Fault) -> dict[str, Any]:
@@ -282,6 +290,7 @@ def _final_out(final: Final) -> dict[str, Any]:
         "keys": [_seen_out(seen) for seen in final.keys.values()],
         "at_ms": final.at_ms,
         "journal": None if final.journal is None else sorted(final.journal),
+        "clock": final.clock,
     }
 
 
@@ -294,4 +303,5 @@ def _final_in(raw: dict[str, Any]) -> Final:
         {seen.key: seen for seen in map(_seen_in, raw["keys"])},
         raw["at_ms"],
         None if journal is None else frozenset(_dots_in(journal)),
+        _clock_in(raw),
     )

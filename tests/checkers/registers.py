@@ -7,8 +7,9 @@ there are as few as there are origins. Among concurrent ones the clocks decide, 
 does not show, but whoever won once wins at every vector that has both (``_Order``).
 
 A deletion with a context does nothing at a node that holds a later value than its reader saw: it
-is a candidate that may or may not exist. What lost against a concurrent write must be in some
-node's journal, where the driver gives the journals.
+is a candidate that may or may not exist. So is any deletion at a node that found the value
+expired, which others, with slower clocks, may still show. What lost against a concurrent write must
+be in some node's journal, where the driver gives the journals.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.checkers.count import Count, read_text
 from tests.checkers.expiry import SKEW_MS, expired_maybe
 from tests.checkers.facts import SEQ, Effect, Facts, Story
 from tests.checkers.history import Dot, Final, Seen, Vector, Verdict
-from tests.checkers.reads import Read, looks
+from tests.checkers.reads import INFINITY, Read, looks
 from tests.checkers.siblings import known_put
 
 SCAN_MAX = 64
@@ -31,7 +32,7 @@ def registers(facts: Facts, reads: list[Read], skew_ms: int = SKEW_MS) -> Verdic
     judge = _Judge(facts, skew_ms)
     for (_, kind), story in facts.stories.items():
         if kind == "LWW":
-            _doubt_deletions(story)
+            _doubt_deletions(facts, story, skew_ms)
     for read, seen in looks(facts, "LWW", reads):
         judge.look(read, seen)
     _journalled(facts, judge.count)
@@ -153,12 +154,28 @@ def _overwriter(story: Story, winner: Effect, vector: Vector) -> Effect | None:
     return None
 
 
-def _doubt_deletions(story: Story) -> None:
-    """Mark the deletions that perhaps did nothing, their node having held a later value."""
+def _doubt_deletions(facts: Facts, story: Story, skew_ms: int) -> None:
+    """Mark the deletions that perhaps did nothing, their node having held a later value, or one
+    that had expired there.
+    """
+    expire = [e for effects in story.by_origin.values() for e in effects if e.written.deadline_ms]
     for effects in story.by_origin.values():
         for effect in effects:
             if effect.written.action == "delete" and effect.written.mode == "context":
                 effect.optional = effect.optional or not _effective(story, effect)
+            if effect.written.action == "delete" and any(
+                effect.maybe_saw(*value.dot)
+                and expired_maybe(facts, value.written, _moment(effect), skew_ms)
+                for value in expire
+            ):
+                effect.optional = True
+
+
+def _moment(effect: Effect) -> Read:
+    """When it happened, as if it had been a read."""
+    call = effect.call
+    ended_ms = INFINITY if call.ended_ms is None else call.ended_ms
+    return Read(call, call.node, {}, (), call.started_ms, ended_ms, call.clock)
 
 
 def _effective(story: Story, deletion: Effect) -> bool:

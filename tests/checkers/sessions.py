@@ -5,6 +5,9 @@ a node that covers it: *read your writes* and *monotonic reads* for reads, *mono
 *writes follow reads* for writes (a write is then ordered after all that, on every replica, because
 no effect comes before its cause).
 
+Of an origin whose disk was lost, or which has two histories, a token may name what nobody has any
+more; then it is served without that (``History.lost_origins``, ``reissued``).
+
 ``every=True`` judges all calls as if they had brought a token. Clients that go from node to node
 without tokens must then be found out; if they are not, the run has not tested sessions at all.
 """
@@ -15,7 +18,7 @@ from dataclasses import dataclass, field
 
 from tests.checkers.count import Count
 from tests.checkers.facts import Facts, covers, dot_text, join, vector_text
-from tests.checkers.history import Call, Vector, Verdict
+from tests.checkers.history import Call, History, Vector, Verdict
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ def sessions(facts: Facts, *, every: bool = False) -> Verdict:
         if call.outcome != "ok":
             continue
         if call.token is not None or every:
-            _judge(count, session, call, every=every)
+            _judge(facts.history, count, session, call, every=every)
         for origin, seq in call.dots:
             session.written[origin] = max(seq, session.written.get(origin, 0))
         if not call.writes:
@@ -47,7 +50,7 @@ def sessions(facts: Facts, *, every: bool = False) -> Verdict:
     return count.verdict
 
 
-def _judge(count: Count, session: Session, call: Call, *, every: bool) -> None:
+def _judge(history: History, count: Count, session: Session, call: Call, *, every: bool) -> None:
     token = call.token
     if token is not None and session.faithful and not covers(token, session.written):
         count.unexpected(
@@ -64,7 +67,12 @@ def _judge(count: Count, session: Session, call: Call, *, every: bool) -> None:
         needed = token
     else:
         return
-    short = [(o, seq) for o, seq in needed.items() if answer.get(o, 0) < seq]
+    short = [
+        (o, seq)
+        for o, seq in needed.items()
+        if answer.get(o, 0) < min(seq, history.lost_origins.get(o, seq))
+        and o not in history.reissued
+    ]
     if not short:
         count.ok()
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.checkers.facts import Facts
@@ -53,6 +55,33 @@ def test_of_a_lost_disk_what_had_reached_nobody_may_be_missing() -> None:
     change(history, history.calls[2], durability="quorum")
     (text,) = findings(history, "durability")
     assert "call 3" in text
+
+
+def test_a_number_of_members_outlives_fewer_lost_disks() -> None:
+    ideal, call = written_once()
+    history = ideal.settle()
+    for index in (0, 1):
+        change_final(history, index, vector={}, keys={}, digest="")
+    history.lost_origins[1] = 0
+    change(history, call, durability="2")
+    history.faults.append(Fault("wipe", ("n1", "n2"), 0, 0))
+    (text,) = findings(history, "durability")
+    assert "acknowledged (2)" in text
+    history.faults.append(Fault("forget", ("n2",), 0, 0))
+    assert findings(history, "durability") == []
+
+
+def test_what_only_a_retry_was_told_is_acknowledged_too() -> None:
+    ideal = Ideal(2)
+    ideal.write("n1", put(b"k", b"a"), request=b"r", outcome="unknown")
+    history = ideal.settle()
+    first = change(history, history.calls[0], dots=((1, 1),))
+    for index in (0, 1):
+        change_final(history, index, vector={}, keys={}, digest="")
+    assert findings(history, "durability") == []
+    history.calls.append(replace(first, number=2, outcome="ok", repeated=True))
+    (text,) = findings(history, "durability")
+    assert "is missing at n1, n2" in text
 
 
 def test_one_dot_for_two_writes_is_found() -> None:
@@ -243,6 +272,59 @@ def test_without_tokens_the_guarantees_do_not_hold_and_the_strict_variant_says_s
 
 
 # ---- expiry
+
+
+def test_a_token_may_name_what_was_lost_with_a_disk() -> None:
+    ideal = Ideal(2)
+    ideal.read("n1", b"k", client=1, token={2: 3})
+    history = ideal.settle()
+    assert len(findings(history, "sessions")) == 1
+    history.lost_origins[2] = 0
+    assert findings(history, "sessions") == []
+    history.lost_origins[2] = 1
+    assert len(findings(history, "sessions")) == 1
+    history.reissued = frozenset({2})
+    assert findings(history, "sessions") == []
+
+
+@pytest.mark.parametrize("kind", ["LWW", "SIBLINGS"])
+def test_where_clocks_are_known_they_say_what_has_expired(kind: Type) -> None:
+    """The node's own says what must be hidden, the most that any said what must be shown."""
+    deadline = EPOCH_MS + 50
+    ideal = Ideal(1)
+    ideal.write("n1", put(b"k", b"a", kind, deadline))
+    shown = ideal.read("n1", b"k")
+    history = ideal.settle()
+    history.finals.clear()
+    for clock in ((deadline - 1, deadline - 1), (deadline - 1, deadline + 9e9)):
+        shown = change(history, shown, clock=clock)
+        assert everything(history) == []
+    shown = change(history, shown, clock=(deadline + 1, deadline + 1))
+    assert len(findings(history, "expiry")) == 1
+    hidden = show(history, shown, Seen(b"k"))
+    assert everything(history) == []
+    hidden = change(history, hidden, clock=(deadline - 1, deadline + 1))
+    assert everything(history) == []
+    change(history, hidden, clock=(deadline - 2, deadline - 1))
+    assert len(everything(history)) == 1
+
+
+def test_a_deletion_that_found_the_value_expired_may_have_done_nothing() -> None:
+    """Another node, whose clock is behind, may go on showing it."""
+    deadline = EPOCH_MS + 50
+    ideal = Ideal(1)
+    ideal.write("n1", put(b"k", b"a", "LWW", deadline))
+    before = ideal.read("n1", b"k")
+    deletion = ideal.write("n1", Written("delete", b"k", "LWW"))
+    after = ideal.read("n1", b"k")
+    history = ideal.settle()
+    history.finals.clear()
+    change(history, deletion, clock=(deadline - 9, deadline - 9))
+    shown = change(history, after, seen=before.seen, clock=(deadline - 9, deadline - 9))
+    assert len(findings(history, "registers")) == 1
+    change(history, history.calls[2], clock=(deadline + 1, deadline + 1))
+    change(history, shown, clock=(deadline - 9, deadline + 1))
+    assert findings(history, "registers") == []
 
 
 def test_a_value_past_its_deadline_must_be_hidden_and_before_it_must_not() -> None:

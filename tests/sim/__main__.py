@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from itertools import count
 
 import click
@@ -56,7 +57,7 @@ def main(
     if trace is not None:
         sys.exit(_trace(trace, options))
     first, last = _range(seeds, endless=minutes is not None)
-    failed = _directed() if directed else 0
+    failed, paths = _directed() if directed else (0, None)
     started = time.monotonic()
     told = started
 
@@ -71,6 +72,8 @@ def main(
     numbers = iter(range(first, last + 1)) if last is not None else count(first)
     until = None if minutes is None else started + 60 * minutes
     total = run_many(numbers, options, jobs=jobs, until=until, tell=tell)
+    if paths is not None:
+        total.add_directed(paths)
     _report(total, time.monotonic() - started)
     sys.exit(bool(failed or total.failures or total.never()))
 
@@ -85,14 +88,16 @@ def _range(seeds: str | None, *, endless: bool) -> tuple[int, int | None]:
         raise click.BadParameter(f"{seeds!r} is not A-B") from error
 
 
-def _directed() -> int:
-    failed = 0
-    for name, findings in run_directed():
-        failed += bool(findings)
-        click.echo(f"directed: {name}: {'ok' if not findings else ''}")
-        for finding in findings:
+def _directed() -> tuple[int, Counter[str]]:
+    """How many of them found something, and what happened in them."""
+    failed, counts = 0, Counter[str]()
+    for name, result in run_directed():
+        counts.update(result.counts)
+        failed += bool(result.findings)
+        click.echo(f"directed: {name}: {'ok' if not result.findings else ''}")
+        for finding in result.findings:
             click.echo(f"  {finding.checker}: {finding.text}")
-    return failed
+    return failed, counts
 
 
 def _report(total: Tally, seconds: float) -> None:

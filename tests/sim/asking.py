@@ -1,7 +1,9 @@
-"""What the clients of a plan ask for: all types, contexts, batches, deletes, retries, failover.
+"""What the clients of a plan ask for: all types, contexts, batches, deletes, retries, failover,
+sessions, levels of durability, values that expire.
 
 Few keys, so that clients meet; every value is written once. Some answers get lost on their last
-hop, so that there is something to retry that has happened.
+hop, so that there is something to retry that has happened. Some calls come to one node at one
+moment, so that they share a block. Clients with a session go from node to node and carry its token.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from tests.checkers.history import Type
 from tests.sim.plan import Ask, Change, Step
 
 TYPES: tuple[Type, ...] = ("GCOUNTER", "PNCOUNTER", "LWW", "SIBLINGS")
+LEVELS = ("fsync",) * 8 + ("quorum", "quorum", "all", "2")
 
 
 def asks(chance: Random, nodes: list[str], lasts_ms: int, operations: int) -> list[Step]:
@@ -23,15 +26,24 @@ def asks(chance: Random, nodes: list[str], lasts_ms: int, operations: int) -> li
     mixed: list[tuple[bytes, Type]] = [(b"m1", kind) for kind in TYPES]
     weights = {kind: chance.choice((1, 2, 4)) for kind in TYPES}
     homes = [chance.choice(nodes) for _ in range(clients)]
-    made = number = 0
+    sessions = {client for client in range(clients) if chance.random() < 0.5}
+    expiring = chance.choice((0.0, 0.15, 0.4))
+    made = number = at_ms = 0
+    node = nodes[0]
     while made < operations:
         number += 1
         client = chance.randrange(clients)
-        node = homes[client] if chance.random() < 0.8 else chance.choice(nodes)
-        at_ms, timeout_s = int(chance.random() * lasts_ms), chance.choice((0.5, 3.0))
+        session = client in sessions
+        timeout_s = chance.choice((0.5, 3.0))
+        if chance.random() > 0.2:  # else at the moment of the one before
+            at_ms = int(chance.random() * lasts_ms)
+            stays = chance.random() < (0.4 if session else 0.8)
+            node = homes[client] if stays else chance.choice(nodes)
         if chance.random() < 0.4:
             wanted = chance.sample(sorted({key for key, _ in keys} | {b"m1"}), chance.randint(1, 4))
-            ask = Ask(number, client, node, keys=tuple(wanted), timeout_s=timeout_s)
+            ask = Ask(
+                number, client, node, keys=tuple(wanted), timeout_s=timeout_s, session=session
+            )
             made += 1
         else:
             size = 1 if chance.random() < 0.7 else chance.randint(2, 5)
@@ -41,17 +53,21 @@ def asks(chance: Random, nodes: list[str], lasts_ms: int, operations: int) -> li
                 cell = chance.choice([cell for cell in keys if cell[1] == kind])
                 if chance.random() < 0.06:
                     cell = chance.choice(mixed)
-                changes.append(_change(chance, cell, f"v{number}.{index}".encode()))
+                ttl_ms = int(200 * 50 ** chance.random()) if chance.random() < expiring else 0
+                changes.append(_change(chance, cell, f"v{number}.{index}".encode(), ttl_ms))
             retries = chance.choice((0, 1, 2))
             failover = chance.choice(nodes) if retries and chance.random() < 0.5 else ""
             deaf = retries > 0 and chance.random() < 0.08
-            ask = Ask(number, client, node, tuple(changes), (), retries, failover, timeout_s, deaf)
+            ask = Ask(
+                number, client, node, tuple(changes), (), retries, failover, timeout_s, deaf,
+                session, chance.choice(LEVELS),
+            )  # fmt: skip
             made += size
         steps.append(Step(at_ms, "ask", ask=ask))
     return steps
 
 
-def _change(chance: Random, cell: tuple[bytes, Type], value: bytes) -> Change:
+def _change(chance: Random, cell: tuple[bytes, Type], value: bytes, ttl_ms: int) -> Change:
     key, kind = cell
     if chance.random() < 0.18:
         return Change("delete", key, kind, mode=chance.choice(("observed", "context")))
@@ -61,4 +77,5 @@ def _change(chance: Random, cell: tuple[bytes, Type], value: bytes) -> Change:
             amount = -amount
         return Change("increment", key, kind, amount=amount)
     mode: Any = chance.choice(("observed", "blind", "context", "context"))
-    return Change("put", key, kind, value, mode="observed" if kind == "LWW" else mode)
+    mode = "observed" if kind == "LWW" else mode
+    return Change("put", key, kind, value, mode=mode, ttl_ms=ttl_ms)

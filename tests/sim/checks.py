@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.sim.hosts import Host
     from tests.sim.world import World
 
+NEVER = 1 << 62
+"""Unix ms behind all deadlines."""
 VERDICTS = {
     Verdict.SEEN: "path: block came again",
     Verdict.HELD: "path: block held for others before it",
@@ -150,11 +152,13 @@ class Checks:
 
 
 def live_digest(node: Node) -> str:
-    """Of all that is visible, without what only waits for collection."""
+    """Of all that is visible for good: without what expires, at other times on other clocks, and
+    without what only waits for collection.
+    """
     digest = blake2b(digest_size=8)
 
     def accept(key: bytes, entry: Entry) -> bool:
-        live = live_entry(entry)
+        live = live_entry(entry, NEVER)
         if live is not None:
             digest.update(msgpack.packb([key, live], default=sorted))
         return True

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
+from grpc_status import rpc_status
 
 from kvnode.core.dots import covers
 from kvnode.rpc.link import link_error
+from kvnode.rpc.replication_codec import vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
 from kvnode.v1.kv_pb2_grpc import KeyValueStub
@@ -29,7 +31,16 @@ if TYPE_CHECKING:
 WIRE: dict[Type, Any] = {"GCOUNTER": 1, "PNCOUNTER": 2, "LWW": 3, "SIBLINGS": 4}
 Outcome = Literal["ok", "refused", "unknown"]
 RETRIES_MAX = 3
+SESSIONS_APART = 1_000
+"""Between the numbers of one client's sessions, which are clients of their own to the checkers."""
 RETRY_S = 0.4
+BEHIND_MAX = 2
+"""So often in a row a session's token is too new for the nodes; then a new session begins."""
+LEVELS: dict[str, pb.Durability] = {
+    "fsync": pb.DURABILITY_FSYNC,
+    "quorum": pb.DURABILITY_QUORUM,
+    "all": pb.DURABILITY_ALL,
+}
 UNSENT = "UNREACHABLE"
 """Reason of a call that no node ever got."""
 
@@ -61,6 +72,11 @@ class Client:
         self._contexts: dict[bytes, Context] = {}
         self._free = asyncio.Lock()
         self._asked = 0
+        self._session: Vector = {}
+        """All that was read and written."""
+        self._behind = 0
+        """How often in a row a node did not have that."""
+        self._lives = 0
 
     async def play(self, ask: Ask) -> None:
         """One write with its retries, or one read."""
@@ -78,7 +94,7 @@ class Client:
                 deaf = ask.deaf and not attempt
                 origin = self._world.origin_at(node)
                 outcome = await self._write(ask, node, request_id, written, deaf=deaf)
-                if outcome == "ok" or attempt == ask.retries:
+                if outcome == "done" or attempt == ask.retries:
                     return
                 if outcome == "refused" and not ask.failover:
                     return
@@ -103,15 +119,16 @@ class Client:
             return replace(written, mode="context", context=known.dots, seen=known.seen(change))
         return replace(written, mode="blind" if change.mode == "blind" else "observed")
 
-    def _operation(self, written: Written) -> pb.Operation:
+    def _operation(self, written: Written, ttl_ms: int) -> pb.Operation:
         kind = WIRE[written.type]
         token = self._contexts[written.key].token if written.mode == "context" else b""
         match written.action:
             case "put":
                 blind = written.mode == "blind"
                 put = pb.Put(
-                    key=written.key, value=written.value, type=kind, context=token, blind=blind
-                )
+                    key=written.key, value=written.value, type=kind, context=token, blind=blind,
+                    ttl_ms=ttl_ms or None,
+                )  # fmt: skip
                 return pb.Operation(put=put)
             case "increment":
                 count = pb.Increment(key=written.key, amount=written.amount, type=kind)
@@ -129,10 +146,15 @@ class Client:
         deaf: bool,
     ) -> str:
         request = pb.WriteRequest(
-            operations=[self._operation(each) for each in written], request_id=request_id
+            operations=[
+                self._operation(each, change.ttl_ms)
+                for each, change in zip(written, ask.changes, strict=True)
+            ],
+            request_id=request_id,
+            options=self._options(ask),
         )
-        call = await self._call(node, "Write", request, ask.timeout_s)
-        call = replace(call, writes=written, request=request_id)
+        call = await self._call(ask, node, "Write", request)
+        call = replace(call, writes=written, request=request_id, durability=ask.durability)
         reply = self._reply
         if reply is not None and deaf:
             self._world.counts["fault: answer lost on its last hop"] += 1
@@ -140,6 +162,7 @@ class Client:
         elif reply is not None:
             dots = tuple((each.dot.origin, each.dot.seq) for each in reply.results)
             call = replace(call, dots=dots, vector=_vector(reply.session), repeated=reply.repeated)
+            self._met(call.vector)
             for each, result in zip(written, reply.results, strict=True):
                 if each.action == "put" and each.type == "SIBLINGS":
                     own = frozenset({(result.dot.origin, result.dot.seq)})
@@ -149,17 +172,54 @@ class Client:
                         )
                 else:
                     self._contexts.pop(each.key, None)
+        elif self._shortfall is not None and not (deaf or self._shortfall.repeated):
+            # it is done, where it was taken, and waits for nobody to undo it
+            origin, seq = self._shortfall.first.origin, self._shortfall.first.seq
+            dots = tuple((origin, seq + index) for index in range(len(written)))
+            call = replace(call, outcome="ok", dots=dots, durability="fsync")
+            self._world.counts["client: done, and not yet where it was to be"] += 1
+            self._met({origin: dots[-1][1]})
         self._world.record(call)
-        return call.outcome
+        return "done" if call.outcome == "ok" and not call.reason else self._told(call)
+
+    def _told(self, call: Call) -> str:
+        """As a client sees it: what is not where it was to be may be sent again."""
+        return "unknown" if call.outcome == "ok" else call.outcome
+
+    def _options(self, ask: Ask) -> pb.WriteOptions:
+        options = pb.WriteOptions()
+        if ask.durability in LEVELS:
+            options.durability = LEVELS[ask.durability]
+        else:
+            options.replicas = int(ask.durability)
+        if ask.session:
+            options.after.CopyFrom(vector_to_wire(self._session))
+        return options
+
+    def _met(self, vector: Vector) -> None:
+        """The session has seen that."""
+        for origin, seq in vector.items():
+            self._session[origin] = max(seq, self._session.get(origin, 0))
+
+    def _refused(self, reason: str) -> None:
+        """A session that names what nobody has any more (of a lost disk) comes to an end."""
+        self._behind = self._behind + 1 if reason == "BEHIND" else 0
+        if self._behind == BEHIND_MAX:
+            self._world.counts["client: session given up"] += 1
+            self._behind, self._session = 0, {}
+            self._lives += 1
 
     async def _read(self, ask: Ask) -> None:
         request = pb.BatchGetRequest(keys=list(ask.keys))
-        call = await self._call(ask.node, "BatchGet", request, ask.timeout_s)
+        if ask.session:
+            request.options.after.CopyFrom(vector_to_wire(self._session))
+        call = await self._call(ask, ask.node, "BatchGet", request)
         reply = self._reply
         if reply is not None:
             vector = _vector(reply.session)
             seen = tuple(_seen(state) for state in reply.states)
             call = replace(call, seen=seen, vector=vector)
+            self._met(vector)
             for state, shown in zip(reply.states, seen, strict=True):
                 dots = frozenset(shown.siblings)
                 types: frozenset[Type] = frozenset(shown.counters)
@@ -168,22 +228,29 @@ class Client:
                 self._contexts[state.key] = Context(state.context, dots, vector, types)
         self._world.record(call)
 
-    async def _call(self, node: str, method: str, request: Any, timeout_s: float) -> Call:
-        """Ask; the reply is in ``_reply``."""
+    async def _call(self, ask: Ask, node: str, method: str, request: Any) -> Call:
+        """Ask; the reply is in ``_reply``, or in ``_shortfall`` what is done nevertheless."""
         world = self._world
         host: Host = world.hosts[node]
         channel = PlayedChannel(world.network, self.name, host)
         started_ms = world.now_ms()
         number = world.number()
+        session = self.number + SESSIONS_APART * self._lives
+        token = dict(self._session) if ask.session else None
+        clock = ReadingClock(world, host)
         self._reply: Any = None
+        self._shortfall: pb.Shortfall | None = None
         outcome: Outcome = "ok"
         reason = ""
         try:
             stub = KeyValueStub(channel)  # type: ignore[no-untyped-call]
-            self._reply = await getattr(stub, method)(request, timeout=timeout_s)
+            self._reply = await getattr(stub, method)(request, timeout=ask.timeout_s)
         except grpc.aio.AioRpcError as error:
             reason = link_error(error).reason
             outcome = "refused" if reason else "unknown"
+            if reason == "NOT_REPLICATED":
+                outcome, self._shortfall = "unknown", _shortfall(error)
+            self._refused(reason)
             if not reason:
                 reason = error.code().name
                 if channel.last is not None and not channel.last.delivered:
@@ -191,7 +258,33 @@ class Client:
                     outcome, reason = "refused", UNSENT
             if reason in ("INTERNAL", "STATE_DAMAGED"):
                 world.finding("call", f"{method} at {node}: {error.details()}")
-        return Call(number, self.number, node, started_ms, world.now_ms(), outcome, reason)
+        return Call(
+            number, session, node, started_ms, world.now_ms(), outcome, reason, token=token,
+            clock=clock.told(),
+        )  # fmt: skip
+
+
+class ReadingClock:
+    """What the clocks say while a call is on its way."""
+
+    def __init__(self, world: World, host: Host) -> None:
+        self._world, self._host = world, host
+        self._least = host.machine.wall_ms()
+        self._set = world.clocks_set
+
+    def told(self) -> tuple[float, float]:
+        """No less than this on the node's, no more than that on any clock, now or before."""
+        steady = self._world.clocks_set == self._set
+        return self._least if steady else 0.0, self._world.latest_clock()
+
+
+def _shortfall(error: grpc.aio.AioRpcError) -> pb.Shortfall:
+    """What a node said about a write that is done."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    shortfall = pb.Shortfall()
+    assert status is not None
+    assert any(detail.Unpack(shortfall) for detail in status.details)
+    return shortfall
 
 
 def _vector(message: types_pb2.VersionVector) -> Vector:

@@ -1,8 +1,9 @@
 """Schedules for what chance does not find.
 
-Each is a plan written by hand, for one trap, with steps that random plans do not bring together in
-time. They run as all others do, under the same checks and checkers; some expect more. Each is known
-to notice its trap: ``tests/sim/test_directed.py`` breaks the production code accordingly.
+Each is a plan written by hand, for one trap or for one path of recovery, with steps that random
+plans do not bring together in time. They run as all others do, under the same checks and checkers;
+those for a path fail if it is not taken. Those for a trap are known to notice it:
+``tests/sim/test_directed.py`` breaks the production code accordingly.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Script:
         self._steps: list[Step] = []
         self._asked = 0
         self.now_ms = 0
+        self.chunk_bytes = 1 << 20
 
     def wait(self, ms: int) -> Script:
         """Let time pass."""
@@ -82,7 +84,7 @@ class Script:
     def plan(self) -> Plan:
         """What is written."""
         steps = tuple(sorted(self._steps, key=lambda step: step.at_ms))
-        return Plan(0, self._nodes, self._settings, "lmdb", steps, self.now_ms)
+        return Plan(0, self._nodes, self._settings, "lmdb", steps, self.now_ms, self.chunk_bytes)
 
 
 QUIET = {
@@ -213,6 +215,123 @@ def late_baseline() -> Directed:
     return Directed("a late baseline", script.plan(), _took("garbage collected"))
 
 
+def forked() -> Directed:
+    """An old copy is put back below the file system where only a member knows better that cannot be
+    reached: numbers are used twice, and which history stays is decided when all meet again.
+    """
+    script = Script("n1", "n2", "n3")
+    script.add("n1", b"c", 1).wait(500).step("copy", "n1").wait(50)
+    script.step("cut pair", "n1", "n2", lasts_ms=700).step("cut pair", "n2", "n3", lasts_ms=3_500)
+    script.add("n1", b"c", 10).put("n1", b"s", "SIBLINGS").wait(500)
+    script.step("cut pair", "n1", "n3", lasts_ms=2_500)
+    script.step("restore", "n1", flag=True, lasts_ms=50).wait(500)
+    for number in range(4):
+        script.add("n1", b"c", 100).put("n1", b"t%d" % number, "SIBLINGS").wait(100)
+    script.wait(4_000).add("n1", b"c", 10_000)
+    for node in ("n1", "n2", "n3"):
+        script.read(node, b"c", b"s")
+    return Directed("two histories of one node", script.wait(2_000).plan(), _took("fork found"))
+
+
+def put_back_in_sight() -> Directed:
+    """A backup is put back, and the directory tells: the node comes back as another at once."""
+    script = Script("n1", "n2", "n3")
+    script.add("n1", b"c", 1).wait(500).step("copy", "n1").wait(50)
+    script.add("n1", b"c", 10).put("n1", b"s", "SIBLINGS").wait(500)
+    script.step("restore", "n1", lasts_ms=50).wait(3_000)
+    script.add("n1", b"c", 100).wait(500)
+    for node in ("n1", "n2", "n3"):
+        script.read(node, b"c", b"s")
+    path = "copied directory found out when opened"
+    return Directed("a backup that is put back", script.wait(500).plan(), _took(path))
+
+
+def cloned() -> Directed:
+    """A copy of a directory is started while its node runs: it ends, and the node never notices."""
+    script = Script("n1", "n2", "n3")
+    script.add("n1", b"c", 1).wait(500).step("copy", "n1").add("n1", b"c", 10).wait(300)
+    script.step("clone", "n1", lasts_ms=14_000)
+    for _ in range(12):
+        script.add("n1", b"c", 100).add("n2", b"c", 1_000).wait(1_000)
+    for node in ("n1", "n2", "n3"):
+        script.read(node, b"c")
+    path = "copy of a running node turned away"
+    return Directed("a copy of a running node", script.wait(2_000).plan(), _took(path))
+
+
+def snapshot_in_pieces() -> Directed:
+    """A newcomer gets a snapshot over links that break and break again, and goes on with it."""
+    script = _before_a_snapshot(keys=60, snapshot_bytes_per_s=2_000)
+    script.step("join", "x1", "n2").wait(800)
+    for _ in range(6):
+        for node in ("n1", "n2"):
+            script.step("cut pair", node, "x1", lasts_ms=300)
+        script.wait(900)
+    script.wait(5_000).read("x1", b"k0", b"k59").wait(1_000)
+    return Directed("a snapshot in pieces", script.plan(), _took("snapshot resumed"))
+
+
+def snapshot_without_room() -> Directed:
+    """A newcomer's disk is full while the snapshot comes."""
+    script = _before_a_snapshot(keys=60)
+    script.step("join", "x1", "n2").wait(40)
+    for _ in range(20):
+        script.step("disk full", "x1", lasts_ms=40).wait(70)
+    script.wait(4_000).read("x1", b"k0", b"k59").wait(1_000)
+    return Directed("a snapshot without room", script.plan(), _took("snapshot given up"))
+
+
+def _before_a_snapshot(keys: int, **settings: int) -> Script:
+    settings |= {"snapshot_instead_of_log_ops": 10, "pull_bytes": 2_000}
+    script = Script("n1", "n2", **SHORT_LOG, **settings)
+    script.chunk_bytes = 150
+    for number in range(keys):
+        script.put("n1", b"k%d" % number)
+    script.wait(300).step("checkpoint", "n1").step("checkpoint", "n2").wait(1_500)
+    for node in ("n1", "n2"):  # what they still have in memory they would push
+        script.step("kill", node, lasts_ms=100).wait(1_000)
+    return script
+
+
+def roster_without_room() -> Directed:
+    """A member has no room for the roster when a newcomer is taken in."""
+    script = Script("n1", "n2", "n3")
+    script.add("n1", b"c", 1).wait(300)
+    script.step("disk full", "n2", lasts_ms=2_500).step("join", "x1", "n1").wait(4_000)
+    script.add("x1", b"c", 10).wait(1_000)
+    return Directed("a roster without room", script.plan(), _took("roster put off"))
+
+
+def wiped_founder() -> Directed:
+    """A founder loses its disk and is started as if it founded a cluster: it finds itself displaced
+    and waits until somebody says that it takes its own old place.
+    """
+    script = Script("n1", "n2", "n3")
+    script.add("n1", b"c", 1).add("n2", b"c", 10).wait(1_000)
+    script.step("wipe", "n1", "n2", lasts_ms=100, flag=True).wait(5_000)
+    script.add("n1", b"c", 100).wait(1_000)
+    return Directed("a founder without its disk", script.plan(), _took("node displaced"))
+
+
+def late_from_the_dead() -> Directed:
+    """A member is forgotten while what it wrote last waits for a slow disk at the only other one
+    that got it: what is applied after that one has acknowledged the forget is refused.
+    """
+    script = Script("n1", "n2", "n3")
+    script.add("n1", b"c", 1).wait(500)
+    script.step("cut pair", "n1", "n3", lasts_ms=9_000)
+    script.step("slow disk", "n2", lasts_ms=6_000, amount=0.6)
+    for number in range(60):
+        script.add("n1", b"c", 1).wait(30)
+        if number == 40:
+            script.step("forget", "n1", "n3", flag=True)
+    return Directed(
+        "late from the dead",
+        script.wait(8_000).plan(),
+        _took("block of a forgotten member refused"),
+    )
+
+
 def _took(path: str, times: int = 1) -> Callable[[Result], str]:
     """It is about this path, which has to be taken."""
 
@@ -231,6 +350,14 @@ DIRECTED: tuple[Callable[[], Directed], ...] = (
     naive_new_identity,
     two_forgets,
     late_baseline,
+    forked,
+    put_back_in_sight,
+    cloned,
+    snapshot_in_pieces,
+    snapshot_without_room,
+    roster_without_room,
+    wiped_founder,
+    late_from_the_dead,
 )
 
 
@@ -243,8 +370,8 @@ def run_one(directed: Directed, *, seed: int = 0, traced: bool = False) -> Resul
     return result
 
 
-def run_directed() -> Iterator[tuple[str, list[Finding]]]:
-    """Name and findings of each."""
+def run_directed() -> Iterator[tuple[str, Result]]:
+    """Name and result of each."""
     for make in DIRECTED:
         directed = make()
-        yield directed.name, run_one(directed).findings
+        yield directed.name, run_one(directed)

@@ -17,7 +17,7 @@ from kvnode.v1.kv_pb2_grpc import KeyValueStub
 from tests.checkers.history import Dot, Final
 from tests.sim.channel import PlayedChannel
 from tests.sim.checks import live_digest
-from tests.sim.clients import seen_of
+from tests.sim.clients import ReadingClock, seen_of
 from tests.sim.steps import OPERATOR, Steps
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ ROUNDS_MAX = 80
 JOURNAL_WHOLE_ROWS = 1_000
 """A journal of so many rows holds all that a run can make lose."""
 QUIET_S = 2.0
+WATCHED_S = 120.0
+"""Enough for a watch to be turned away by all nodes some times, and to begin anew."""
 
 
 class Ending:
@@ -57,6 +59,8 @@ class Ending:
 
     def _heal(self) -> None:
         world = self._world
+        world.latest_clock()
+        world.clocks_set += 1
         world.network.heal_all()
         for host in list(world.hosts.values()):
             machine = host.machine
@@ -128,11 +132,13 @@ class Ending:
             or {b"nothing"}
         )
         await asyncio.sleep(QUIET_S)
+        await self._watched()
         world.checks.observe()
-        stored = {}
+        stored: dict[int, dict[str, object]] = {}
         for host, node in self._members():
             channel = PlayedChannel(world.network, OPERATOR, host)
             stub = KeyValueStub(channel)  # type: ignore[no-untyped-call]
+            clock = ReadingClock(world, host)
             try:
                 reply = await stub.BatchGet(pb.BatchGetRequest(keys=keys), timeout=5)
             except grpc.aio.AioRpcError as error:
@@ -147,6 +153,7 @@ class Ending:
                     seen_of(reply.states),
                     world.now_ms(),
                     journal_of(node),
+                    clock.told(),
                 )
             )
             assert host.process is not None
@@ -155,11 +162,24 @@ class Ending:
                 await checkpoint
             except Refused as refusal:
                 world.finding("checkpoint", f"{host.name}: {refusal.message}")
-            stored[host.name] = node.engine.checkpoints.state.total()[1]
-        if len(set(stored.values())) > 1:
-            world.finding("digest", f"stored digests differ: {stored}")
+            horizon = node.engine.replica.durable.horizon
+            stored.setdefault(horizon, {})[host.name] = node.engine.checkpoints.state.total()[1]
+        for digests in stored.values():
+            if len(set(digests.values())) > 1:
+                world.finding("digest", f"stored digests differ: {digests}")
         for origin in world.lost.keys() - self._forgotten():
             del world.lost[origin]
+        for _, node in self._members():  # two histories: either may be the one issued again
+            world.reissued |= node.membership.roster.stands.keys()
+
+    async def _watched(self) -> None:
+        """Every watch comes to its end."""
+        vector = dict(self._members()[0][1].vector)
+        watchers = self._steps.watchers
+        if not await self._world.until(lambda: all(w.has(vector) for w in watchers), WATCHED_S):
+            self._world.finding("watches", f"not told everything after {WATCHED_S} s")
+        for watcher in watchers:
+            await watcher.finish()
 
     def _forgotten(self) -> set[int]:
         for _, node in self._members():

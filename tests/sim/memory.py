@@ -1,8 +1,10 @@
 """A data directory in memory, for the seeds that run over the in-memory log and state.
 
 What a crash leaves is what was written: the twins' ``append`` and ``save`` are durable when they
-return. There are no files in it to copy, so plans over it restore and clone nothing; and as staging
-a snapshot takes files too, they keep their logs whole.
+return. There are no files in it to copy, so plans over it restore and clone nothing. Copying the
+twins would not be enough for that: a directory that is set aside is read again as files
+(``node/reissuing.py``), and so is its identity. As staging a snapshot takes files too, these plans
+keep their logs whole.
 """
 
 from __future__ import annotations

@@ -20,11 +20,14 @@ class Change:
     value: bytes = b""
     amount: int = 0
     mode: Literal["observed", "blind", "context"] = "observed"
+    ttl_ms: int = 0
+    """Of a put: how long it is shown; 0: for good."""
 
     def __str__(self) -> str:
         what = self.value.decode() or (f"{self.amount:+d}" if self.amount else "")
         mode = "" if self.mode == "observed" else f" {self.mode}"
-        return f"{self.action} {self.key.decode()} {what}{mode}".replace("  ", " ")
+        ttl = f" for {self.ttl_ms} ms" if self.ttl_ms else ""
+        return f"{self.action} {self.key.decode()} {what}{mode}{ttl}".replace("  ", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,18 @@ class Ask:
     timeout_s: float = 3.0
     deaf: bool = False
     """The first answer gets lost on its last hop."""
+    session: bool = False
+    """Its client carries a token from call to call. All calls of one client do, or none."""
+    durability: str = "fsync"
+    """"fsync", "quorum", "all", or a number of members."""
 
     def __str__(self) -> str:
         what = "; ".join(map(str, self.changes)) or "read " + b" ".join(self.keys).decode()
         retry = f", {self.retries} retries {self.failover}".rstrip() if self.retries else ""
         deaf = ", first answer lost" if self.deaf else ""
-        return f"client{self.client} at {self.node}: {what}{retry}{deaf}"
+        level = "" if self.durability == "fsync" else f", {self.durability}"
+        token = ", in its session" if self.session else ""
+        return f"client{self.client} at {self.node}: {what}{level}{token}{retry}{deaf}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,8 @@ class Step:
     amount: float = 0.0
     flag: bool = False
     ask: Ask | None = None
+    prefix: bytes = b""
+    """Of a watch."""
 
     def __str__(self) -> str:
         if self.ask is not None:
@@ -67,6 +78,7 @@ class Step:
         more = [f"for {self.lasts_ms} ms"] if self.lasts_ms else []
         more += [f"{self.amount:g}"] if self.amount else []
         more += ["*"] if self.flag else []
+        more += [repr(self.prefix)] if self.prefix else []
         return f"{self.at_ms:>6} {self.kind} {','.join(self.nodes)} {' '.join(more)}".rstrip()
 
 
@@ -82,6 +94,8 @@ class Plan:
     storage: Storage
     steps: tuple[Step, ...]
     lasts_ms: int
+    chunk_bytes: int = 1 << 20
+    """Of snapshots: small ones, so that small states come in many."""
 
     @property
     def operations(self) -> int:

@@ -11,9 +11,13 @@ from itertools import permutations
 from typing import TYPE_CHECKING
 
 from kvnode.core.block import Block, decode_block
+from kvnode.core.types import LWW_REGISTER, SIBLINGS
 from kvnode.node.node import Node
-from tests.checkers.history import Call, Dot, Vector
+from tests.checkers.history import Call, Dot, Vector, Written
 from tests.checkers.judge import judge
+
+FIELDS_WITH_DEADLINE = {LWW_REGISTER: 4, SIBLINGS: 5}
+"""Of a logged put whose value expires."""
 
 if TYPE_CHECKING:
     from tests.sim.hosts import Host
@@ -31,6 +35,8 @@ class Records:
         """First dot of an own block -> what its node had applied before."""
         self._made: dict[bytes, list[tuple[Dot, int]]] = {}
         """Request id -> where it went, and how many operations."""
+        self._deadlines: dict[Dot, int] = {}
+        """Of the values that expire."""
 
     def begun(self, host: Host, node: Node) -> None:
         """A node was opened: it may have own blocks that it died over."""
@@ -49,6 +55,10 @@ class Records:
         """A node's own block is on its disk."""
         first = (block.origin, block.first_seq)
         self._before[first] = {**block.deps, block.origin: block.first_seq - 1}
+        for seq, op in enumerate(block.ops, block.first_seq):
+            if isinstance(op, list) and len(op) == FIELDS_WITH_DEADLINE.get(op[0]):
+                self._deadlines[block.origin, seq] = op[-1]
+        self._world.counts["path: several requests in one block"] += len(block.requests) > 1
         for request_id, offset, count in block.requests:
             dot = (block.origin, block.first_seq + offset)
             where = self._made.setdefault(request_id, [])
@@ -63,8 +73,12 @@ class Records:
         for told in sorted(history.calls, key=lambda call: call.number):
             unknown = told.writes and told.outcome == "unknown"
             call = self._find_out(told, taken) if unknown else told
-            before = call.dots and not call.repeated
-            calls.append(replace(call, before=self._before_dot(call.dots[0])) if before else call)
+            if call.dots and not call.repeated:
+                before = self._before_dot(call.dots[0])
+                call = replace(call, before=before, writes=self._with_deadlines(call))
+                if call.outcome == "ok" and not call.vector:  # done, and told so without a vector
+                    call = replace(call, vector={**(before or {}), **dict(call.dots)})
+            calls.append(call)
         history.calls = calls
         history.settled = True
         history.reissued = frozenset(world.reissued)
@@ -72,6 +86,12 @@ class Records:
         self._check_retries()
         for verdict in judge(history):
             world.result.findings += verdict.findings
+
+    def _with_deadlines(self, call: Call) -> tuple[Written, ...]:
+        return tuple(
+            replace(written, deadline_ms=self._deadlines.get(dot))
+            for written, dot in zip(call.writes, call.dots, strict=True)
+        )
 
     def _check_retries(self) -> None:
         """A node that has applied a request does not take it again."""

@@ -16,6 +16,9 @@ from typing import Any
 from tests.sim.asking import asks
 from tests.sim.plan import Plan, Step, Storage
 
+KEEPS_APART = frozenset({"cut", "cut one way", "cut pair", "lose", "slow link", "pause", "kill"})
+MEETING_MS = 5_000
+"""Until a node that starts has met all that it can reach."""
 SIZES = (2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 9)
 OPERATIONS = 300
 
@@ -78,9 +81,15 @@ def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> 
         fault(drawing)
     if chance.random() < 0.6:
         chance.choice(CHANGES if chosen == "lmdb" else CHANGES_WITHOUT_FILES)(drawing)
+    for _ in range(chance.choice((0, 1, 1, 2))):
+        prefix = chance.choice((b"", b"l", b"s", b"p", b"m"))
+        drawing.add(drawing.at(0, 0.5), "watch", prefix=prefix)
     drawing.steps += asks(chance, founders, drawing.lasts_ms, operations)
     steps = sorted(drawing.steps, key=lambda step: step.at_ms)
-    return Plan(seed, tuple(founders), settings, chosen, tuple(steps), drawing.lasts_ms)
+    chunk_bytes = chance.choice((150, 400, 1 << 20))
+    return Plan(
+        seed, tuple(founders), settings, chosen, tuple(steps), drawing.lasts_ms, chunk_bytes
+    )
 
 
 def _settings(chance: Random) -> dict[str, int]:
@@ -99,8 +108,10 @@ def _settings(chance: Random) -> dict[str, int]:
         "log_retention_bytes": 4_096 if small_log else 1 << 20,
         "log_bytes_max": chance.choice((4_096, 16_384)) if small_log else 1 << 30,
         "snapshot_idle_s": 5,
+        "watch_wait_ms": 2_000,
         "snapshot_retry_s": 1,
         "snapshot_instead_of_log_ops": chance.choice((50, 100_000)),
+        "snapshot_bytes_per_s": chance.choice((2_000, 64 << 20)),
         "leave_timeout_ms": 8_000,
         "hold_bytes_max": chance.choice((2_000, 16 << 20)),
         "push_buffer_bytes": chance.choice((2_000, 16 << 20)),
@@ -248,14 +259,24 @@ def leaves(drawing: Drawing) -> None:
 def restores(drawing: Drawing) -> None:
     """An old copy of a directory put back, seen by the file system or below it.
 
-    Its node is not cut off on purpose then: what is read on a branch that loses names dots that
-    mean something else on the other, and the checkers cannot tell the two apart.
+    In the second case nothing keeps its node from meeting the others then: what is read on a branch
+    that loses names dots that mean something else on the other, and the checkers cannot tell the
+    two apart. (``directed.forked`` plays it, with reads that can be judged.)
     """
     host = drawing.one()
     at_ms = drawing.at(0.1, 0.5)
     later_ms = at_ms + drawing.ms(800, drawing.lasts_ms // 2)
+    below = drawing.flip()
+    if below:
+        drawing.steps = [
+            step
+            for step in drawing.steps
+            if step.kind not in KEEPS_APART
+            or step.at_ms > later_ms + MEETING_MS
+            or step.at_ms + step.lasts_ms < later_ms
+        ]
     drawing.add(at_ms, "copy", host)
-    drawing.add(later_ms, "restore", host, lasts_ms=drawing.ms(50, 1_000), flag=drawing.flip())
+    drawing.add(later_ms, "restore", host, lasts_ms=drawing.ms(50, 1_000), flag=below)
 
 
 def clones(drawing: Drawing) -> None:

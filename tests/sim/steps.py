@@ -17,6 +17,7 @@ from kvnode.v1.membership_pb2_grpc import MembershipStub
 from tests.sim.channel import PlayedChannel
 from tests.sim.network import LATENCY_S
 from tests.sim.plan import Step
+from tests.sim.watchers import Watcher
 
 if TYPE_CHECKING:
     from kvnode.core.dots import Vector
@@ -46,6 +47,7 @@ class Steps:
     def __init__(self, world: World) -> None:
         self.world = world
         self.errands: list[Errand] = []
+        self.watchers: list[Watcher] = []
         self._copies: dict[str, tuple[Path, Vector, int]] = {}
         """Host -> a copy of its directory, with what it has and its origin."""
         self._kinds: dict[str, Callable[[Step], Coroutine[Any, Any, None]]] = {
@@ -72,11 +74,15 @@ class Steps:
             "copy": self._copy,
             "restore": self._restore,
             "clone": self._clone,
+            "watch": self._watch,
         }
 
     async def play(self, step: Step) -> None:
         """Do it, and undo it when its time is over."""
         await self._kinds[step.kind](step)
+
+    async def _watch(self, step: Step) -> None:
+        self.watchers.append(Watcher(self.world, len(self.watchers), step.prefix))
 
     # ---- network
 
@@ -170,6 +176,8 @@ class Steps:
     async def _clock(self, step: Step) -> None:
         machine = self.world.hosts[step.nodes[0]].machine
         self._fault(step, f"{step.amount:g}")
+        self.world.latest_clock()
+        self.world.clocks_set += 1
         if step.kind == "clock step":
             machine.offset_ms += step.amount
         else:
@@ -215,7 +223,8 @@ class Steps:
         self.disk_lost(host, {})
         host.wipe()
         host.keeps_vector = {}
-        host.config = replace(host.config, join=True)
+        if not step.flag:  # else its operator thinks that it founds a cluster
+            host.config = replace(host.config, join=True)
         errand = self._taking_in(host, "Replace")
         self.errands.append(errand)
         await self._start_after(host, step.lasts_ms)

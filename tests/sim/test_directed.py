@@ -100,7 +100,7 @@ TRAPS: dict[Callable[[], Directed], Patch] = {
 }
 
 
-@pytest.mark.parametrize("make", DIRECTED, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", TRAPS, ids=lambda make: make.__name__)
 def test_it_notices_its_trap(make: Callable[[], Directed], monkeypatch: pytest.MonkeyPatch) -> None:
     TRAPS[make](monkeypatch)
     assert run_one(make()).findings

@@ -15,8 +15,7 @@ from tests.sim.mutants import MUTANTS, CannotPlantError, Mutant, Planting, plant
 from tests.sim.mutants.schedules import two_types
 from tests.sim.mutation import hunt, run
 
-TRAPS_OF_THE_CORE = {*range(1, 11), *range(12, 21), 22, 23, 24, 26}
-"""Trap 11, expiry as a silent local delete, waits for schedules with values that expire."""
+TRAPS_OF_THE_CORE = {*range(1, 21), 22, 23, 24, 26}
 
 
 def test_every_trap_of_the_core_has_a_mutant() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kvnode.core import requests
-from tests.sim import schedule
-from tests.sim.report import EXPECTED, SEEDS_ENOUGH, Tally
+from tests.sim import checks, schedule, watch
+from tests.sim.report import EXPECTED, EXPECTED_OF_DIRECTED, SEEDS_ENOUGH, UNREACHED, Tally
 from tests.sim.runner import Options, run_seeds
 from tests.sim.schedule import draw
 from tests.sim.shrink import shrink
@@ -85,3 +86,32 @@ def test_a_path_that_was_never_taken_fails_a_run_that_is_long_enough() -> None:
     tally.counts["path: snapshot merged"] = 0
     assert tally.never() == ["path: snapshot merged"]
     assert Tally(seeds=SEEDS_ENOUGH - 1).never() == []
+
+
+def test_no_path_that_nodes_tell_of_is_left_out() -> None:
+    told = {*watch.PATHS.values(), *checks.VERDICTS.values()}
+    assert told <= {*EXPECTED, *EXPECTED_OF_DIRECTED, *UNREACHED}
+    assert not UNREACHED.keys() & {*EXPECTED, *EXPECTED_OF_DIRECTED}
+
+
+def test_a_copy_put_back_below_the_file_system_can_meet_the_others() -> None:
+    """Cut off, it would use numbers twice that nobody can tell apart afterwards."""
+    found = 0
+    for seed in range(1, 400):
+        steps = draw(seed, operations=1).steps
+        below = [step.at_ms for step in steps if step.kind == "restore" and step.flag]
+        found += bool(below)
+        for at_ms in below:
+            apart = [step for step in steps if step.kind in schedule.KEEPS_APART]
+            assert not any(s.at_ms <= at_ms <= s.at_ms + s.lasts_ms for s in apart)
+    assert found
+
+
+def test_what_happens_in_directed_schedules_counts_if_they_were_played() -> None:
+    tally = Tally(seeds=SEEDS_ENOUGH)
+    tally.counts.update(EXPECTED)
+    assert tally.never() == []
+    tally.add_directed(Counter(EXPECTED_OF_DIRECTED[1:]))
+    assert tally.never() == [EXPECTED_OF_DIRECTED[0]]
+    tally.add_directed(Counter(EXPECTED_OF_DIRECTED[:1]))
+    assert tally.never() == []

@@ -25,6 +25,7 @@ from typing import Any
 from kvnode.config import Config
 from kvnode.core.replica import Durable, Round
 from kvnode.node.node import Node, Reborn
+from kvnode.storage import snapshot
 from tests.checkers.history import Call, Fault, Finding, History
 from tests.sim import loop as virtual
 from tests.sim.ambient import EPOCH_MS
@@ -77,6 +78,9 @@ class World:
         self.lost: dict[int, int] = {}
         """Origin -> the last of its writes that cannot have been lost, where some can."""
         self.reissued: set[int] = set()
+        self.clocks_set = 0
+        """How often a wall clock was set, or its pace."""
+        self._latest_clock = 0.0
         self.over = False
         """What is said from now on is not of this run."""
         self._traced = traced
@@ -88,6 +92,12 @@ class World:
     def now_ms(self) -> float:
         """Since the run began."""
         return round(self.loop.time() * 1000, 3)
+
+    def latest_clock(self) -> float:
+        """The most that any wall clock has said so far. To be asked before one is set, too."""
+        walls = (host.machine.wall_ms() for host in self.hosts.values())
+        self._latest_clock = max(self._latest_clock, *walls)
+        return self._latest_clock
 
     def number(self) -> int:
         """Of the next call."""
@@ -286,6 +296,8 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="kvnode-sim-", dir=shm if shm.is_dir() else None))
     collecting, hook = gc.isenabled(), sys.unraisablehook
     gc.disable()  # it would run finalizers at moments of its own
+    chunk_bytes = snapshot.CHUNK_BYTES  # type: ignore[attr-defined]
+    snapshot.CHUNK_BYTES = plan.chunk_bytes  # type: ignore[attr-defined]
     worlds: list[World] = []
 
     async def main(loop: VirtualLoop) -> Result:
@@ -321,6 +333,7 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
         worlds[0].finding("stuck", "nothing is ready and no timer is set")
         return worlds[0].result
     finally:
+        snapshot.CHUNK_BYTES = chunk_bytes  # type: ignore[attr-defined]
         _forget(worlds)
         sys.unraisablehook = hook
         if collecting:

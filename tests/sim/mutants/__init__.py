@@ -1,6 +1,6 @@
 """Planted bugs: variants of production code that the simulator and its checkers must catch."""
 
-from tests.sim.mutants import blocks, clocks, collection, members, recovery, values
+from tests.sim.mutants import blocks, clocks, collection, members, promises, recovery, values
 from tests.sim.mutants.planting import MUTANTS, CannotPlantError, Mutant, Planting, planted
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "collection",
     "members",
     "planted",
+    "promises",
     "recovery",
     "values",
 ]

@@ -7,6 +7,7 @@ a function of the seed, as ``schedule.draw`` is, and runs clean without a bug.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, Literal
 
@@ -368,6 +369,18 @@ def forgotten_with_writes_on_the_way(seed: int) -> Plan:
     return script.plan(12_500)
 
 
+def quorum_then_lost(seed: int) -> Plan:
+    """A member that nobody hears, with writes that wait for others' disks, is given up."""
+    script = Script(seed)
+    script.step(800, "cut one way", "n1", lasts_ms=6_000, flag=True)
+    for at_ms in range(900, 3_000, 100):
+        key = f"s{script.chance.randrange(4)}"
+        level = script.chance.choice(("quorum", "all", "2"))
+        script.ask(at_ms, at_ms // 100 % 8, "n1", script.put(key), durability=level)
+    script.step(4_500, "forget", "n1", "n2", flag=False)
+    return script.plan(7_000)
+
+
 def late_from_the_dead(seed: int) -> Plan:
     """A member's last writes wait for a slow disk at the only other one that gets them."""
     script = Script(seed)
@@ -377,3 +390,19 @@ def late_from_the_dead(seed: int) -> Plan:
     script.step(2_000 + 90 * (seed % 10), "forget", "n1", "n3", flag=seed % 2 == 0)
     script.busy(("n3",), ALL, from_ms=100, to_ms=8_000, every_ms=150)
     return script.plan(9_500)
+
+
+def expiring_apart(seed: int) -> Plan:
+    """Registers that expire soon, written on both sides of a cut; then nothing till it heals."""
+    script = Script(seed, **HASTY_REPORTS)
+    chance = script.chance
+    for from_ms in (200, 4_200):
+        script.step(from_ms, "cut", "n1", lasts_ms=3_000)
+        for at_ms in range(from_ms + 50, from_ms + 900, 40):
+            key = f"l{chance.randrange(6)}"
+            put = replace(script.put(key, "LWW"), ttl_ms=chance.choice((0, 300, 900)))
+            script.ask(at_ms, at_ms // 40 % 8, chance.choice(script.nodes), put)
+        for number in range(6):
+            for client, node in enumerate(script.nodes, 8):
+                script.read(from_ms + 3_600, client, node, f"l{number}")
+    return script.plan(9_000)
