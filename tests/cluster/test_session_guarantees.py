@@ -109,7 +109,12 @@ def writes_follow_reads(user: User, a: str, b: str, tag: str) -> bool:
 
 
 Guarantee = Callable[[User, str, str, str], bool]
-GUARANTEES = [read_your_writes, monotonic_reads, monotonic_writes, writes_follow_reads]
+GUARANTEES: list[Guarantee] = [
+    read_your_writes,
+    monotonic_reads,
+    monotonic_writes,
+    writes_follow_reads,
+]
 
 
 def judged(guarantee: Guarantee, user: User, a: str, b: str, tag: str) -> Verdict:
