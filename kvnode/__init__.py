@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from kvnode.client.aio import AsyncClient
-    from kvnode.client.bulk import BulkError, BulkFailure, BulkLimits, Progress
     from kvnode.client.changes import BEGINNING
     from kvnode.client.client import Client
+    from kvnode.client.gathering import BulkError, BulkFailure, BulkLimits, Progress
     from kvnode.client.levels import Consistency, Durability
     from kvnode.client.operations import Delete, Increment, Operation, Put
     from kvnode.client.sessions import Session
@@ -55,10 +55,10 @@ __version__: Final = "0.1.0"
 
 _HOMES: Final = {
     "AsyncClient": "kvnode.client.aio",
-    "BulkError": "kvnode.client.bulk",
-    "BulkFailure": "kvnode.client.bulk",
-    "BulkLimits": "kvnode.client.bulk",
-    "Progress": "kvnode.client.bulk",
+    "BulkError": "kvnode.client.gathering",
+    "BulkFailure": "kvnode.client.gathering",
+    "BulkLimits": "kvnode.client.gathering",
+    "Progress": "kvnode.client.gathering",
     "BEGINNING": "kvnode.client.changes",
     "Client": "kvnode.client.client",
     "AsyncWatch": "kvnode.client.watching",

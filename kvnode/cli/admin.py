@@ -151,6 +151,7 @@ def status_rows(found: admin_pb2.StatusResponse) -> list[tuple[str, str]]:
             f" {found.operations_received} received, in {found.commits} commits"
             + (f"; {found.buffered_lost} buffered ones lost" if found.buffered_lost else ""),
         ),
+        ("watches", f"{found.watches} open"),
         ("queue", f"{found.queued_requests} requests, {size(found.queued_bytes)}"),
         (
             "log",

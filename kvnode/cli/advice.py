@@ -7,9 +7,10 @@ import shlex
 from typing import Final
 
 from kvnode.cli.options import encode_base64
-from kvnode.client.values import ConflictError, DataType, shown
+from kvnode.client.values import ConflictError, DataType, NotReplicated, shown
 from kvnode.core.errors import Reason
 from kvnode.errors import (
+    Behind,
     DataDamaged,
     DeadlineExceeded,
     FailedPrecondition,
@@ -30,10 +31,12 @@ EXIT_CODES: Final[dict[type[KvnodeError], int]] = {
     InvalidArgument: 6,
     NodeUnavailable: 7,
     DeadlineExceeded: 7,
+    Behind: 7,
     OutcomeUnknown: 8,
     ResourceExhausted: 9,
     DataDamaged: 10,
     WatchBehind: 13,
+    NotReplicated: 14,
 }
 """The table of ``kvnode --help``."""
 
@@ -53,6 +56,16 @@ TYPE_ADVICE: Final = {
 """What a write of another type says, and the option that it was, or is, about."""
 
 
+ADVICE: Final[dict[type[KvnodeError], str]] = {
+    WatchBehind: "begin anew with --since beginning",
+    DataDamaged: "ask another node with --endpoint",
+    NotReplicated: "it is written and will spread: do not repeat it",
+    Behind: "allow more time with --timeout, or ask for less",
+    DeadlineExceeded: "try again, or allow more time with --timeout",
+}
+"""What to do about errors of which there is one kind."""
+
+
 def exit_code_of(error: KvnodeError) -> int:
     """The exit code of the help's table."""
     return EXIT_CODES.get(type(error), 1)
@@ -66,12 +79,6 @@ def with_advice(error: KvnodeError) -> str:
             advice = "start a node with 'kvnode serve', or name another one with --endpoint"
         case NodeUnavailable():
             advice = "try again, or name another node with --endpoint"
-        case WatchBehind():
-            advice = "begin anew with --since beginning"
-        case DataDamaged():
-            advice = "ask another node with --endpoint"
-        case DeadlineExceeded():
-            advice = "try again, or allow more time with --timeout"
         case ConflictError(state=state):
             # its values have been shown
             message = f"key {shown(state.key)} is in conflict"
@@ -87,6 +94,8 @@ def with_advice(error: KvnodeError) -> str:
             advice = f"try again in {seconds:g} s"
         case ResourceExhausted():
             advice = "make room, or try again later"
+        case _ if (always := ADVICE.get(type(error))) is not None:
+            advice = always
         case RequestRefused():
             return about_types(error)
         case _:

@@ -74,11 +74,20 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C is an error like any other."""
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            self._tell_session(ctx)
+            return done
         except KeyboardInterrupt:
             writes = ctx.invoked_subcommand in WRITES
             fate = "; a write on its way may still happen" if writes else ""
             raise Interrupted(f"interrupted{fate}") from None
+
+    def _tell_session(self, ctx: click.Context) -> None:
+        settings = ctx.find_object(Settings)
+        if settings is not None and settings.session is not None:
+            from kvnode.cli.levels import tell_session
+
+            tell_session(settings)
 
 
 @click.command(
@@ -118,13 +127,15 @@ def cli(ctx: click.Context) -> None:
       4  the key is in conflict: it has several values, see 'kvnode siblings --help'
       5  refused: the key's type, the counter's range or the node's state forbids it
       6  invalid argument: key, value, amount, context or endpoint
-      7  no node could be reached or answered in time; nothing was written
+      7  no node could be reached, answered in time, or has what --session or --consistency
+         asks for; nothing was written
       8  outcome unknown: a write was sent and no reply came, it happened or not
       9  too much: a queue, the disk or the siblings of a key are full; try again later
       10 what the node stores under the key is damaged; ask another node
       11 members differ, or keys could not be healed: see 'kvnode verify --help'
       12 whether members are equal could not be told: one was silent, or writes kept coming
       13 a watch cannot go on: what came since its token is no longer kept
+      14 written, and not (yet) on as many disks as --durability asks for: do not repeat it
       130 interrupted, 141 nobody reads the output
     """
     ctx.ensure_object(Settings)

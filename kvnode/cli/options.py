@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from kvnode.client.client import Client
+    from kvnode.client.levels import Consistency, Durability
+    from kvnode.client.sessions import Session
 
     # generic in click's types, but at run time only since click 8.4
     ParamType: TypeAlias = click.ParamType[bytes]
@@ -45,20 +47,34 @@ AnyCallable = TypeVar("AnyCallable", bound=Callable[..., object])
 
 @dataclass(slots=True)
 class Settings:
-    """What the connection options say; an option after the command overrules one before it."""
+    """What the connection options say; an option after the command overrules one before it.
+
+    And the levels (``levels.py``), where a command has them.
+    """
 
     endpoints: tuple[str, ...] = ()
     timeout_s: float = TIMEOUT_S
     timeout_given: bool = False
     json: bool = False
+    durability: Durability | None = None
+    consistency: Consistency | None = None
+    session: Session | None = None
 
     def client(self) -> Client:
-        """A client of the named endpoints."""
+        """A client of the named endpoints, with these levels."""
+        if self.consistency == "session" and self.session is None:
+            raise click.UsageError("--consistency session needs --session TOKEN, or --session new")
         from kvnode.client.client import Client
         from kvnode.client.settings import DEFAULT_ENDPOINT
 
         raise_on_interrupt()  # loaded; from here on there can be a write on its way
-        return Client(self.endpoints or DEFAULT_ENDPOINT, timeout_s=self.timeout_s)
+        return Client(
+            self.endpoints or DEFAULT_ENDPOINT,
+            timeout_s=self.timeout_s,
+            durability="fsync" if self.durability is None else self.durability,
+            consistency=self.consistency,
+            session=self.session or False,
+        )
 
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kvnode.cli.levels import consistency_option, session_option
 from kvnode.cli.options import (
     KEY,
     Count,
@@ -43,6 +44,8 @@ TABLE_KEYS: Final = 1_000
     is_flag=True,
     help="Print the causal context to standard error, for 'put --context'.",
 )
+@consistency_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -63,6 +66,7 @@ def get(settings: Settings, *, key: bytes, raw: bool, show_context: bool) -> Non
       kvnode get photo > photo.jpg
       kvnode get user:1 --show-context
       kvnode get user:1 --json | jq -r '.values[0].value.utf8'
+      kvnode get order:3 --consistency quorum
     """
     from kvnode.client.values import Conflict, ConflictError
     from kvnode.errors import KeyNotFound
@@ -120,6 +124,8 @@ def write_value(value: int | bytes, *, raw: bool) -> None:
 @click.option("--end", type=KEY, default=b"", metavar="KEY", help="Only keys < KEY.")
 @click.option("--limit", type=Count(), metavar="N", help="At most N keys.")
 @click.option("--keys-only", is_flag=True, help="Keys alone, one a line.")
+@consistency_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -161,6 +167,8 @@ def scan(
     is_flag=True,
     help="The conflicts of registers instead, which the later write has won.",
 )
+@consistency_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings

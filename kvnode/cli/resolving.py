@@ -6,6 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kvnode.cli.levels import (
+    consistency_option,
+    durability_option,
+    session_option,
+    stored_text,
+)
 from kvnode.cli.options import (
     KEY,
     VALUE,
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("key", type=KEY)
+@consistency_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -66,6 +74,8 @@ def siblings(settings: Settings, *, key: bytes) -> None:
     help="Store this merged value; - is standard input.",
 )
 @file_option
+@durability_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -103,8 +113,9 @@ def resolve(
         else:
             assert merged is not None
             operations = merging(state, merged)
-        if operations:
-            client.write(operations)
+        stored = stored_text(client.write(operations).stored_by) if operations else ""
+        if stored:
+            note(f"({stored})")
         try:
             after = client.get(key)
         except KvnodeError as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kvnode.cli.levels import durability_option, session_option, stored_text
 from kvnode.cli.options import (
     KEY,
     LIFETIME,
@@ -20,7 +21,7 @@ from kvnode.cli.options import (
     pass_settings,
     value_of,
 )
-from kvnode.cli.output import bytes_object, escaped, write_json, write_line
+from kvnode.cli.output import bytes_object, escaped, note, write_json, write_line
 
 if TYPE_CHECKING:
     from kvnode.client.client import Client
@@ -57,6 +58,8 @@ counter_type_option = click.option(
     metavar="TIME",
     help="Let the value expire after 30s, 5m, 2h, 1d or so many seconds.",
 )
+@durability_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -86,6 +89,7 @@ def put(
       kvnode put user:1 'Ada L.' --context "$(kvnode get user:1 --json | jq -r .context)"
       kvnode put position:N123 12.5,47.1 --lww
       kvnode put session:4711 Ada --ttl 30m
+      kvnode put order:3 paid --durability quorum
     """
     content = value_of(value, path, "VALUE, --file FILE, or - for standard input")
     tells = not (lww or blind or context or settings.json)
@@ -121,6 +125,8 @@ def siblings_held(client: Client, key: bytes) -> int:
     help="What to delete; needed only for a key that has several types.",
 )
 @context_option
+@durability_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -146,6 +152,8 @@ def delete(settings: Settings, *, key: bytes, type_name: str | None, context: by
 @click.argument("amount", type=AmountType("'kvnode decr' takes away"), default=1)
 @click.option("--grow-only", is_flag=True, help="A counter that can never be decremented.")
 @counter_type_option
+@durability_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -177,6 +185,8 @@ def incr(
 @click.argument("key", type=KEY)
 @click.argument("amount", type=AmountType("'kvnode incr' adds"), default=1)
 @counter_type_option
+@durability_option
+@session_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -188,7 +198,7 @@ def decr(settings: Settings, *, key: bytes, amount: int, type_name: str | None) 
     \b
     Examples:
       kvnode decr stock:4711
-      kvnode decr balance 100
+      kvnode decr balance 100 --durability 2
     """
     with settings.client() as client:
         receipt = client.increment(key, -amount, type=type_of(type_name))
@@ -208,26 +218,39 @@ def write_receipt(
     """What became of a put or delete; ``place`` says what a put took the place of."""
     if settings.json:
         write_json(receipt_object(key, receipt))
+    elif not receipt.dot.seq:
+        write_line(f"taken {escaped(key)}{place} (at {receipt.endpoint}, on no disk yet)")
     else:
-        write_line(f"{done} {escaped(key)}{place} (write {receipt.dot} at {receipt.endpoint})")
+        stored = stored_text(receipt.stored_by)
+        write_line(
+            f"{done} {escaped(key)}{place} (write {receipt.dot} at {receipt.endpoint}"
+            f"{', ' if stored else ''}{stored})"
+        )
 
 
 def write_sum(settings: Settings, key: bytes, receipt: Receipt) -> None:
     """What became of an increment: the number alone, for scripts."""
     if settings.json:
         write_json(receipt_object(key, receipt))
+    elif not receipt.dot.seq:
+        note(f"(taken at {receipt.endpoint}, on no disk yet; the sum is not known)")
     else:
         write_line(str(receipt.counter))
+        if receipt.stored_by:
+            note(f"({stored_text(receipt.stored_by)})")
 
 
 def receipt_object(key: bytes, receipt: Receipt) -> dict[str, object]:
-    """A receipt for JSON."""
-    found: dict[str, object] = {"key": bytes_object(key), "dot": str(receipt.dot)}
+    """A receipt for JSON; without a dot while it is on no disk."""
+    dot = str(receipt.dot) if receipt.dot.seq else None
+    found: dict[str, object] = {"key": bytes_object(key), "dot": dot}
     if receipt.context:
         found["context"] = encode_token(receipt.context)
     if receipt.counter is not None:
         found["counter"] = receipt.counter
     found["session"] = {f"{origin:016x}": seq for origin, seq in sorted(receipt.session.items())}
+    if receipt.stored_by:
+        found["stored_by"] = list(receipt.stored_by)
     found["repeated"] = receipt.repeated
     found["endpoint"] = receipt.endpoint
     return found

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, overload
 from kvnode.client.aio_bulk import AsyncBulk
 from kvnode.client.aio_handles import AsyncCounter, AsyncRegister, AsyncSiblings
 from kvnode.client.batch import AsyncBatch
-from kvnode.client.bulk import BulkLimits, Progress
 from kvnode.client.calls import (
     DEFAULT_PAGE_KEYS,
     MISSING,
@@ -31,6 +30,7 @@ from kvnode.client.calls import (
     Resolver,
     failover_of,
 )
+from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.levels import Consistency, Durability
 from kvnode.client.loops import LoopDriver
 from kvnode.client.operations import Delete, Increment, Operation, Put

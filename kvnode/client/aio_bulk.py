@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from kvnode.client.bulk import BulkFailure, BulkLimits, Progress, gathering
+from grpc import RpcError
+
+from kvnode.client.channels import FRESH_S
+from kvnode.client.gathering import BulkFailure, BulkLimits, Chunk, Progress, gathering
 from kvnode.client.levels import Durability
 from kvnode.client.operations import Delete, Increment, Operation, Put
+from kvnode.client.rpcs import WRITE_STREAM
 from kvnode.client.values import DataType
+from kvnode.client.voyages import END_S, Voyage
+from kvnode.errors import KvnodeError
+from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
     from kvnode.client.calls import Calls
@@ -120,27 +128,117 @@ class AsyncBulk:
         self._work.set()
 
     async def _run(self) -> None:
-        """Send chunk after chunk."""
+        """One stream after the other."""
         gathering = self._gathering
+        failover = gathering.calls.failover
         while True:
             wait_s = gathering.wait_s()
             if wait_s != 0:
-                self._work.clear()
-                try:
-                    async with asyncio.timeout(wait_s):
-                        await self._work.wait()
-                except TimeoutError:
-                    pass
+                await self._news(wait_s)
                 continue
-            chunk, flight = gathering.chunk()
+            deadline = gathering.calls.deadline(gathering.timeout_s)
             try:
-                await self._driver.run(
-                    gathering.calls.failover.write(flight.entries, flight.deadline)
-                )
-            except RuntimeError as error:  # closed
-                flight.strand(error)
-            gathering.landed(chunk)
-            async with self._room:
-                self._room.notify_all()
-            if self._tell is not None:
-                self._tell(gathering.progress)
+                endpoint = await self._driver.run(failover.place(deadline, FRESH_S))
+                voyage = Voyage(gathering, endpoint)
+                passage = Passage(self._driver, voyage, self._work)
+            except (KvnodeError, RuntimeError):  # nobody is there, or closed: as any other write
+                await self._without_a_stream()
+                continue
+            try:
+                await self._sail(voyage, passage)
+            finally:
+                await passage.end()
+
+    async def _sail(self, voyage: Voyage, passage: Passage) -> None:
+        """Send chunks and take answers until the stream is over; settle what it left open."""
+        while True:
+            acknowledged = bool(passage.replies)
+            while passage.replies:
+                voyage.answered(passage.replies.popleft())
+            while not passage.ended and voyage.may_send():
+                passage.requests.put_nowait(voyage.send())
+            if acknowledged:
+                await self._told()
+            elif passage.ended:
+                break
+            elif voyage.is_overdue():
+                await passage.end()
+            elif voyage.is_over():
+                passage.requests.put_nowait(None)
+                await asyncio.wait([passage.reader], timeout=END_S)
+                await passage.end()
+            else:
+                await self._news(voyage.wait_s())
+        try:
+            await self._driver.run(voyage.settle(passage.error))
+        except RuntimeError as error:  # closed
+            voyage.strand(error)
+        await self._landed(voyage.unfinished())
+
+    async def _without_a_stream(self) -> None:
+        chunk = self._gathering.chunk()
+        flight = chunk.flight
+        try:
+            failover = self._gathering.calls.failover
+            await self._driver.run(failover.write(flight.entries, flight.deadline))
+        except RuntimeError as error:  # closed
+            flight.strand(error)
+        await self._landed([chunk])
+
+    async def _landed(self, chunks: list[Chunk]) -> None:
+        for chunk in chunks:
+            self._gathering.landed(chunk)
+        if chunks:
+            await self._told()
+
+    async def _told(self) -> None:
+        """Let those go who wait for room or for the end, and tell how far it is."""
+        async with self._room:
+            self._room.notify_all()
+        if self._tell is not None:
+            self._tell(self._gathering.progress)
+
+    async def _news(self, within_s: float | None) -> None:
+        """Wait for an operation, an answer or the time."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._work.wait()
+        except TimeoutError:
+            pass
+        self._work.clear()
+
+
+class Passage:
+    """The stream of a voyage: what goes in, what comes out, and how it ended."""
+
+    def __init__(self, driver: LoopDriver, voyage: Voyage, news: asyncio.Event) -> None:
+        """``news`` is told of what comes out."""
+        self.requests: asyncio.Queue[kv_pb2.WriteManyRequest | None] = asyncio.Queue()
+        self.replies: deque[kv_pb2.WriteManyResponse] = deque()
+        self.ended = False
+        self.error: RpcError | None = None
+        self._call = driver.both_ways(voyage.endpoint, WRITE_STREAM, self._sent(), voyage.timeout_s)
+        self._news = news
+        self.reader = asyncio.create_task(self._read(), name="kvnode-bulk-replies")
+
+    async def end(self) -> None:
+        """Break it off, if it has not ended."""
+        self._call.cancel()
+        self.requests.put_nowait(None)
+        await self.reader
+
+    async def _sent(self) -> AsyncIterator[kv_pb2.WriteManyRequest]:
+        while (request := await self.requests.get()) is not None:
+            yield request
+
+    async def _read(self) -> None:
+        try:
+            async for reply in self._call:
+                self.replies.append(reply)
+                self._news.set()
+        except RpcError as error:
+            self.error = error
+        except asyncio.CancelledError:  # broken off here: ended without a word
+            pass
+        self.ended = True
+        self._news.set()

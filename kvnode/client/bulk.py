@@ -10,14 +10,16 @@ time      its first operation is ``interval_s`` old
 flush     the caller asks for it, or the block ends
 ========  ==============================================
 
-Back-pressure: with ``window_chunks`` chunks behind what is acknowledged the caller waits.
+Back-pressure: with ``window_chunks`` chunks behind what is acknowledged the caller waits. A node
+whose queue is full takes its time to answer, and so holds the caller too.
 
 What became of them: ``progress`` counts. A refused operation does not stop the others; it is kept
 in ``failures`` with its number and its exception, and at the end of the block ``BulkError`` has
 them all, so that none is overlooked. After ``failures_max`` of them the writer takes no more. The
 operations whose outcome is unknown are among them, with their request ids.
 
-Chunks are on their way one at a time, so order is kept through failures too.
+Chunks travel on a stream, up to ``window_chunks`` at once; the node carries them out in order, and
+what becomes of them when the stream breaks is in ``voyages.py``.
 """
 
 from __future__ import annotations
@@ -25,194 +27,30 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from kvnode.client.lanes import BYTES_MAX, OPERATIONS_MAX, Entry, Flight
-from kvnode.client.levels import Durability, checked_durability
+from grpc import RpcError
+
+from kvnode.client.channels import FRESH_S
+from kvnode.client.gathering import BulkFailure, BulkLimits, Chunk, Progress, gathering
+from kvnode.client.levels import Durability
 from kvnode.client.operations import (
     Delete,
     Increment,
     Operation,
     Put,
-    key_bytes,
-    refuse,
-    single_request,
 )
+from kvnode.client.rpcs import WRITE_STREAM
 from kvnode.client.values import DataType
-from kvnode.core.errors import Reason
+from kvnode.client.voyages import END_S, Voyage
 from kvnode.errors import KvnodeError
+from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
     from kvnode.client.calls import Calls
     from kvnode.client.threads import ThreadDriver
-
-FAILURES_SHOWN: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class BulkLimits:
-    """When a chunk leaves, and how much may wait."""
-
-    operations_max: int = 1_000
-    bytes_max: int = 1 << 20
-    interval_s: float = 0.05
-    window_chunks: int = 4
-    failures_max: int = 1_000
-
-    def __post_init__(self) -> None:
-        """InvalidArgument where a node would not take it."""
-        if not (
-            1 <= self.operations_max <= OPERATIONS_MAX
-            and 1 <= self.bytes_max <= BYTES_MAX
-            and self.interval_s > 0
-            and self.window_chunks >= 1
-            and self.failures_max >= 1
-        ):
-            raise refuse(Reason.BAD_REQUEST, f"{self} cannot be kept")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a bulk writer is, in operations."""
-
-    taken: int = 0
-    acknowledged: int = 0
-    failed: int = 0
-
-    @property
-    def waiting(self) -> int:
-        """Taken, and no answer yet."""
-        return self.taken - self.acknowledged - self.failed
-
-
-@dataclass(frozen=True, slots=True)
-class BulkFailure:
-    """An operation that was refused, or of which nobody knows; they count from 0."""
-
-    number: int
-    operation: Operation
-    error: BaseException
-
-
-class BulkError(KvnodeError):
-    """Some operations of a bulk writer failed; ``failures`` has each, ``progress`` the counts."""
-
-    def __init__(self, failures: tuple[BulkFailure, ...], progress: Progress) -> None:
-        first = "; ".join(
-            f"operation {failure.number}: {failure.error}" for failure in failures[:FAILURES_SHOWN]
-        )
-        super().__init__(f"{progress.failed} of {progress.taken} operations failed: {first}")
-        self.failures = failures
-        self.progress = progress
-
-
-@dataclass(slots=True)
-class Gathering:
-    """What waits to leave, and what became of what left. The writer's decisions, without I/O."""
-
-    calls: Calls
-    limits: BulkLimits
-    durability: Durability
-    timeout_s: float | None
-    waiting: deque[tuple[int, Operation, Entry]] = field(default_factory=deque)
-    waiting_bytes: int = 0
-    since: float = 0.0
-    flushing: bool = False
-    flying: int = 0
-    progress: Progress = field(default_factory=Progress)
-    failures: list[BulkFailure] = field(default_factory=list)
-
-    @property
-    def full(self) -> bool:
-        """The caller has to wait."""
-        window = self.limits.window_chunks
-        return (
-            len(self.waiting) + self.flying >= window * self.limits.operations_max
-            or self.waiting_bytes >= window * self.limits.bytes_max
-        )
-
-    @property
-    def broken(self) -> bool:
-        """Too much has failed."""
-        return len(self.failures) >= self.limits.failures_max
-
-    def take(self, operation: Operation) -> None:
-        """One more; InvalidArgument if no node would take it, BulkError if too many failed."""
-        if self.broken:
-            raise self.error()
-        request = single_request(operation, self.calls.new_request_id())
-        keys = (key_bytes(operation.key),)
-        deadline = self.calls.deadline(self.timeout_s)
-        entry = self.calls.entry(request, keys, self.durability, deadline)
-        if not self.waiting:
-            self.since = self.calls.failover.now()
-        self.waiting.append((self.progress.taken, operation, entry))
-        self.waiting_bytes += entry.size
-        self._count(taken=1)
-
-    def wait_s(self) -> float | None:
-        """Seconds until a chunk leaves; None if nothing waits."""
-        if not self.waiting:
-            return None
-        if (
-            self.flushing
-            or len(self.waiting) >= self.limits.operations_max
-            or self.waiting_bytes >= self.limits.bytes_max
-        ):
-            return 0.0
-        return max(0.0, self.since + self.limits.interval_s - self.calls.failover.now())
-
-    def chunk(self) -> tuple[list[tuple[int, Operation, Entry]], Flight]:
-        """What leaves now; each operation's patience begins anew here."""
-        taken: list[tuple[int, Operation, Entry]] = []
-        size = 0
-        deadline = self.calls.deadline(self.timeout_s)
-        while self.waiting and len(taken) < self.limits.operations_max:
-            entry = self.waiting[0][2]
-            if taken and size + entry.size > self.limits.bytes_max:
-                break
-            size += entry.size
-            entry.deadline = deadline
-            taken.append(self.waiting.popleft())
-        self.waiting_bytes -= size
-        self.since = self.calls.failover.now()
-        self.flying = len(taken)
-        return taken, Flight([entry for _, _, entry in taken])
-
-    def landed(self, chunk: list[tuple[int, Operation, Entry]]) -> None:
-        """Every entry of the chunk is settled."""
-        failed = 0
-        for number, operation, entry in chunk:
-            if entry.error is not None:
-                failed += 1
-                self.failures.append(BulkFailure(number, operation, entry.error))
-            else:
-                self.calls.learn(entry.reply[0])
-        self.flying = 0
-        self._count(acknowledged=len(chunk) - failed, failed=failed)
-
-    def error(self) -> BulkError:
-        """For what failed."""
-        return BulkError(tuple(self.failures), self.progress)
-
-    def _count(self, *, taken: int = 0, acknowledged: int = 0, failed: int = 0) -> None:
-        now = self.progress
-        self.progress = Progress(
-            now.taken + taken, now.acknowledged + acknowledged, now.failed + failed
-        )
-
-
-def gathering(
-    calls: Calls,
-    limits: BulkLimits | None,
-    durability: Durability | None,
-    timeout_s: float | None,
-) -> Gathering:
-    """With the client's own levels where none is named."""
-    level = calls.settings.durability if durability is None else checked_durability(durability)
-    return Gathering(calls, limits or BulkLimits(), level, timeout_s)
 
 
 class Bulk:
@@ -318,21 +156,111 @@ class Bulk:
                 self._changed.notify_all()
 
     def _run(self) -> None:
-        """Send chunk after chunk."""
+        """One stream after the other."""
         gathering = self._gathering
+        failover = gathering.calls.failover
         while True:
             with self._changed:
                 while not self._over and (wait_s := gathering.wait_s()) != 0:
                     self._changed.wait(wait_s)
                 if self._over:
                     return
-                chunk, flight = gathering.chunk()
+                deadline = gathering.calls.deadline(gathering.timeout_s)
             try:
-                self._driver.run(gathering.calls.failover.write(flight.entries, flight.deadline))
-            except RuntimeError as error:  # closed
-                flight.strand(error)
+                endpoint = self._driver.run(failover.place(deadline, FRESH_S))
+                voyage = Voyage(gathering, endpoint)
+                passage = Passage(self._driver, voyage, self._changed)
+            except (KvnodeError, RuntimeError):  # nobody is there, or closed: as any other write
+                self._without_a_stream()
+                continue
+            self._sail(voyage, passage)
+
+    def _sail(self, voyage: Voyage, passage: Passage) -> None:
+        """Send chunks and take answers until the stream is over; settle what it left open."""
+        while True:
             with self._changed:
-                gathering.landed(chunk)
-                self._changed.notify_all()
-            if self._tell is not None:
-                self._tell(gathering.progress)
+                acknowledged = bool(passage.replies)
+                while passage.replies:
+                    voyage.answered(passage.replies.popleft())
+                while not self._over and not passage.ended and voyage.may_send():
+                    passage.requests.put(voyage.send())
+                if acknowledged:
+                    self._changed.notify_all()
+                elif passage.ended:
+                    break
+                elif voyage.is_overdue():
+                    passage.break_off()
+                elif (self._over and not voyage.unfinished()) or voyage.is_over():
+                    passage.close()
+                    if not self._changed.wait_for(lambda: passage.ended, END_S):
+                        passage.break_off()
+                else:
+                    self._changed.wait(voyage.wait_s(sending=not self._over))
+            if acknowledged and self._tell is not None:
+                self._tell(self._gathering.progress)
+        passage.close()
+        try:
+            self._driver.run(voyage.settle(passage.error))
+        except RuntimeError as error:  # closed
+            voyage.strand(error)
+        self._landed(voyage.unfinished())
+
+    def _without_a_stream(self) -> None:
+        with self._changed:
+            chunk = self._gathering.chunk()
+        flight = chunk.flight
+        try:
+            failover = self._gathering.calls.failover
+            self._driver.run(failover.write(flight.entries, flight.deadline))
+        except RuntimeError as error:  # closed
+            flight.strand(error)
+        self._landed([chunk])
+
+    def _landed(self, chunks: list[Chunk]) -> None:
+        if not chunks:
+            return
+        with self._changed:
+            for chunk in chunks:
+                self._gathering.landed(chunk)
+            self._changed.notify_all()
+        if self._tell is not None:
+            self._tell(self._gathering.progress)
+
+
+class Passage:
+    """The stream of a voyage: what goes in, what comes out, and how it ended."""
+
+    def __init__(self, driver: ThreadDriver, voyage: Voyage, changed: threading.Condition) -> None:
+        """``changed`` guards what comes out, and is told of it."""
+        self.requests: SimpleQueue[kv_pb2.WriteManyRequest | None] = SimpleQueue()
+        self.replies: deque[kv_pb2.WriteManyResponse] = deque()
+        self.ended = False
+        self.error: RpcError | None = None
+        self._call = driver.both_ways(
+            voyage.endpoint, WRITE_STREAM, iter(self.requests.get, None), voyage.timeout_s
+        )
+        self._changed = changed
+        threading.Thread(target=self._read, name="kvnode-bulk-replies", daemon=True).start()
+
+    def close(self) -> None:
+        """Nothing more goes in."""
+        self.requests.put(None)
+
+    def break_off(self) -> None:
+        """End it now; to be called with ``changed`` held."""
+        self._call.cancel()
+        self._changed.wait_for(lambda: self.ended)
+
+    def _read(self) -> None:
+        error: RpcError | None = None
+        try:
+            for reply in self._call:
+                with self._changed:
+                    self.replies.append(reply)
+                    self._changed.notify_all()
+        except RpcError as broken:
+            error = broken
+        with self._changed:
+            self.error = error
+            self.ended = True
+            self._changed.notify_all()

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
 from kvnode.client.batch import Batch
-from kvnode.client.bulk import Bulk, BulkLimits, Progress
+from kvnode.client.bulk import Bulk
 from kvnode.client.calls import (
     DEFAULT_PAGE_KEYS,
     MISSING,
@@ -32,6 +32,7 @@ from kvnode.client.calls import (
     Resolver,
     failover_of,
 )
+from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.handles import Counter, Register, Siblings
 from kvnode.client.levels import Consistency, Durability
 from kvnode.client.operations import Delete, Increment, Operation, Put

@@ -37,16 +37,21 @@ from kvnode.client.channels import (
 )
 from kvnode.client.lanes import Entry, overtaken
 from kvnode.client.rpcs import WRITE, WRITE_MANY
-from kvnode.client.status import Failure, Fate, failure_of, failure_of_status
+from kvnode.client.settling import (
+    answers_of,
+    is_final,
+    raised,
+    refuse,
+    summary,
+    unknown,
+    wished_pause_s,
+)
+from kvnode.client.status import Failure, Fate, failure_of
 from kvnode.client.steps import Look, Pause, Send, StepAside, Steps
 from kvnode.client.values import NotReplicated
 from kvnode.errors import (
     InvalidArgument,
     KvnodeError,
-    NodeFailure,
-    NodeUnavailable,
-    RequestRefused,
-    ResourceExhausted,
     cause_of,
 )
 from kvnode.v1 import kv_pb2
@@ -55,8 +60,6 @@ RETRY_PAUSE_S: Final = 0.05
 """Between a lost reply and asking again; doubled each time up to ``RETRY_PAUSE_S_MAX``."""
 
 RETRY_PAUSE_S_MAX: Final = 0.5
-
-Problems = Sequence[tuple[Endpoint, KvnodeError | None]]
 
 
 class Failover:
@@ -85,7 +88,7 @@ class Failover:
                 endpoint.answered(self.now())
                 found: ReplyT = reply
                 return found
-            failure = self._failed(endpoint, reply)
+            failure = self.failed(endpoint, reply)
             if failure.fate is Fate.UNSENT:
                 problems.append((endpoint, None))
                 continue
@@ -104,19 +107,19 @@ class Failover:
             raise summary([(endpoint, None)])
         reply = yield Send(endpoint, method, request, self._left_s(deadline))
         if isinstance(reply, RpcError):
-            failure = self._failed(endpoint, reply)
+            failure = self.failed(endpoint, reply)
             raise summary([(endpoint, None if failure.fate is Fate.UNSENT else raised(failure))])
         endpoint.answered(self.now())
         found: ReplyT = reply
         return found
 
-    def place(self, deadline: float) -> Steps[Endpoint]:
-        """An endpoint that is there, for a stream; broken off, that is not tried elsewhere."""
+    def place(self, deadline: float, fresh_s: float = math.inf) -> Steps[Endpoint]:
+        """An endpoint that is there, for a stream: it answered within ``fresh_s``, or does now."""
         problems: list[tuple[Endpoint, KvnodeError | None]] = []
         turns = yield from self._turns()
         for position, endpoint in enumerate(turns):
             until = self._share(deadline, len(turns) - position)
-            if (yield from self._reach(endpoint, until, math.inf)):
+            if (yield from self._reach(endpoint, until, fresh_s)):
                 return endpoint
             problems.append((endpoint, None))
         raise summary(problems)
@@ -165,6 +168,16 @@ class Failover:
             if len(sent) > 1 and isinstance(answers.exception, InvalidArgument):
                 return (yield from self._halves(endpoint, sent, deadline, until))
             answers = [answers] * len(sent)
+        lost, elsewhere = self.judge(endpoint, sent, answers)
+        if lost:
+            yield StepAside()
+            yield from self.ask_again(endpoint, lost, deadline)
+        return elsewhere
+
+    def judge(
+        self, endpoint: Endpoint, sent: Sequence[Entry], answers: Sequence[object]
+    ) -> tuple[list[Entry], list[Entry]]:
+        """Settle what the answers settle; who lost the reply, and who may be sent elsewhere."""
         lost: list[Entry] = []
         elsewhere: list[Entry] = []
         done = [not isinstance(each, Failure) or each.fate is Fate.LOST for each in answers]
@@ -183,10 +196,7 @@ class Failover:
                 elsewhere.append(entry)
             else:
                 refuse(entry, answer)
-        if lost:
-            yield StepAside()
-            yield from self._ask_again(endpoint, lost, deadline)
-        return elsewhere
+        return lost, elsewhere
 
     def _halves(
         self, endpoint: Endpoint, entries: Sequence[Entry], deadline: float, until: float
@@ -197,7 +207,7 @@ class Failover:
         second = yield from self._write_at(endpoint, entries[middle:], deadline, until)
         return first + second
 
-    def _ask_again(
+    def ask_again(
         self, endpoint: Endpoint, entries: Sequence[Entry], deadline: float
     ) -> Steps[None]:
         """Settle entries whose first reply was lost, by the same node; else they are unknown.
@@ -249,17 +259,11 @@ class Failover:
             request = kv_pb2.WriteManyRequest(requests=[entry.request for entry in entries])
             reply = yield Send(endpoint, WRITE_MANY, request, self._left_s(limit))
         if isinstance(reply, RpcError):
-            return self._failed(endpoint, reply)
+            return self.failed(endpoint, reply)
         endpoint.answered(self.now())
         if len(entries) == 1:
             return [(reply, endpoint.address)]
-        if len(reply.outcomes) != len(entries):
-            return Failure(
-                Fate.LOST,
-                NodeFailure(f"{len(entries)} requests sent, {len(reply.outcomes)} outcomes"),
-                None,
-            )
-        return [outcome_of(outcome, endpoint) for outcome in reply.outcomes]
+        return answers_of(reply, entries, endpoint)
 
     def _reach(self, endpoint: Endpoint, until: float, fresh_s: float) -> Steps[bool]:
         """Whether the node is there: it answered within the last ``fresh_s``, or does so now.
@@ -280,7 +284,7 @@ class Failover:
         endpoint.silent(self.now(), why)
         return False
 
-    def _failed(self, endpoint: Endpoint, error: RpcError) -> Failure:
+    def failed(self, endpoint: Endpoint, error: RpcError) -> Failure:
         """What the end of a call shows; also an error can show that somebody is there."""
         failure = failure_of(error, endpoint.address)
         now = self.now()
@@ -319,78 +323,3 @@ class Failover:
     def _left_s(self, until: float) -> float:
         """Seconds left, never quite none: gRPC takes 0 for a deadline that has passed already."""
         return max(0.001, until - self.now())
-
-
-def outcome_of(outcome: kv_pb2.WriteManyResponse.Outcome, endpoint: Endpoint) -> object:
-    """One request's answer among several."""
-    if outcome.HasField("error"):
-        return failure_of_status(outcome.error, endpoint.address)
-    return (outcome.response, endpoint.address)
-
-
-def refuse(entry: Entry, failure: Failure) -> None:
-    """Settle with what the node said; what was done all the same comes along."""
-    if failure.reply is not None:
-        entry.reply = (failure.reply, entry.endpoint)
-    entry.fail(raised(failure))
-
-
-def raised(failure: Failure) -> KvnodeError:
-    """An exception of its own for each caller: raised twice, one would mix their tracebacks."""
-    error = another(failure.exception)
-    error.__cause__ = failure.cause
-    return error
-
-
-def another(error: KvnodeError) -> KvnodeError:
-    """The same exception, not yet raised."""
-    made = type(error).__new__(type(error))
-    made.args = error.args
-    made.__dict__.update(error.__dict__)
-    made.__cause__ = error.__cause__
-    return made
-
-
-def unknown(entry: Entry) -> None:
-    """Settle what nobody can tell."""
-    assert entry.unknown is not None, "only after a lost reply"
-    entry.fail(entry.unknown)
-
-
-def is_final(failure: Failure) -> bool:
-    """Whether asking the same node again can not bring the outcome of the first request."""
-    if failure.fate is Fate.REFUSED:
-        return not isinstance(failure.exception, ResourceExhausted)
-    return failure.fate is Fate.BROKEN
-
-
-def wished_pause_s(failure: Failure) -> float | None:
-    """How long the node wants to be left alone."""
-    refused = failure.exception
-    return refused.retry_after_s if isinstance(refused, RequestRefused) else None
-
-
-def summary(problems: Problems) -> KvnodeError:
-    """What the last endpoint that was reached gave, naming what every endpoint gave."""
-    said = [problem for _, problem in problems if problem is not None]
-    if len(problems) == 1 and said:
-        return said[0]
-    if not said:
-        names = ", ".join(unreached(endpoint, "") for endpoint, _ in problems)
-        return NodeUnavailable(f"no node can be reached at {names}")
-    combined = another(said[-1])
-    combined.args = (
-        "no endpoint answered: "
-        + "; ".join(
-            unreached(endpoint, " cannot be reached") if problem is None else str(problem)
-            for endpoint, problem in problems
-        ),
-    )
-    combined.__cause__ = said[-1]
-    return combined
-
-
-def unreached(endpoint: Endpoint, verb: str) -> str:
-    """An endpoint that could not be reached, and why if gRPC told."""
-    why = f" ({endpoint.trouble})" if endpoint.trouble else ""
-    return f"{endpoint.address}{verb}{why}"

@@ -22,6 +22,7 @@ from kvnode.client.channels import (
     OPTIONS,
     QUESTION,
     READ_RETRIES,
+    Endpoint,
     Method,
     ReplyT,
     RequestT,
@@ -99,6 +100,18 @@ class LoopDriver:
             raise failure.exception from failure.cause
         finally:
             replies.cancel()
+
+    def both_ways(
+        self,
+        endpoint: Endpoint,
+        method: Method[RequestT, ReplyT],
+        requests: AsyncIterator[RequestT],
+        timeout_s: float,
+    ) -> Any:
+        """gRPC's call of a stream: its replies, and ``cancel``."""
+        if self.failover.closed:
+            raise RuntimeError(CLOSED)
+        return self._wires[endpoint.address].both_ways(method, requests, timeout_s)
 
     # ---- steps
 
@@ -245,6 +258,15 @@ class AioWire:
             method.path, method.request.SerializeToString, method.reply.FromString
         )
         return call(request, timeout=timeout_s)
+
+    def both_ways(self, method: Method[Any, Any], requests: Any, timeout_s: float) -> Any:
+        """gRPC's call."""
+        assert method.request is not None
+        assert method.reply is not None
+        call = self._connected().stream_stream(
+            method.path, method.request.SerializeToString, method.reply.FromString
+        )
+        return call(requests, timeout=timeout_s)
 
     async def close(self) -> None:
         """Give up the connection."""

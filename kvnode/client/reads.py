@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kvnode.client.failover import Failover, another
+from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry
 from kvnode.client.levels import Consistency, read_options
 from kvnode.client.rpcs import BATCH_GET, GET
+from kvnode.client.settling import another
 from kvnode.client.steps import Steps
 from kvnode.core.errors import Reason
 from kvnode.errors import DataDamaged, InvalidArgument, KeyNotFound, KvnodeError, NodeFailure

@@ -18,7 +18,16 @@ import grpc
 from grpc import RpcError, StatusCode
 
 from kvnode.client.calls import flight_plan
-from kvnode.client.channels import CLOSED, OPTIONS, QUESTION, READ_RETRIES, Method, ReplyT, RequestT
+from kvnode.client.channels import (
+    CLOSED,
+    OPTIONS,
+    QUESTION,
+    READ_RETRIES,
+    Endpoint,
+    Method,
+    ReplyT,
+    RequestT,
+)
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry, Flight, Lane
 from kvnode.client.status import failure_of
@@ -80,6 +89,16 @@ class ThreadDriver:
         except RpcError as error:
             failure = failure_of(error, endpoint.address)
             raise failure.exception from failure.cause
+
+    def both_ways(
+        self,
+        endpoint: Endpoint,
+        method: Method[RequestT, ReplyT],
+        requests: Iterator[RequestT],
+        timeout_s: float,
+    ) -> Any:
+        """gRPC's call of a stream: its replies, and ``cancel``."""
+        return self._wires[endpoint.address].both_ways(method, requests, timeout_s)
 
     # ---- steps
 
@@ -232,6 +251,21 @@ class Wire:
             yield from cast("Iterator[ReplyT]", replies)
         finally:
             replies.cancel()
+
+    def both_ways(
+        self, method: Method[RequestT, ReplyT], requests: Iterator[RequestT], timeout_s: float
+    ) -> Any:
+        """gRPC's call. RuntimeError if the channel is closed."""
+        assert method.request is not None
+        assert method.reply is not None
+        with self._lock:
+            call = self._connected().stream_stream(
+                method.path, method.request.SerializeToString, method.reply.FromString
+            )
+        try:
+            return call(requests, timeout=timeout_s)
+        except ValueError as error:  # closed since
+            raise RuntimeError(CLOSED) from error
 
     def close(self) -> None:
         """Give up the connection; calls in progress fail as lost."""

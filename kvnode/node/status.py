@@ -56,6 +56,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         buffered_lost=engine.counts.buffered_lost,
         operations_received=engine.counts.received,
         commits=engine.counts.commits,
+        watches=node.watching.count,
         forks=[
             pb.Fork(origin=origin, node=engine.names.get(origin, ""), reason=reason)
             for origin, reason in sorted(durable.forks.items())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
@@ -122,29 +122,23 @@ class Writing:
     async def write_stream(
         self, requests: AsyncIterator[pb.WriteManyRequest]
     ) -> AsyncIterator[pb.WriteManyResponse]:
-        """The same message by message; the next ones are queued while one is on its way."""
+        """The same message by message; the next ones are queued while one is on its way.
+
+        Whatever ends it, a stopping node too, comes behind the replies to all that was queued.
+        """
         waiting: asyncio.Queue[asyncio.Task[pb.WriteManyResponse] | None]
         waiting = asyncio.Queue(STREAM_MESSAGES_MAX)
-        reader = asyncio.create_task(self._read(requests, waiting), name="write stream")
         closing = asyncio.create_task(self._store.closing.wait())
-        following = asyncio.create_task(waiting.get())
+        reader = asyncio.create_task(self._read(requests, waiting, closing), name="write stream")
         try:
-            while True:
-                await asyncio.wait((following, closing), return_when=asyncio.FIRST_COMPLETED)
-                if not following.done():  # by itself: gRPC logs every call that it has to cancel
-                    following.cancel()
-                    raise Refused(Reason.STOPPING, "the node is stopping: use another one")
-                outcomes = following.result()
-                if outcomes is None:
-                    if (error := await reader) is not None:
-                        raise error
-                    return
+            while (outcomes := await waiting.get()) is not None:
                 yield await outcomes
-                following = asyncio.create_task(waiting.get())
+            if (error := await reader) is not None:
+                raise error
         finally:
-            for task in (closing, reader, following):
+            for task in (closing, reader):
                 task.cancel()
-            await asyncio.gather(closing, reader, following, return_exceptions=True)
+            await asyncio.gather(closing, reader, return_exceptions=True)
             while not waiting.empty():
                 left = waiting.get_nowait()
                 if left is not None:
@@ -220,15 +214,17 @@ class Writing:
         self,
         requests: AsyncIterator[pb.WriteManyRequest],
         waiting: asyncio.Queue[asyncio.Task[pb.WriteManyResponse] | None],
+        closing: asyncio.Task[Any],
     ) -> Exception | None:
         """Queue what comes, in order, at most so many messages ahead of the replies.
 
         Returns what ended it, None if that was the caller.
         """
         try:
-            async for request in requests:
+            while (request := await following(requests, closing)) is not None:
                 self._limits.check_batch(sum(len(each.operations) for each in request.requests))
-                until = asyncio.get_running_loop().time() + STREAM_WAIT_S
+                wait_s = min(STREAM_WAIT_S, request.wait_ms / 1000 or STREAM_WAIT_S)
+                until = asyncio.get_running_loop().time() + wait_s
                 queued = [await self._patiently(each, until) for each in request.requests]
                 await waiting.put(asyncio.create_task(self._outcomes(queued, until)))
         except Exception as error:  # raised where the replies are sent, behind those before it
@@ -298,6 +294,22 @@ class Writing:
                 repeated=accepted.repeated,
             )
         )
+
+
+async def following(
+    requests: AsyncIterator[pb.WriteManyRequest], closing: asyncio.Task[Any]
+) -> pb.WriteManyRequest | None:
+    """The next message, None behind the last; Refused (STOPPING) if the node stops before it."""
+    message: asyncio.Future[pb.WriteManyRequest | None]
+    message = asyncio.ensure_future(anext(requests, None))
+    try:
+        await asyncio.wait((message, closing), return_when=asyncio.FIRST_COMPLETED)
+        if message.done():
+            return message.result()
+    finally:  # by itself: gRPC logs every call that it has to cancel
+        message.cancel()
+        await asyncio.gather(message, return_exceptions=True)
+    raise Refused(Reason.STOPPING, "the node is stopping: use another one")
 
 
 def give_up(queued: Sequence[Queued | Exception]) -> None:

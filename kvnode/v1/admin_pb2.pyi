@@ -151,7 +151,7 @@ class Sync(_message.Message):
     def __init__(self, state: _Optional[str] = ..., received_keys: _Optional[int] = ..., received_bytes: _Optional[int] = ..., total_keys: _Optional[int] = ..., total_bytes: _Optional[int] = ..., started_ms: _Optional[int] = ..., **kwargs) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("cluster", "name", "origin", "state", "problem", "version", "data_directory", "uptime_ms", "vector", "peers", "log", "checkpoint", "queued_requests", "queued_bytes", "operations_accepted", "operations_refused", "operations_received", "commits", "buffered_lost", "forks", "clock_offset_ms", "push_buffer_bytes", "anti_entropy_rounds", "quarantine", "diverged", "sync")
+    __slots__ = ("cluster", "name", "origin", "state", "problem", "version", "data_directory", "uptime_ms", "vector", "peers", "log", "checkpoint", "queued_requests", "queued_bytes", "operations_accepted", "operations_refused", "operations_received", "commits", "watches", "buffered_lost", "forks", "clock_offset_ms", "push_buffer_bytes", "anti_entropy_rounds", "quarantine", "diverged", "sync")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +170,7 @@ class StatusResponse(_message.Message):
     OPERATIONS_REFUSED_FIELD_NUMBER: _ClassVar[int]
     OPERATIONS_RECEIVED_FIELD_NUMBER: _ClassVar[int]
     COMMITS_FIELD_NUMBER: _ClassVar[int]
+    WATCHES_FIELD_NUMBER: _ClassVar[int]
     BUFFERED_LOST_FIELD_NUMBER: _ClassVar[int]
     FORKS_FIELD_NUMBER: _ClassVar[int]
     CLOCK_OFFSET_MS_FIELD_NUMBER: _ClassVar[int]
@@ -196,6 +197,7 @@ class StatusResponse(_message.Message):
     operations_refused: int
     operations_received: int
     commits: int
+    watches: int
     buffered_lost: int
     forks: _containers.RepeatedCompositeFieldContainer[Fork]
     clock_offset_ms: int
@@ -204,7 +206,7 @@ class StatusResponse(_message.Message):
     quarantine: QuarantineStatus
     diverged: _containers.RepeatedCompositeFieldContainer[Divergence]
     sync: Sync
-    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., data_directory: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointStatus, _Mapping]] = ..., queued_requests: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., operations_accepted: _Optional[int] = ..., operations_refused: _Optional[int] = ..., operations_received: _Optional[int] = ..., commits: _Optional[int] = ..., buffered_lost: _Optional[int] = ..., forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., push_buffer_bytes: _Optional[int] = ..., anti_entropy_rounds: _Optional[int] = ..., quarantine: _Optional[_Union[QuarantineStatus, _Mapping]] = ..., diverged: _Optional[_Iterable[_Union[Divergence, _Mapping]]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ...) -> None: ...
+    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., state: _Optional[str] = ..., problem: _Optional[str] = ..., version: _Optional[str] = ..., data_directory: _Optional[str] = ..., uptime_ms: _Optional[int] = ..., vector: _Optional[_Iterable[_Union[OriginStatus, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[PeerStatus, _Mapping]]] = ..., log: _Optional[_Union[LogStatus, _Mapping]] = ..., checkpoint: _Optional[_Union[CheckpointStatus, _Mapping]] = ..., queued_requests: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., operations_accepted: _Optional[int] = ..., operations_refused: _Optional[int] = ..., operations_received: _Optional[int] = ..., commits: _Optional[int] = ..., watches: _Optional[int] = ..., buffered_lost: _Optional[int] = ..., forks: _Optional[_Iterable[_Union[Fork, _Mapping]]] = ..., clock_offset_ms: _Optional[int] = ..., push_buffer_bytes: _Optional[int] = ..., anti_entropy_rounds: _Optional[int] = ..., quarantine: _Optional[_Union[QuarantineStatus, _Mapping]] = ..., diverged: _Optional[_Iterable[_Union[Divergence, _Mapping]]] = ..., sync: _Optional[_Union[Sync, _Mapping]] = ...) -> None: ...
 
 class InspectRequest(_message.Message):
     __slots__ = ("key",)

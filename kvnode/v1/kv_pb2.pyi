@@ -264,10 +264,12 @@ class WriteResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[WriteResult, _Mapping]]] = ..., session: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., repeated: _Optional[bool] = ..., stored_by: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WriteManyRequest(_message.Message):
-    __slots__ = ("requests",)
+    __slots__ = ("requests", "wait_ms")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[WriteRequest]
-    def __init__(self, requests: _Optional[_Iterable[_Union[WriteRequest, _Mapping]]] = ...) -> None: ...
+    wait_ms: int
+    def __init__(self, requests: _Optional[_Iterable[_Union[WriteRequest, _Mapping]]] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class WriteManyResponse(_message.Message):
     __slots__ = ("outcomes",)

@@ -58,6 +58,7 @@ STATUS = admin_pb2.StatusResponse(
     ),
     checkpoint=admin_pb2.CheckpointStatus(running=True),
     forks=[admin_pb2.Fork(origin=2, node="LGA", reason="two blocks 7")],
+    watches=3,
     sync=admin_pb2.Sync(
         state="receiving",
         **{"from": "JFK"},  # type: ignore[arg-type]
@@ -80,6 +81,7 @@ def test_status_shows_everything(capfd: pytest.CaptureFixture[str]) -> None:
         "1099511627776",
         "(unknown)",
         "one is running",
+        "3 open",
         "blocks 7 to 9, 4.0 MiB and 2.0 MiB of index, in a file of 9.0 MiB (grows by itself);",
         "2.0 KiB/s come",
         "what a peer lacks, up to 8.0 GiB; what all have for 24 h 0 min, up to 1.0 GiB",

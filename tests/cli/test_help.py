@@ -63,7 +63,7 @@ def test_the_list_of_commands_shows_no_cut_sentence(capfd: pytest.CaptureFixture
 def test_the_exit_codes_are_in_the_help(capfd: pytest.CaptureFixture[str]) -> None:
     run(["--help"])
     text = capfd.readouterr().out
-    for code in (*range(14), EXIT_INTERRUPTED, EXIT_BROKEN_PIPE):
+    for code in (*range(15), EXIT_INTERRUPTED, EXIT_BROKEN_PIPE):
         assert re.search(rf"\b{code} +[a-z]", text), code
 
 

@@ -160,6 +160,13 @@ class KeyValue(kv_pb2_grpc.KeyValueServicer):
     def __init__(self, node: ScriptedNode) -> None:
         self.node = node
 
+    def WriteStream(  # noqa: N802 - the RPC's name
+        self, requests: Iterator[Any], context: grpc.ServicerContext
+    ) -> Iterator[Message]:
+        """Each message is answered as a WriteMany of its own."""
+        for request in requests:
+            yield self.node.answer("WriteMany", request, context)
+
 
 class Admin(admin_pb2_grpc.AdminServicer):
     """The admin service of a scripted node."""

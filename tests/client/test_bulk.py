@@ -17,9 +17,9 @@ from kvnode import (
     OutcomeUnknown,
     Progress,
 )
-from kvnode.client.bulk import gathering
 from kvnode.client.calls import Calls
 from kvnode.client.failover import Failover
+from kvnode.client.gathering import gathering
 from kvnode.client.operations import Increment, Put
 from kvnode.client.settings import settings_of
 from kvnode.v1 import kv_pb2
@@ -48,19 +48,19 @@ def test_a_chunk_leaves_by_count_bytes_time_or_flush() -> None:
     assert waiting.wait_s() == 1
     clock.now += 1
     assert waiting.wait_s() == 0
-    assert len(waiting.chunk()[0]) == 1
+    assert len(waiting.chunk().operations) == 1
 
     waiting.take(Put("k", b"x" * 600))
     assert waiting.wait_s() == 60
     waiting.take(Put("k", b"x" * 600))
     assert waiting.wait_s() == 0
-    assert len(waiting.chunk()[0]) == 1  # both would be more than a chunk holds
+    assert len(waiting.chunk().operations) == 1  # both would be more than a chunk holds
     waiting.chunk()
 
     for _ in range(10):
         waiting.take(Increment("k"))
     assert waiting.wait_s() == 0
-    assert len(waiting.chunk()[0]) == 10
+    assert len(waiting.chunk().operations) == 10
 
     waiting.take(Increment("k"))
     waiting.flushing = True

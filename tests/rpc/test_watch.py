@@ -10,7 +10,7 @@ import pytest
 
 from kvnode.core.errors import Reason
 from kvnode.v1 import kv_pb2, watch_pb2, watch_pb2_grpc
-from tests.node.process import NodeProcess
+from tests.node.process import NodeProcess, until
 
 from .api import CALL_S, LWW_REGISTER, Api, delete, failed, put, refusal_of
 
@@ -171,7 +171,9 @@ def test_more_watches_than_a_node_takes_are_refused(start: Start, tmp_path: Any)
     _, api = start("own", "--config", str(settings))
     first, second = begun(api, heartbeat_ms=0), begun(api, heartbeat_ms=0)
     assert Reader(api).reason() == Reason.TOO_MANY_WATCHES
+    assert api.status().watches == 2
     first.call.cancel()
     second.call.cancel()
+    until(lambda: api.status().watches == 0, "no watch is open")
     status = kv_pb2.GetRequest(key=b"k")
     assert failed(lambda: api.kv.Get(status, timeout=CALL_S)) is not None  # it serves on

@@ -6,6 +6,7 @@ The node has peers that store nothing: nobody but itself ever has a write on dis
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from kvnode.core.errors import Reason
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.node.process import NodeProcess
 
-from .api import CALL_S, Api, Refusal, increment, put, refusal, vector
+from .api import CALL_S, Api, Refusal, failed, increment, put, refusal, vector
 
 SHORT_S = 0.5
 
@@ -292,3 +293,31 @@ def test_reads_tell_how_fresh_they_are_if_asked(api: Api, key: bytes) -> None:
     assert not fresh["shared"].unknown
     assert fresh["impostor"].unknown
     assert not api.kv.Get(kv_pb2.GetRequest(key=key), timeout=CALL_S).freshness
+
+
+def test_a_node_that_stops_answers_what_it_took_of_a_stream(
+    start: Callable[..., tuple[NodeProcess, Api]],
+) -> None:
+    """So what it has not answered was not done, and may be done elsewhere."""
+    process, api = start()
+    over = threading.Event()
+
+    def messages() -> Iterator[kv_pb2.WriteManyRequest]:
+        number = 0
+        while not over.is_set():
+            number += 1
+            yield kv_pb2.WriteManyRequest(requests=[request(put(b"%07d" % number, b"v"))])
+
+    replies = api.kv.WriteStream(messages(), timeout=CALL_S)
+    answered = 0
+    while (error := failed(lambda: next(replies))) is None:
+        answered += 1
+        if answered == 50:
+            process.process.terminate()
+    over.set()
+    assert told(cast("grpc.RpcError", error)).info.reason == Reason.STOPPING
+    process.stop()
+    _, api = start()
+    kept = api.kv.Scan(kv_pb2.ScanRequest(limit=10_000), timeout=CALL_S)
+    assert answered >= 50
+    assert [state.key for state in kept.states] == [b"%07d" % n for n in range(1, answered + 1)]
