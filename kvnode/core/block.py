@@ -47,6 +47,8 @@ SEQ_MAX = 2**63 - 1
 ORIGIN_MAX = 2**64 - 1
 HEAD_BYTES_MAX = 64
 """The version and the first five fields are within."""
+FIELDS = [int, int, int, int, int, list, list, list]
+SPAN = [bytes, int, int]
 KEY_BYTES_MAX = 480
 """What every replica can store; a block with a longer key is malformed, whoever accepted it."""
 
@@ -178,22 +180,10 @@ def decode_block(raw: bytes) -> Block:
         fields = msgpack.unpackb(content[1:-CHAIN_BYTES])
     except Exception as error:  # msgpack raises many types on bytes from outside
         raise BlockError(f"block is not msgpack: {error}") from error
-    match fields:
-        case [
-            int(origin),
-            int(first),
-            int(count),
-            int(hlc),
-            int(wall_ms),
-            list(deps),
-            list(ops),
-            list(requests),
-        ]:
-            pass
-        case _:
-            raise BlockError("block of unknown form")
-    numbers = (origin, first, count, hlc, wall_ms)
-    if not all(type(number) is int for number in numbers) or not (
+    if type(fields) is not list or [type(field) for field in fields] != FIELDS:
+        raise BlockError("block of unknown form")
+    origin, first, count, hlc, wall_ms, deps, ops, requests = fields
+    if not (
         0 < origin <= ORIGIN_MAX
         and first > 0
         and count > 0
@@ -210,9 +200,9 @@ def decode_block(raw: bytes) -> Block:
         count,
         hlc,
         wall_ms,
-        _vector(deps, origin),
+        _vector(deps, origin) if deps else {},
         ops,
-        _spans(requests, count),
+        _spans(requests, count) if requests else [],
         content[-CHAIN_BYTES:],
         raw,
     )
@@ -244,12 +234,11 @@ def block_head(raw: bytes) -> BlockHead:
 
 
 def _vector(flat: list[Any], own: int) -> Vector:
-    if len(flat) % 2 or not all(type(number) is int and number > 0 for number in flat):
+    origins, seqs = flat[::2], flat[1::2]
+    if len(origins) != len(seqs) or {*map(type, flat)} != {int} or min(flat) <= 0:
         raise BlockError("deps of unknown form")
-    numbers = iter(flat)
-    pairs = list(zip(numbers, numbers, strict=True))
-    vector = dict(pairs)
-    if list(vector) != sorted(vector) or len(vector) != len(pairs) or own in vector:
+    vector = dict(zip(origins, seqs, strict=True))
+    if origins != sorted(origins) or len(vector) != len(origins) or own in vector:
         raise BlockError("deps not sorted, or of the block's own origin")
     return vector
 
@@ -257,11 +246,10 @@ def _vector(flat: list[Any], own: int) -> Vector:
 def _spans(raw: list[Any], count: int) -> list[RequestSpan]:
     spans: list[RequestSpan] = []
     for span in raw:
-        match span:
-            case [bytes(request_id), int(first), int(size)] if (
-                len(request_id) == 16 and first >= 0 and size > 0 and first + size <= count
-            ):
-                spans.append((request_id, first, size))
-            case _:
-                raise BlockError("request of unknown form")
+        if type(span) is not list or [type(each) for each in span] != SPAN:
+            raise BlockError("request of unknown form")
+        request_id, first, size = span
+        if len(request_id) != 16 or first < 0 or size <= 0 or first + size > count:
+            raise BlockError("request of unknown form")
+        spans.append((request_id, first, size))
     return spans

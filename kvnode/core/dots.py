@@ -32,7 +32,10 @@ class Covered:
 
 def covers(vector: Mapping[int, int], other: Mapping[int, int]) -> bool:
     """Whether ``vector`` has everything ``other`` has."""
-    return all(vector.get(origin, 0) >= seq for origin, seq in other.items())
+    for origin, seq in other.items():  # noqa: SIM110 - asked for every message: all() takes twice as long
+        if vector.get(origin, 0) < seq:
+            return False
+    return True
 
 
 def missing_ops(vector: Mapping[int, int], other: Mapping[int, int]) -> int:

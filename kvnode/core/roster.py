@@ -40,6 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -52,6 +53,8 @@ VERSION = b"\x01"
 VERSION_WITH_STANDS = b"\x02"
 ROSTER_BYTES_MAX = 8 << 20
 """Each new identity of a node leaves about 150 bytes for ever: room for tens of thousands."""
+ROSTERS_KEPT = 4
+"""Decoded ones: peers show the same roster at every connection."""
 
 
 class Member(NamedTuple):
@@ -303,6 +306,7 @@ def roster_hash(raw: bytes) -> bytes:
     return blake2b(raw, digest_size=8).digest()
 
 
+@lru_cache(ROSTERS_KEPT)
 def decode_roster(raw: bytes) -> Roster:
     """The inverse of ``encode_roster``; BlockError if it is none."""
     if raw[:1] not in (VERSION, VERSION_WITH_STANDS) or len(raw) > ROSTER_BYTES_MAX:

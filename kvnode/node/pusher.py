@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvnode.core.report import Report
@@ -155,8 +154,6 @@ class Pusher:
 
     def _report(self) -> Report:
         """What this node has; names only if there are new ones."""
-        report = self._replicator.report(self.peer)
-        if len(report.names) == self._names_sent:
-            return replace(report, names={})
-        self._names_sent = len(report.names)
+        report = self._replicator.report(self.peer, self._names_sent)
+        self._names_sent = len(report.names) or self._names_sent
         return report

@@ -320,8 +320,8 @@ class Replicator:
             peer.pushed = float("-inf")
             self.repair.hurry(peer)
 
-    def report(self, peer: Peer) -> Report:
-        """What this node has now, for ``peer``."""
+    def report(self, peer: Peer, names_told: int = 0) -> Report:
+        """What this node has now, for ``peer``, which was told so many names before."""
         engine = self.engine
         now = engine.ambient.monotonic()
         relayed: Mapping[int, Vector] = {}
@@ -334,7 +334,7 @@ class Replicator:
         return Report(
             engine.vector,
             engine.ambient.wall_ms(),
-            dict(engine.names),
+            dict(engine.names) if len(engine.names) != names_told else {},
             self._contradictions(),
             b"" if peer.shown_hash == self.membership.raw_hash else self.membership.raw,
             self.membership.raw_hash,

@@ -7,22 +7,43 @@ the same bytes. Nothing is compared or hashed in that form; rosters and blocks t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
+from kvnode.core.dots import Dot
 from kvnode.core.report import Contradiction, Hello, Report
 from kvnode.v1 import replication_pb2 as pb
 from kvnode.v1 import types_pb2
 
+VECTORS_KEPT = 64
+"""The last ones, by what they say: most messages carry a vector that others carried just before."""
+KEPT_LENGTH_MAX = 256
+"""Origins in a vector that is kept, so that they stay within a few megabytes."""
+
 
 def vector_to_wire(vector: Mapping[int, int]) -> types_pb2.VersionVector:
-    """Sorted by origin."""
+    """Sorted by origin. The message may be shared: it goes into others, and nobody changes it."""
+    dots = tuple(vector.items())
+    return _encoded(dots) if len(dots) <= KEPT_LENGTH_MAX else _encoded.__wrapped__(dots)
+
+
+@lru_cache(VECTORS_KEPT)
+def _encoded(dots: tuple[Dot, ...]) -> types_pb2.VersionVector:
     return types_pb2.VersionVector(
-        entries=[types_pb2.Dot(origin=origin, seq=vector[origin]) for origin in sorted(vector)]
+        entries=[types_pb2.Dot(origin=origin, seq=seq) for origin, seq in sorted(dots)]
     )
 
 
 def vector_from_wire(message: types_pb2.VersionVector) -> dict[int, int]:
     """origin -> seq."""
-    return {entry.origin: entry.seq for entry in message.entries}
+    if len(message.entries) > KEPT_LENGTH_MAX:
+        return {entry.origin: entry.seq for entry in message.entries}
+    return dict(_decoded(message.SerializeToString()))
+
+
+@lru_cache(VECTORS_KEPT)
+def _decoded(raw: bytes) -> tuple[Dot, ...]:
+    message = types_pb2.VersionVector.FromString(raw)
+    return tuple((entry.origin, entry.seq) for entry in message.entries)
 
 
 def hello_to_wire(hello: Hello) -> pb.Hello:
@@ -51,23 +72,23 @@ def hello_from_wire(message: pb.Hello) -> Hello:
 
 def report_to_wire(report: Report) -> pb.Report:
     """What a node has."""
-    return pb.Report(
+    message = pb.Report(
         vector=vector_to_wire(report.vector),
         wall_ms=report.wall_ms,
-        members=[pb.Member(name=name, origin=origin) for origin, name in report.names.items()],
-        contradictions=[
-            pb.Contradiction(origin=origin, reason=fork.reason, seq=fork.seq, chain=fork.chain)
-            for origin, fork in sorted(report.forks.items())
-        ],
         roster=report.roster,
-        yours=vector_to_wire(report.yours),
         your_origin=report.your_origin,
-        relayed=[
-            pb.Relayed(origin=origin, vector=vector_to_wire(vector))
-            for origin, vector in report.relayed.items()
-        ],
         roster_hash=report.roster_hash,
+        yours=vector_to_wire(report.yours),
     )
+    for origin, name in report.names.items():
+        message.members.add(name=name, origin=origin)
+    for origin, fork in sorted(report.forks.items()):
+        message.contradictions.add(
+            origin=origin, reason=fork.reason, seq=fork.seq, chain=fork.chain
+        )
+    for origin, vector in report.relayed.items():
+        message.relayed.add(origin=origin, vector=vector_to_wire(vector))
+    return message
 
 
 def report_from_wire(message: pb.Report) -> Report:

@@ -39,7 +39,7 @@ class Replication(Protocol[P]):
     async def pushed(
         self, peer: P, hello: Hello, report: Report, position: int, raws: Sequence[bytes]
     ) -> None: ...
-    def report(self, peer: P) -> Report: ...
+    def report(self, peer: P, names_told: int = 0) -> Report: ...
     def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[Lacking]: ...
 
 
@@ -75,15 +75,17 @@ class ReplicationService:
             await node.pushed(
                 peer, hello, report_from_wire(first.report), first.position, first.blocks
             )
-            yield pb.PushReply(
-                hello=hello_to_wire(node.hello()), report=report_to_wire(node.report(peer))
-            )
+            told = node.report(peer)
+            names = len(told.names)
+            yield pb.PushReply(hello=hello_to_wire(node.hello()), report=report_to_wire(told))
             if node.closing:
                 return  # by itself: gRPC prints a traceback for every call it has to cancel
             async for request in requests:
                 report = report_from_wire(request.report)
                 await node.pushed(peer, hello, report, request.position, request.blocks)
-                yield pb.PushReply(report=report_to_wire(node.report(peer)))
+                told = node.report(peer, names)
+                names = len(told.names) or names
+                yield pb.PushReply(report=report_to_wire(told))
                 if node.closing:
                     return
         finally:

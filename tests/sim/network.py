@@ -91,7 +91,8 @@ class Network:
             call.broken = True
             self._later(self.chance.uniform(*way.latency_s), lambda: call.fail("connection reset"))
             return after_s
-        at_s = self.loop.time() + self.chance.uniform(*way.latency_s)
+        least, most = way.latency_s
+        at_s = self.loop.time() + least + (most - least) * self.chance.random()
         at_s = max(after_s + TICK_S, at_s)
         self.loop.call_at(at_s, self._arrive, way, call, act, context=self.context)
         return at_s
