@@ -137,9 +137,9 @@ class OutcomeUnknown(KvnodeError):
     """A write was sent and no reply came: it happened or it did not.
 
     The node at ``endpoint`` can tell, also after a restart: the same write under the same
-    ``request_id`` gives its first outcome, or does it once. It remembers the ids of the last
-    100,000 requests. Other nodes can not tell: that a read there does not show the write says
-    nothing, and they would carry it out a second time. ::
+    ``request_id`` gives its first outcome, or does it once. It remembers the ids of its last
+    100,000 / n requests at the least, with n nodes. Other nodes can not tell: that a read there
+    does not show the write says nothing, and they would carry it out a second time. ::
 
         try:
             client.increment("visits", 5)

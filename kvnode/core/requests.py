@@ -1,13 +1,20 @@
 """The window of remembered request ids: what makes a retry harmless.
 
 A request id is written into the block its operations are in, so it is as durable as they are and
-reaches every replica with them. Each replica remembers the newest ``size_max`` it has applied, in
-the order it applied them; older ones are forgotten, and a retry after that is a new request.
-Clients therefore give up on an unanswered write within seconds.
+reaches every replica with them. Each replica remembers the newest ``size_max`` it has applied;
+older ones are forgotten, and a retry after that is a new request. Clients therefore give up on an
+unanswered write within seconds.
+
+Whose are forgotten first? Not simply the oldest: a node that catches up applies another one's
+hundred thousand requests in seconds, and those accepted here a moment before the cut healed, whose
+clients are asking again just now, would be gone. So the room is shared: who has most ids in the
+window loses its oldest one. Each of n origins keeps its newest ``size_max / n``.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -21,12 +28,16 @@ class Remembered(NamedTuple):
 
 
 class RequestWindow:
-    """Request id -> where it went, oldest first, bounded."""
+    """Request id -> where it went, bounded; each origin's oldest is the first of it to go."""
 
     def __init__(self, size_max: int) -> None:
         assert size_max > 0
         self.size_max = size_max
         self._known: dict[bytes, Remembered] = {}
+        """By number, ascending."""
+        self._of: dict[int, deque[bytes]] = {}
+        """Origin -> its request ids, oldest first; none is empty."""
+        self._forgotten: list[int] = []
         self._next = 1
 
     def __len__(self) -> int:
@@ -42,11 +53,22 @@ class RequestWindow:
             self.restore(request_id, Remembered(self._next, origin, first_seq, count))
 
     def restore(self, request_id: bytes, remembered: Remembered) -> None:
-        """Remember a request under the number a checkpoint kept it under."""
+        """Remember a request under the number a checkpoint kept it under; numbers ascend."""
         self._known[request_id] = remembered
         self._next = remembered.number + 1
+        known = self._of.get(remembered.origin)
+        if known is None:
+            known = self._of[remembered.origin] = deque()
+        known.append(request_id)
         if len(self._known) > self.size_max:
-            del self._known[next(iter(self._known))]
+            self._forget_one()
+
+    def _forget_one(self) -> None:
+        ids = max(self._of.values(), key=len)
+        forgotten = self._known.pop(ids.popleft())
+        self._forgotten.append(forgotten.number)
+        if not ids:
+            del self._of[forgotten.origin]
 
     @property
     def next_number(self) -> int:
@@ -54,9 +76,13 @@ class RequestWindow:
         return self._next
 
     @property
-    def floor(self) -> int:
-        """The lowest number still remembered; what is below can be deleted."""
-        return next(iter(self._known.values())).number if self._known else self._next
+    def forgotten(self) -> Sequence[int]:
+        """The numbers of the forgotten, for who keeps them on disk; see ``drop_forgotten``."""
+        return tuple(self._forgotten)
+
+    def drop_forgotten(self, count: int) -> None:
+        """The first so many of ``forgotten`` are off the disk."""
+        del self._forgotten[:count]
 
     def since(self, number: int) -> list[tuple[bytes, Remembered]]:
         """The requests with at least ``number``, oldest first."""

@@ -135,7 +135,7 @@ class Checkpoints:
             names=dict(engine.names),
             entries=engine.memtable.freeze(),
             requests=durable.requests.since(self._next_request),
-            requests_floor=durable.requests.floor,
+            requests_forgotten=durable.requests.forgotten,
             collected=engine.collected,
             journal=engine.journal.unsaved(),
             journal_floor=engine.journal.floor,
@@ -156,6 +156,7 @@ class Checkpoints:
                 engine.memtable.drop_frozen()
                 self.covered = checkpoint.arrival
                 self._next_request = next_request
+                durable.requests.drop_forgotten(len(checkpoint.requests_forgotten))
                 self.made += 1
                 engine.journal.saved(checkpoint.journal)
                 engine.replica.durable.horizon = checkpoint.durable.horizon

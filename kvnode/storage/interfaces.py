@@ -104,8 +104,8 @@ class Checkpoint:
     """What changed since the checkpoint before; an empty entry means the key goes."""
     requests: list[tuple[bytes, Remembered]]
     """Request ids remembered since the checkpoint before."""
-    requests_floor: int = 0
-    """Those with a lower number are forgotten."""
+    requests_forgotten: Sequence[int] = ()
+    """The numbers of those that are not remembered any more."""
     collected: list[Dot] = field(default_factory=list)
     """Garbage rows that were looked at; they go, unless an entry here still waits for them."""
     journal: Sequence[tuple[int, Loser]] = ()

@@ -254,8 +254,8 @@ class MemoryState:
         self._saved += 1
         for request_id, remembered in checkpoint.requests:
             self._requests[remembered.number] = (request_id, remembered)
-        floor = checkpoint.requests_floor
-        self._requests = {n: row for n, row in self._requests.items() if n >= floor}
+        for number in checkpoint.requests_forgotten:
+            self._requests.pop(number, None)
         for dot in checkpoint.collected:
             self._garbage.pop(dot, None)
         self._garbage.update(garbage_rows(checkpoint, before))

@@ -108,7 +108,6 @@ class Merge:
             theirs.names | mine.names,
             {},
             durable.requests.since(0),
-            durable.requests.floor,
         )
 
     def adopt_history(self, log: Log) -> None:

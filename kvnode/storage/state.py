@@ -163,7 +163,6 @@ class LmdbState:
         garbage = garbage_rows(checkpoint, before)
         losers = [(_key(number), encode_loser(loser)) for number, loser in checkpoint.journal]
         meta = encode_meta(checkpoint)
-        floor = _key(checkpoint.requests_floor)
 
         def change(txn: Any) -> None:
             conflicts = txn.stat(self._conflicts)["entries"]
@@ -183,7 +182,8 @@ class LmdbState:
                     txn.delete(key, db=self._conflicts)
             for request_id, known in checkpoint.requests:
                 txn.put(*request_row(request_id, known), db=self._requests)
-            drop_below(txn, self._requests, floor)
+            for number in checkpoint.requests_forgotten:
+                txn.delete(_key(number), db=self._requests)
             for key, raw in losers:
                 txn.put(key, raw, db=self._journal)
             drop_below(txn, self._journal, _key(checkpoint.journal_floor))

@@ -86,7 +86,7 @@ class MemoryNode:
             names={},
             entries=entries,
             requests=durable.requests.since(self._next_request),
-            requests_floor=durable.requests.floor,
+            requests_forgotten=durable.requests.forgotten,
         )
         try:
             self.state.save(checkpoint)
@@ -96,6 +96,7 @@ class MemoryNode:
         self.memtable.drop_frozen()
         self.replica.durable.horizon = durable.horizon
         self._next_request = durable.requests.next_number
+        durable.requests.drop_forgotten(len(checkpoint.requests_forgotten))
 
     def commit(
         self,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvnode.core.block import Block, decode_block
-from kvnode.core.operations import Put
+from kvnode.core.operations import Increment, Put
 from kvnode.core.progress import PushBuffer
 from kvnode.core.requests import RequestWindow
 from tests.core.memory_node import MemoryNode
@@ -29,8 +29,44 @@ def test_the_window_keeps_the_newest_request_ids(size_max: int, numbers: list[in
     for number in range(10):
         assert (window.get(request_id(number)) is not None) == (number in kept)
     if kept:
-        assert window.floor == window.since(0)[0][1].number
         assert window.next_number == window.since(0)[-1][1].number + 1
+        there = {known.number for _, known in window.since(0)}
+        assert there | set(window.forgotten) == set(range(1, window.next_number))
+
+
+def test_another_one_s_requests_push_none_out_beyond_its_share() -> None:
+    window = RequestWindow(10)
+    for number in range(10):
+        window.add(request_id(number), 1, number + 1, 1)
+    for number in range(100, 200):
+        window.add(request_id(number), 2, number + 1, 1)
+    kept = [*range(5, 10), *range(195, 200)]
+    assert [known for known, _ in window.since(0)] == [request_id(n) for n in kept]
+    for number in range(300, 302):
+        window.add(request_id(number), 3, number + 1, 1)
+    assert {known.origin for _, known in window.since(0)} == {1, 2, 3}
+
+
+def test_trap_17_a_node_that_catches_up_knows_the_requests_it_took_itself() -> None:
+    """Their clients ask again at the moment when the cut heals and another one's come at once."""
+    mine, theirs = MemoryNode(1, window=10), MemoryNode(2, window=10)
+    for number in range(30):
+        theirs.write(Increment(b"c", 1), request_id=request_id(number))
+    first = mine.write(Increment(b"mine", 1), request_id=request_id(99))
+    mine.pull(theirs)
+    again = mine.write(Increment(b"mine", 1), request_id=request_id(99))
+    assert (again.repeated, again.first_seq) == (True, first.first_seq)
+
+
+def test_what_is_forgotten_stays_told_until_it_is_off_the_disk() -> None:
+    window = RequestWindow(1)
+    for number in range(4):
+        window.add(request_id(number), 1, number + 1, 1)
+    told = window.forgotten
+    assert list(told) == [1, 2, 3]
+    window.add(request_id(5), 1, 9, 1)
+    window.drop_forgotten(len(told))
+    assert list(window.forgotten) == [4]
 
 
 def test_the_first_outcome_of_a_request_id_counts() -> None:

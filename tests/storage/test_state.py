@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,10 @@ def checkpoint(
     *,
     arrival: int = 42,
     requests: list[tuple[bytes, Remembered]] | None = None,
-    floor: int = 0,
+    forgotten: Sequence[int] = (),
 ) -> Checkpoint:
     return Checkpoint(
-        arrival, durable(), {ORIGIN: "ewr", 1: "jfk"}, entries or {}, requests or [], floor
+        arrival, durable(), {ORIGIN: "ewr", 1: "jfk"}, entries or {}, requests or [], forgotten
     )
 
 
@@ -132,7 +133,7 @@ def test_conflicts_are_marked_while_they_last(stores: Stores) -> None:
 def test_request_ids_are_added_kept_and_forgotten(stores: Stores) -> None:
     stores.state.save(checkpoint(requests=[remembered(n) for n in (1, 2, 3)]))
     stores.reopen()
-    stores.state.save(checkpoint(requests=[remembered(4)], floor=3))
+    stores.state.save(checkpoint(requests=[remembered(4)], forgotten=[1, 2]))
     stores.reopen()
     loaded = stores.state.load(WINDOW)
     assert loaded is not None
