@@ -1,0 +1,38 @@
+"""Vectors on the wire: kept ones are never told in the place of others."""
+
+from __future__ import annotations
+
+from kvnode.core.report import Report
+from kvnode.rpc.replication_codec import (
+    KEPT_LENGTH_MAX,
+    report_from_wire,
+    report_to_wire,
+    vector_from_wire,
+    vector_to_wire,
+)
+
+
+def test_a_vector_that_was_changed_is_encoded_as_it_is_now() -> None:
+    vector = {7: 1, 3: 2}
+    before = vector_to_wire(vector).SerializeToString()
+    vector[7] = 5
+    after = vector_to_wire(vector)
+    assert [(dot.origin, dot.seq) for dot in after.entries] == [(3, 2), (7, 5)]
+    assert before != after.SerializeToString()
+
+
+def test_who_changes_what_was_read_changes_nothing_for_the_next_reader() -> None:
+    message = vector_to_wire({3: 2})
+    vector_from_wire(message)[3] = 9
+    assert vector_from_wire(message) == {3: 2}
+
+
+def test_who_changes_a_report_changes_no_other() -> None:
+    first = report_to_wire(Report({3: 2}, 1))
+    first.vector.entries[0].seq = 9
+    assert report_from_wire(report_to_wire(Report({3: 2}, 1))).vector == {3: 2}
+
+
+def test_long_vectors_come_as_they_went() -> None:
+    vector = {origin: origin for origin in range(1, KEPT_LENGTH_MAX + 2)}
+    assert vector_from_wire(vector_to_wire(vector)) == vector
