@@ -39,7 +39,10 @@ class Run:
 
 
 async def closed_loop(calls: Sequence[Call], *, seconds: float, warmup_s: float = 0.0) -> Run:
-    """One caller for each of ``calls``, which it makes again and again for ``seconds``."""
+    """One caller for each of ``calls``, which it makes again and again for ``seconds``.
+
+    Each makes one that counts at least, however slow it or the machine is.
+    """
     begin = time.perf_counter() + warmup_s
     end = begin + seconds
     done = everything = 0
@@ -47,7 +50,9 @@ async def closed_loop(calls: Sequence[Call], *, seconds: float, warmup_s: float 
 
     async def caller(call: Call) -> None:
         nonlocal done, everything
-        while (started := time.perf_counter()) < end:
+        ended = 0.0
+        while ended < end:
+            started = time.perf_counter()
             count = await call()
             ended = time.perf_counter()
             everything += count
