@@ -15,7 +15,7 @@ from typing import Final
 import click
 
 from bench.figures import circumstances, dumped
-from bench.pictures import drawn
+from bench.pictures import write_pictures
 from bench.room import FULL, QUICK, TINY, Measure, Room
 from bench.targets import as_objects, rows_of, table
 from cluster.interruption import EXIT_INTERRUPTED, raise_when_interrupted
@@ -24,7 +24,7 @@ QUESTIONS: Final = {
     "limits": "bench.limits",
     "one-node": "bench.one_node",
     "reads": "bench.reads",
-    "types": "bench.data_types",
+    "counters": "bench.counters",
     "three-nodes": "bench.three_nodes",
     "lag": "bench.lags",
     "catch-up": "bench.catchup",
@@ -111,9 +111,7 @@ def main(
     if json_file:
         json_file.write_text(dumped(room.figures, around, as_objects(rows)))
     if svg_directory:
-        svg_directory.mkdir(parents=True, exist_ok=True)
-        for name, picture in drawn(room.figures).items():
-            (svg_directory / f"{name}.svg").write_text(picture)
+        write_pictures(room.figures, svg_directory)
     if room.figures.failed:
         sys.exit(1)
 

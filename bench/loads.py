@@ -39,7 +39,10 @@ class Run:
 
 
 async def closed_loop(calls: Sequence[Call], *, seconds: float, warmup_s: float = 0.0) -> Run:
-    """One caller for each of ``calls``, which it makes again and again for ``seconds``."""
+    """One caller for each of ``calls``, which it makes again and again for ``seconds``.
+
+    Each makes one that counts at least, however slow it or the machine is.
+    """
     begin = time.perf_counter() + warmup_s
     end = begin + seconds
     done = everything = 0
@@ -47,7 +50,9 @@ async def closed_loop(calls: Sequence[Call], *, seconds: float, warmup_s: float 
 
     async def caller(call: Call) -> None:
         nonlocal done, everything
-        while (started := time.perf_counter()) < end:
+        ended = 0.0
+        while ended < end:
+            started = time.perf_counter()
             count = await call()
             ended = time.perf_counter()
             everything += count
@@ -96,7 +101,8 @@ async def open_loop(
 ) -> Offered:
     """Call ``call`` with 0, 1, 2, ... when each is due, whatever became of those before.
 
-    It ends after ``seconds``, or when ``stop`` is set, and when the last call has an answer.
+    All calls that are due within ``seconds`` are made, also those that this process was too late
+    for, unless ``stop`` is set before. It ends when the last one has an answer.
     """
     offered = Offered()
     tasks: set[asyncio.Task[None]] = set()
@@ -115,8 +121,10 @@ async def open_loop(
             offered.latencies_ms.append((time.perf_counter() - due) * 1e3)
 
     sample_at = started
-    while (now := time.perf_counter()) < started + seconds and not (stop and stop.is_set()):
-        while (due := started + offered.calls / calls_per_s) <= now:
+    total = max(1, round(calls_per_s * seconds))
+    while offered.calls < total and not (stop and stop.is_set()):
+        now = time.perf_counter()
+        while (due := started + offered.calls / calls_per_s) <= now and offered.calls < total:
             task = asyncio.create_task(one(offered.calls, due))
             tasks.add(task)
             task.add_done_callback(tasks.discard)

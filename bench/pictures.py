@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Final
 
 from bench.figures import Figures, shown
@@ -24,6 +25,13 @@ STEPS: Final = 4
 
 NAME: Final = re.compile(r"^curve/(?P<picture>[^/]+)/(?P<series>.+) at (?P<number>[\d,]+)$")
 Points = Sequence[tuple[float, float]]
+
+
+def write_pictures(figures: Figures, directory: Path) -> None:
+    """One file each."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, picture in drawn(figures).items():
+        (directory / f"{name}.svg").write_text(picture)
 
 
 def drawn(figures: Figures) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Final, Self
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_DEADLINE_S: Final = 60.0
-STOP_DEADLINE_S: Final = 10.0
+STOP_DEADLINE_S: Final = 30.0
 LOOK_S: Final = 0.01
 LOG_NAME: Final = "log"
 LOG_TAIL_BYTES: Final = 2_000

@@ -170,6 +170,7 @@ async def redises(directory: Path, count: int = 1) -> AsyncIterator[Servers[Redi
             command = ["redis-server", "--port", str(port), "--bind", HOST, "--dir", str(own)]
             command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
             command += ["--repl-diskless-sync-delay", "0"]
+            command += ["--shutdown-timeout", "0"]  # its replicas are stopped at the same time
             if number:
                 command += ["--replicaof", HOST, str(ports[0])]
             processes.append(ServerProcess(f"redis{number}", command, own, connects(port)))

@@ -43,8 +43,6 @@ PROBE_S: Final = 0.05
 WRITE: Final = "/kvnode.v1.KeyValue/Write"
 CALL_TIMEOUT_S: Final = 10.0
 OVERLOAD: Final = 2.0
-OVERLOAD_SHARE: Final = 1 / 3
-"""Of the time of the service levels."""
 REQUESTS: Final = 500
 """Made beforehand, sent in turns."""
 QUICK_AGAIN_MS: Final = 50.0
@@ -54,24 +52,28 @@ MB: Final = 1e6
 
 
 async def measure(room: Room) -> None:
-    """Service levels, then overload."""
+    """Service levels, overload, and at last what may be too much for this client."""
+    whole_s = room.pace.service_s
     async with kvnodes(room.new_directory(), 3) as nodes:
-        for store in nodes.stores:
-            await room.loop([room.writing(store, BATCH)])
-        await service(room, nodes, "service", BATCH)
-        await service(room, nodes, "service, single puts", 1)
+        await service(room, nodes, "service", BATCH, whole_s)
     async with kvnodes(room.new_directory()) as nodes:
-        await overload(room, nodes)
+        await overload(room, nodes, whole_s / 3)
+    async with kvnodes(room.new_directory(), 3) as nodes:
+        await service(room, nodes, "service, single puts", 1, whole_s / 3)
 
 
-async def service(room: Room, nodes: Servers[KvnodeStore], name: str, batch: int) -> None:
+async def service(
+    room: Room, nodes: Servers[KvnodeStore], name: str, batch: int, seconds: float
+) -> None:
     """10,000 writes/s to all of them in turns."""
+    for store in nodes.stores:  # a connection to each, and what runs for the first time
+        await room.loop([room.writing(store, batch)])
     calls = [room.writing(store, batch) for store in nodes.stores]
     async with probing(nodes) as lags:
         offered = await open_loop(
             lambda number: calls[number % len(calls)](),
             calls_per_s=WRITES_PER_S / batch,
-            seconds=room.pace.service_s,
+            seconds=seconds,
             refused=lambda error: isinstance(error, ResourceExhausted),
         )
     add, kvnode = room.figures.add, "kvnode"
@@ -112,7 +114,7 @@ async def probing(nodes: Servers[KvnodeStore]) -> AsyncIterator[list[float]]:
         await task
 
 
-async def overload(room: Room, nodes: Servers[KvnodeStore]) -> None:
+async def overload(room: Room, nodes: Servers[KvnodeStore], seconds: float) -> None:
     """Twice what the node can bear."""
     store, process = nodes.store, nodes.process
     requests = [serialised(room) for _ in range(REQUESTS)]
@@ -132,7 +134,7 @@ async def overload(room: Room, nodes: Servers[KvnodeStore]) -> None:
         offered = await open_loop(
             call,
             calls_per_s=OVERLOAD * borne / BATCH,
-            seconds=room.pace.service_s * OVERLOAD_SHARE,
+            seconds=seconds,
             refused=is_refusal,
         )
         quick_s = await quick_again(store)

@@ -51,6 +51,16 @@ def test_what_the_warm_up_did_is_not_measured() -> None:
     assert 0 < len(run.latencies_ms) < made
 
 
+def test_every_caller_of_a_closed_loop_makes_a_call_that_counts() -> None:
+    """Also where the time is over before they come to it."""
+
+    async def call() -> int:
+        return 1
+
+    run = asyncio.run(closed_loop([call] * 3, seconds=0.0))
+    assert run.operations_all == len(run.latencies_ms) == 3
+
+
 def test_an_open_loop_loses_no_operation_of_calls_that_overlap() -> None:
     async def call(_number: int) -> int:
         await asyncio.sleep(0.01)
