@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kvnode.core import requests
-from tests.sim import checks, schedule, watch
+from tests.sim import asking, checks, schedule, watch
 from tests.sim.report import EXPECTED, EXPECTED_OF_DIRECTED, SEEDS_ENOUGH, UNREACHED, Tally
 from tests.sim.runner import Options, run_seeds
 from tests.sim.schedule import draw
@@ -77,6 +77,28 @@ def test_a_bug_is_found_and_its_schedule_shrunk(monkeypatch: pytest.MonkeyPatch)
 def test_a_plan_is_a_function_of_its_seed() -> None:
     assert draw(5) == draw(5)
     assert draw(5) != draw(6)
+
+
+def test_plans_have_what_real_clients_do() -> None:
+    steps = [step for seed in range(1, 21) for step in draw(seed).steps]
+    asked = [step.ask for step in steps if step.ask is not None]
+    writes = [ask for ask in asked if ask.changes]
+    assert {ask.durability for ask in writes} == set(asking.LEVELS)
+    assert {ask.session for ask in asked} == {True, False}
+    expire = [change for ask in writes for change in ask.changes if change.ttl_ms]
+    assert {change.type for change in expire} == {"LWW", "SIBLINGS"}
+    assert any(step.kind == "watch" for step in steps)
+    for seed in (1, 2, 3):
+        plan = draw(seed)
+        calls = [(step.at_ms, step.ask.node) for step in plan.steps if step.ask is not None]
+        assert len(calls) - len(set(calls)) > 20, "calls that come together"
+        assert sum(ask.deaf for ask in (step.ask for step in plan.steps) if ask) > 0
+
+
+def test_all_calls_of_a_client_carry_a_token_or_none() -> None:
+    asked = [step.ask for step in draw(7).steps if step.ask is not None]
+    carries = {(ask.client, ask.session) for ask in asked}
+    assert len(carries) == len({client for client, _ in carries})
 
 
 def test_a_path_that_was_never_taken_fails_a_run_that_is_long_enough() -> None:

@@ -104,7 +104,7 @@ def put_replaces_nothing(plant: Planting) -> None:
     plant.function(siblings.replaced, replaced)
 
 
-@mutant(5)
+@mutant(5, plan=schedules.awaited_over_a_restart)
 def awaited_dots_are_not_remembered(plant: Planting) -> None:
     """Dots of a context that have not arrived here are dropped from it."""
 
