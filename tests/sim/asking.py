@@ -19,7 +19,9 @@ LEVELS = ("fsync",) * 8 + ("quorum", "quorum", "all", "2")
 
 
 def asks(chance: Random, nodes: list[str], lasts_ms: int, operations: int) -> list[Step]:
-    """What clients ask of the nodes in that time: so many operations, or a few more."""
+    """What clients ask of the nodes in that time: so many operations (writes, and keys read), or a
+    few more.
+    """
     steps: list[Step] = []
     clients = chance.randint(3, 7)
     keys = [(f"{kind[0].lower()}{n}".encode(), kind) for kind in TYPES for n in range(3)]
@@ -44,9 +46,9 @@ def asks(chance: Random, nodes: list[str], lasts_ms: int, operations: int) -> li
             ask = Ask(
                 number, client, node, keys=tuple(wanted), timeout_s=timeout_s, session=session
             )
-            made += 1
+            made += len(wanted)
         else:
-            size = 1 if chance.random() < 0.7 else chance.randint(2, 5)
+            size = 1 if chance.random() < 0.5 else chance.randint(2, 5)
             changes = []
             for index in range(size):
                 kind = chance.choices(TYPES, [weights[each] for each in TYPES])[0]

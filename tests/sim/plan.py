@@ -101,4 +101,4 @@ class Plan:
     def operations(self) -> int:
         """Operations clients ask for: those of writes, and keys of reads."""
         asks = [step.ask for step in self.steps if step.ask is not None]
-        return sum(len(ask.changes) or 1 for ask in asks)
+        return sum(len(ask.changes) or len(ask.keys) for ask in asks)
