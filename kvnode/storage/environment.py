@@ -213,8 +213,13 @@ class Environment:
             self._pinned.abort()
             self._pinned = None
 
-    def write(self, change: Callable[[Any], T], *, buffers: bool = False) -> T:
+    def write(self, change: Callable[[Any], T], *, buffers: bool = False, room: int = 0) -> T:
         """Run ``change`` in one synced write transaction; the map grows until it fits.
+
+        Args:
+            buffers: keys and values are views.
+            room: bytes it will take, if that may be much: a map that is too small is found out
+                half way only, and then all was for nothing.
 
         Raises:
             DiskFullError: nothing was written.
@@ -226,6 +231,7 @@ class Environment:
                 return change(txn)
 
         with self._writing:
+            self._make_room(room)
             return self._until_it_fits(attempt)
 
     def rewrite(self, change: Callable[[Any, Any], T], room: int) -> T:
@@ -240,8 +246,7 @@ class Environment:
                 return change(before, txn)
 
         with self._writing:
-            while self._env.info()["map_size"] < self._used_bytes() + room:
-                self._grow()
+            self._make_room(room)
             return self._until_it_fits(attempt)
 
     def _until_it_fits(self, attempt: Callable[[], T]) -> T:
@@ -358,6 +363,10 @@ class Environment:
 
     def _begin(self, **options: Any) -> Any:
         return lmdb.Transaction(self._env, **options)
+
+    def _make_room(self, room: int) -> None:
+        while self._env.info()["map_size"] < self._used_bytes() + room:
+            self._grow()
 
     def _grow(self) -> None:
         with self._map, self._gate:
