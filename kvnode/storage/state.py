@@ -19,6 +19,7 @@ Tables:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from kvnode.core.entry import NOTHING, Entry, decode_entry, encode_entry, garbag
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.snapshot import Row
 from kvnode.storage.checkpoint import (
-    StoredRow,
     decode_meta,
     encode_meta,
     garbage_rows,
@@ -52,7 +52,6 @@ from kvnode.storage.interfaces import (
     Usage,
 )
 from kvnode.storage.rows import encode_loser
-from kvnode.storage.scrutiny import report_damage
 from kvnode.storage.segment_rows import SegmentRows
 from kvnode.storage.waiting_rows import WaitingRows
 
@@ -69,8 +68,6 @@ class LmdbState:
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
         self._env = Environment(path, TABLES, part="state", origin=origin, bind=self._bind)
-        self._env.check("entries", "requests", "journal", "quarantine")
-        report_damage(self._env)
 
     def _bind(self, tables: Tables) -> None:
         """Take the table handles: compaction makes new ones, so use them inside transactions."""
@@ -283,6 +280,10 @@ class LmdbState:
     def copy(self, target: Path) -> None:
         """Write a compacted copy to the empty folder ``target``; DiskFullError."""
         self._env.copy(target)
+
+    def held(self) -> AbstractContextManager[Callable[[], bool]]:
+        """See ``Environment.held``."""
+        return self._env.held()
 
     def pin(self) -> None:
         """Let readers see what is here now, until ``unpin``."""
