@@ -171,7 +171,7 @@ class DataDirectory:
         problem = ""
         for _ in range(LOOKS):
             with self.log.held() as log_stayed, self.state.held() as state_stayed:
-                found = self._looker.look(self._folders)
+                found = self._looker.look(self._folders, beside=True)
                 counts = log_stayed() and state_stayed()
             if not found.problem:
                 _report(found)

@@ -31,8 +31,8 @@ transaction numbers, and take an empty root for the latest). It reads as of one 
 sees to it that no page of then is written over (``Environment.held``). If that was not to be had,
 what it found does not count.
 
-Run as a script, with the folders of environments: nothing but lmdb is imported, from where this
-process has it.
+Run as a script, with a niceness and the folders of environments: nothing but lmdb is imported, from
+where this process has it.
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ import lmdb
 
 DEADLY = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
 """How a process ends that takes a damaged page for what it says."""
-LOOK_S = 600
-"""A look that takes longer is given up: all that time no page of the files is used again."""
+LOOK_S = 120
+"""A look beside a node that takes longer is given up: till then no page of its files is used again.
+"""
 NAMED = 5
 """Damaged keys that are told by name."""
 MAP_BYTES_SPARE = 1 << 30
 """Beyond the file, which may grow until it is read."""
-POLITE = 19
-"""The node and all else come first (``nice``)."""
+POLITE = 10
+"""Beside a node, that and all else come first (``nice``); yet it has to come to an end."""
 
 
 class Undecided(Exception):
@@ -92,8 +93,11 @@ class Looker:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
 
-    def look(self, folders: Sequence[Path]) -> Found:
-        """Walk all tables of all environments in a process of its own; it takes its time.
+    def look(self, folders: Sequence[Path], *, beside: bool = False) -> Found:
+        """Walk all tables of all environments in a process of its own.
+
+        Args:
+            beside: a node that serves; it is the node's machine then.
 
         Raises:
             Undecided: that process could not look at all of it.
@@ -104,7 +108,7 @@ class Looker:
                 if self._stopped:
                     raise Undecided("the node is stopping")
                 self._process = process = subprocess.Popen(
-                    [sys.executable, "-P", __file__, *map(str, folders)],
+                    [sys.executable, "-P", __file__, str(POLITE * beside), *map(str, folders)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -115,7 +119,7 @@ class Looker:
             raise Undecided(f"no process can be started that looks at it: {error}") from error
         with process:
             try:
-                told, said = process.communicate(timeout=LOOK_S)
+                told, said = process.communicate(timeout=LOOK_S if beside else None)
             except subprocess.TimeoutExpired:
                 raise Undecided(f"looking at it took more than {LOOK_S} s") from None
             finally:
@@ -216,6 +220,6 @@ def main(folders: Sequence[str]) -> Found:
 
 
 if __name__ == "__main__":
-    os.nice(POLITE)
-    outcome = main(sys.argv[1:])
+    os.nice(int(sys.argv[1]))
+    outcome = main(sys.argv[2:])
     print(json.dumps((outcome.problem, outcome.damaged, [key.hex() for key in outcome.keys])))

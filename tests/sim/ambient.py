@@ -87,7 +87,7 @@ class PlayedAmbient(Ambient):
 class Blind(Looker):
     """Finds nothing: what the simulation does harms no file, and a process would cost the most."""
 
-    def look(self, folders: Sequence[Path]) -> Found:  # noqa: ARG002
+    def look(self, folders: Sequence[Path], *, beside: bool = False) -> Found:  # noqa: ARG002
         """See ``Looker``."""
         return Found()
 

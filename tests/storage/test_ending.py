@@ -30,13 +30,13 @@ class Counting(Looker):
         self.looks = 0
         self._told = told
 
-    def look(self, folders: Sequence[Path]) -> Found:
+    def look(self, folders: Sequence[Path], *, beside: bool = False) -> Found:
         """See ``Looker``."""
         self.looks += 1
         return (
             self._told[min(self.looks, len(self._told)) - 1]
             if self._told
-            else super().look(folders)
+            else super().look(folders, beside=beside)
         )
 
 
@@ -175,8 +175,8 @@ def test_a_look_beside_a_node_that_writes_is_of_one_moment(tmp_path: Path) -> No
     """Without the node's hold on the pages of then, those would be written over."""
 
     class Writing(Counting):
-        def look(self, folders: Sequence[Path]) -> Found:
-            found = super().look(folders)
+        def look(self, folders: Sequence[Path], *, beside: bool = False) -> Found:
+            found = super().look(folders, beside=beside)
             for number in range(20):
                 save(directory, dict.fromkeys(KEYS[::3], b"%d" % number * 50))
             return found
@@ -194,9 +194,9 @@ def pages(path: Path) -> int:
 
 def test_what_is_found_while_the_file_grows_does_not_count(tmp_path: Path) -> None:
     class Growing(Counting):
-        def look(self, folders: Sequence[Path]) -> Found:
+        def look(self, folders: Sequence[Path], *, beside: bool = False) -> Found:
             directory.state._env._grow()  # noqa: SLF001 - by filling it: 64 MiB
-            return super().look(folders)
+            return super().look(folders, beside=beside)
 
     looker = Growing(Found("torn"))
     directory = opened(tmp_path, looker)
