@@ -31,7 +31,7 @@ from cluster.control import (
 KILL_DEADLINE_S: Final = 5.0
 
 _FILES: Final = {LOCK_FILE, LOG_FILE, STATE_FILE, f"{STATE_FILE}.new"}
-_NODE_ENTRIES: Final = {"LOCK", "new", "v1"}
+_NODE_ENTRIES: Final = {"LOCK", "DIED", "new", "v1"}
 """All that kvnode makes in a data directory."""
 
 

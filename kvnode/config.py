@@ -126,6 +126,12 @@ class Config:
     # vector, at most so often and once per checkpoint; under load never.
     compare_interval_ms: int = 5_000
 
+    # All stored data is looked at for damage, beside serving and with the least priority: first so
+    # long after the start, for a node that comes and goes need not, and then so often. Damage that
+    # nobody has read yet is found by then.
+    scrub_first_ms: int = 10_000
+    scrub_interval_s: int = 7 * 24 * 3600
+
     # A snapshot is sent at most this fast, to all receivers together: half of what a disk or a
     # 1 Gbit/s link moves, so that serving goes on beside it.
     snapshot_bytes_per_s: int = 64 << 20

@@ -168,6 +168,7 @@ async def _run(config: Config, stop_signal: StopSignal) -> tuple[BaseException |
     if stop_signal.asked:
         stop.set()
     node = Node(config)
+    node.directory.serving(alone=True)
     try:
         await node.start()
         port = node.port

@@ -73,10 +73,13 @@ def key_digest(key: bytes, entry: Entry, past: int = 0) -> Digest:
     live = live_entry(entry, past)
     if live is None:
         return ABSENT
-    hashed = blake2b(len(key).to_bytes(2, "big"), digest_size=DIGEST_BYTES)
-    hashed.update(key)
-    hashed.update(msgpack.packb(live))
-    return Digest(1, int.from_bytes(hashed.digest(), "big"))
+    return Digest(1, sum_of(key, msgpack.packb(live)))
+
+
+def sum_of(key: bytes, live: bytes) -> int:
+    """The sum in one key's digest; ``live``: its live form in msgpack."""
+    hashed = blake2b(len(key).to_bytes(2, "big") + key + live, digest_size=DIGEST_BYTES)
+    return int.from_bytes(hashed.digest(), "big")
 
 
 def is_boundary(key: bytes) -> bool:

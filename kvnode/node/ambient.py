@@ -1,10 +1,10 @@
-"""Time, chance and threads: all that a node takes from the machine besides disk and network.
+"""Time, chance, threads and processes: what a node takes from a machine besides disk and network.
 
 A node asks one object for them, ``Engine.ambient``, and nothing else under ``kvnode/node`` imports
-a clock, a source of randomness or a thread (a test sees to it). So a test can run the very classes
-that ``kvnode serve`` runs under a clock, a generator and a scheduler of its own, and get the same
-run from the same seed. Sleeps and timeouts are not here: those are the event loop's, which the
-test brings too. The core takes time as arguments and knows nothing of this.
+a clock, a source of randomness, a thread or a process (a test sees to it). So a test can run the
+very classes that ``kvnode serve`` runs under a clock, a generator and a scheduler of its own, and
+get the same run from the same seed. Sleeps and timeouts are not here: those are the event loop's,
+which the test brings too. The core takes time as arguments and knows nothing of this.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from kvnode.node.worker import ThreadWorker, Worker
+from kvnode.storage.soundness import Looker
 
 T = TypeVar("T")
 
@@ -57,6 +58,10 @@ class Ambient(ABC):
     @abstractmethod
     async def in_thread(self, job: Callable[[], T]) -> T:
         """What a job returns or raises that takes long and belongs to no worker."""
+
+    def looker(self) -> Looker:
+        """What looks at stored data, in a process of its own."""
+        return Looker()
 
     def draw_id(self) -> int:
         """A random number above 0, of 63 bits."""

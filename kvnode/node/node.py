@@ -31,6 +31,7 @@ from kvnode.node.reissuing import reissue
 from kvnode.node.replicator import Replicator
 from kvnode.node.resync import Resync
 from kvnode.node.returning import Returning
+from kvnode.node.scrub import Scrub
 from kvnode.node.services import services_of
 from kvnode.node.snapshots import Snapshots
 from kvnode.node.status import node_status
@@ -39,7 +40,8 @@ from kvnode.node.watching import Watching
 from kvnode.rpc.link import OpenLink
 from kvnode.rpc.replication_service import SERVICE as REPLICATION
 from kvnode.rpc.server import Server
-from kvnode.storage.directory import FORMAT, DataDirectory
+from kvnode.storage.directory import DataDirectory
+from kvnode.storage.ending import FORMAT
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import StorageError
 from kvnode.v1 import admin_pb2, gc_pb2
@@ -81,6 +83,7 @@ class Node:
             name=config.name,
             now_ms=ambient.wall_ms(),
             draw=ambient.chance.randbytes,
+            looker=ambient.looker(),
         )
         try:
             origin = self.directory.identity.origin_id
@@ -109,6 +112,7 @@ class Node:
             self.membership.counted,
             lambda: passed.look(ambient.wall_ms(), ambient.monotonic()),
         )
+        self.scrub = Scrub(config, ambient, self.directory, self._fail)
         self.watching = Watching(self.engine, self._check_place)
         self.levels = Levels(self.engine, self.replicator)
         self.engine.on_commit = self._committed
@@ -164,6 +168,7 @@ class Node:
         self.replicator.start()
         self._run(self.collector.run(), "collection")
         self._run(self.verification.run(), "comparison")
+        self._run(self.scrub.run(), "scrub")
         if self.membership.returning_from:
             self._run(self._return(), "return")
         else:
@@ -190,6 +195,7 @@ class Node:
         if self._server:
             await self._server.retire()
         self.verification.close()
+        await self.scrub.close()
         await self.engine.close()  # answers all that waits, refuses what comes
         if self._server:
             await self._server.stop(self.config.stop_grace_ms / 1000)
@@ -197,6 +203,8 @@ class Node:
         if self._begins_anew:
             aside = self.directory.set_aside()
             logger.warning("the old data directory is %s now", aside)
+        if isinstance(self.failure, StorageError):
+            self.directory.suspect()
         self.directory.close()
 
     # ---- what the services call

@@ -24,6 +24,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         node.membership.waits(),
         node.membership.apart,
         node.verification.problem(),
+        node.scrub.problem(),
         replicator.lww_refusal(),
         degraded,
     ]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 from zlib import crc32
 
 import msgpack
 
 from kvnode.core.block import CHAIN_BYTES
+from kvnode.core.digest import Digest, key_digest
 from kvnode.core.dots import Dot
-from kvnode.core.entry import garbage_dots
+from kvnode.core.entry import Entry, encode_entry, garbage_dots
 from kvnode.core.errors import StateError
+from kvnode.core.plain import plain_sum
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
 from kvnode.storage import fields
@@ -21,6 +25,8 @@ REQUEST = struct.Struct(">16sQQI")
 """Request id, origin, first seq, count."""
 NUMBER_BYTES = 8
 VERSION = b"\x01"
+PAGE_BYTES = 4096
+"""LMDB's, on most machines. In the worst case each key lies on another page."""
 
 
 def encode_meta(checkpoint: Checkpoint) -> bytes:
@@ -88,7 +94,36 @@ def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
     checkpoint.durable.requests.restore(request_id, remembered)
 
 
-def garbage_rows(checkpoint: Checkpoint, horizon: int) -> list[tuple[Dot, bytes]]:
-    """(delete's dot, key) of all that waits in the entries of a checkpoint, ascending."""
-    entries = checkpoint.entries.items()
+def garbage_rows(entries: Iterable[tuple[bytes, Entry]], horizon: int) -> list[tuple[Dot, bytes]]:
+    """(delete's dot, key) of all that waits in some entries, ascending."""
     return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry, horizon))
+
+
+class StoredRow(NamedTuple):
+    """What a checkpoint writes under a key."""
+
+    key: bytes
+    raw: bytes | None
+    """None: the key goes."""
+    digest: Digest
+    entry: Entry | None
+    """None: it is plain (``core/plain.py``), so there is no more to be kept about it."""
+
+
+def stored_rows(entries: Mapping[bytes, Entry], horizon: int) -> list[StoredRow]:
+    """The rows of a checkpoint, ascending."""
+    rows = []
+    for key, entry in sorted(entries.items()):
+        raw = encode_entry(entry, key) if entry else None
+        plain = plain_sum(key, raw) if raw else None
+        if plain is None:
+            rows.append(StoredRow(key, raw, key_digest(key, entry, horizon), entry))
+        else:
+            rows.append(StoredRow(key, raw, Digest(1, plain), None))
+    return rows
+
+
+def room_for(rows: Sequence[StoredRow], pages_bytes: int) -> int:
+    """Bytes that writing them takes, about; ``pages_bytes``: of what is stored already."""
+    written = sum(len(row.key) + len(row.raw or b"") for row in rows)
+    return 2 * (written + min(pages_bytes, PAGE_BYTES * len(rows)))

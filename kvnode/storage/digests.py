@@ -25,6 +25,7 @@ from typing import NamedTuple, Protocol
 from kvnode.core.digest import ABSENT, MODULUS, Digest, is_boundary, key_digest
 from kvnode.core.entry import Entry, decode_entry
 from kvnode.core.errors import StateError
+from kvnode.core.plain import passes, plain_sum
 from kvnode.storage.interfaces import Expiring, Moved, Segmented, Stored, Tag
 
 ROW = struct.Struct(">Q16s")
@@ -69,30 +70,33 @@ class Segments:
         self._keys = self._sum = 0
         """What ``change`` adds to the digest, as numbers: this runs for every key."""
 
-    def change(self, key: bytes, old: bytes | None, entry: Entry) -> Entry | None:
-        """``entry`` was stored under ``key``, empty: was removed; ``old`` was there before.
+    def change(self, key: bytes, old: bytes | None, new: Digest, *, gone: bool) -> Entry | None:
+        """What is under ``key`` now has the digest ``new``, or is ``gone``; ``old`` was there.
 
-        Returns what ``old`` was; None if nothing was there, or nothing that can be read.
+        Returns what ``old`` was; None if there is nothing to be known of it: nothing was there, or
+        something plain (``core/plain.py``), or nothing that can be read.
         """
         if not self._open or (self._end and key >= self._end):
             self._enter(key)
-        new = key_digest(key, entry, self._horizon)
         if old is None:
-            if entry and key != self._start and is_boundary(key):
+            if not gone and key != self._start and is_boundary(key):
                 self._cut(key)
             self._keys += new.keys
             self._sum += new.sum
             return None
-        before = None
-        try:
-            before = decode_entry(old, key)
-            gone = key_digest(key, before, self._horizon)
-        except StateError:
-            self._recount = True
-            gone = ABSENT
-        self._keys += new.keys - gone.keys
-        self._sum += new.sum - gone.sum
-        if not entry and key == self._start:
+        before, was = None, ABSENT
+        plain = plain_sum(key, old) if passes(key, old) else None
+        if plain is not None:
+            was = Digest(1, plain)
+        else:
+            try:
+                before = decode_entry(old, key)
+                was = key_digest(key, before, self._horizon)
+            except StateError:
+                self._recount = True
+        self._keys += new.keys - was.keys
+        self._sum += new.sum - was.sum
+        if gone and key == self._start:
             self._join()
         return before
 
@@ -180,13 +184,21 @@ class Segments:
 
 def count(rows: Iterator[tuple[bytes, bytes]], horizon: int) -> tuple[Digest, list[bytes]]:
     """The digest of stored entries as of ``horizon``, and the keys of those that are damaged."""
-    total, damaged = ABSENT, []
+    keys, total, damaged = 0, 0, []
     for key, raw in rows:
+        plain = plain_sum(key, raw) if passes(key, raw) else None
+        if plain is not None:
+            keys += 1
+            total += plain
+            continue
         try:
-            total = total.plus(key_digest(key, decode_entry(raw, key), horizon))
+            digest = key_digest(key, decode_entry(raw, key), horizon)
         except StateError:
             damaged.append(key)
-    return total, damaged
+        else:
+            keys += digest.keys
+            total += digest.sum
+    return Digest(keys, total % MODULUS), damaged
 
 
 def pack(digest: Digest) -> bytes:

@@ -2,8 +2,7 @@
 
 ::
 
-    DIR/LOCK               held by flock while a node runs; names its process, empty after a clean
-                           stop: else the files are looked at first (``soundness.py``)
+    DIR/LOCK, DIR/DIED     held by flock while a node runs; how the last run ended (``ending.py``)
     DIR/v1/identity.json   cluster, node name, origin id (64 random bits), when made
     DIR/v1/here            empty; where and since when it is there tells a copy from the original
     DIR/v1/log/            LMDB environment of the log
@@ -26,8 +25,8 @@ like a copy too, and cost a new origin, no more.
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -35,12 +34,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from kvnode.storage import soundness
+from kvnode.core.errors import quoted
+from kvnode.storage.ending import FORMAT, Phase, take_lock, tell_of_death, write_phase
+from kvnode.storage.files import sync
 from kvnode.storage.interfaces import StorageError
 from kvnode.storage.log import LmdbLog
+from kvnode.storage.soundness import Found, Looker, Undecided
 from kvnode.storage.state import LmdbState
 
-FORMAT = "v1"
+logger = logging.getLogger(__name__)
+LOOKS = 3
+"""Of one that finds something: two have to agree, and the files may be growing meanwhile."""
 HEX = re.compile("[0-9a-f]{16}")
 
 
@@ -87,15 +91,22 @@ class DataDirectory:
         name: str,
         now_ms: int,
         draw: Callable[[int], bytes] = os.urandom,
+        looker: Looker | None = None,
     ) -> None:
-        """Open it, or make it if there is none. ``draw``: so many random bytes.
+        """Open it, or make it if there is none.
+
+        Args:
+            draw: so many random bytes.
+            looker: looks whether the files are whole.
 
         Raises:
             StorageError: in use, not kvnode's, damaged, or of another cluster or node.
         """
         self.path = path.absolute()
         self._draw = draw
-        self._lock, clean = _lock(self.path)
+        self._looker = looker or Looker()
+        self._suspect = False
+        self._lock, ending = take_lock(self.path)
         try:
             if not (self.path / FORMAT).is_dir() and not _finish_setting_aside(self.path):
                 first = Identity(cluster, name, self._mint(), self._mint(), now_ms, "")
@@ -118,13 +129,14 @@ class DataDirectory:
                     f"{self.path} is a copy of the directory of node {name!r}, which was running: "
                     "delete it. A new node starts with an empty directory and its own name"
                 )
-            if not clean:
-                self._check_soundness()
+            copied = self.identity.here != _place(self.path / FORMAT / "here")
+            if ending.suspicious or copied:
+                self._look_first()
             store = int(self.identity.store, 16)
             self.log = LmdbLog(self.path / FORMAT / "log", store)
             try:
                 self.state = LmdbState(self.path / FORMAT / "state", store)
-                if self.identity.here != _place(self.path / FORMAT / "here"):
+                if copied:
                     self.mint_anew(forked=self.identity.forked, pristine=True)
             except BaseException:
                 self.log.close()
@@ -133,20 +145,67 @@ class DataDirectory:
             os.close(self._lock)
             raise
 
-    def _check_soundness(self) -> None:
+    def _look_first(self) -> None:
         """Raise StorageError if the files cannot be read, which may be what ended the last run."""
+        write_phase(self._lock, Phase.SUSPECT)
         try:
-            problem = soundness.check([self.path / FORMAT / part for part in ("log", "state")])
-        except soundness.Undecided as error:
+            found = self._looker.look(self._folders)
+        except Undecided as error:
             raise StorageError(
                 f"{self.path} was not stopped cleanly, and whether it is whole could not be told: "
                 f"{error}. Start the node again"
             ) from error
-        if problem:
-            raise StorageError(
-                f"{self.path} is damaged: {problem}. Restore it, or start with an empty data "
-                "directory and let peers fill it"
-            )
+        if found.problem:
+            raise self._damaged(found)
+        _report(found)
+        (self.path / "DIED").unlink(missing_ok=True)
+        write_phase(self._lock, Phase.OPENING)
+
+    def look(self) -> Found:
+        """Look at all of it while it is in use, which takes its time; the damaged entries are told.
+
+        Raises:
+            StorageError: it cannot be used any more; the next opening will say so too.
+            Undecided: whether it is whole could not be told.
+        """
+        problem = ""
+        for _ in range(LOOKS):
+            with self.log.held() as log_stayed, self.state.held() as state_stayed:
+                found = self._looker.look(self._folders, beside=True)
+                counts = log_stayed() and state_stayed()
+            if not found.problem:
+                _report(found)
+                return found
+            if counts and problem:
+                self.suspect()
+                raise self._damaged(found)
+            problem = problem or (found.problem if counts else "")
+        raise Undecided("the files were growing all the time")
+
+    def stop_looking(self) -> None:
+        """Let no look run any more."""
+        self._looker.stop()
+
+    def serving(self, *, alone: bool = False) -> None:
+        """All was read that a start has to read. ``alone``: this process is for one directory."""
+        if alone:
+            tell_of_death(self.path)
+        write_phase(self._lock, Phase.SERVING)
+
+    def suspect(self) -> None:
+        """The next opening has to look first, however this run ends."""
+        self._suspect = True
+        write_phase(self._lock, Phase.SUSPECT)
+
+    @property
+    def _folders(self) -> list[Path]:
+        return [self.path / FORMAT / part for part in ("log", "state")]
+
+    def _damaged(self, found: Found) -> StorageError:
+        return StorageError(
+            f"{self.path} is damaged: {found.problem}. Restore it, or start with an empty data "
+            "directory and let peers fill it"
+        )
 
     def mint_anew(
         self, *, forked: bool, pristine: bool = False, inherited: Sequence[int] = ()
@@ -200,7 +259,7 @@ class DataDirectory:
         _build(self.path, identity, roster)
         (self.path / FORMAT).rename(self.path / f"aside-{number}")
         (self.path / "new").rename(self.path / FORMAT)
-        _sync_directory(self.path)
+        sync(self.path)
         return self.path / f"aside-{number}"
 
     def _mint(self) -> str:
@@ -209,55 +268,31 @@ class DataDirectory:
     def _write_identity(self, identity: Identity) -> None:
         folder = self.path / FORMAT
         self.identity = _write(folder, identity)
-        _sync_directory(folder)
+        sync(folder)
 
     def close(self) -> None:
         """Close log and state and let the directory go."""
         self.log.close()
         self.state.close()
-        os.ftruncate(self._lock, 0)  # a clean stop
+        if not self._suspect:
+            os.ftruncate(self._lock, 0)  # a clean stop
         os.close(self._lock)
 
 
-def _lock(path: Path) -> tuple[int, bool]:
-    """The lock, and whether the process that had it before stopped cleanly."""
-    try:
-        if not path.is_dir():
-            path.mkdir(parents=True)
-            _sync_directory(path.parent)
-    except OSError as error:
-        raise StorageError(f"cannot make the data directory {path}: {error.strerror}") from error
-    names = {entry.name for entry in path.iterdir()}
-    ours = {"LOCK", "new"} if "LOCK" in names else set()  # what a crash while making it leaves
-    asides = {name for name in names if name.startswith("aside-")}
-    if names - ours - asides and not (path / FORMAT).is_dir():
-        raise StorageError(
-            f"{path} is not a kvnode data directory and not empty (it holds "
-            f"{min(names - ours)!r}): use an empty or a new directory"
+def _report(found: Found) -> None:
+    if found.damaged:
+        logger.error(
+            "%d stored entries fail their checksum (%s), and keys may be missing for it: "
+            "run kvnode repair --all",
+            found.damaged,
+            ", ".join(map(quoted, found.keys)),
         )
-    try:
-        lock = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot write to {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(lock, 64).decode(errors="replace").strip()
-        os.close(lock)
-        raise StorageError(
-            f"{path} is in use by another kvnode (process {holder or 'unknown'}): "
-            "stop it, or use another directory"
-        ) from None
-    clean = os.fstat(lock).st_size == 0
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock, clean
 
 
 def _create(path: Path, identity: Identity) -> None:
     _build(path, identity, None)
     (path / "new").rename(path / FORMAT)
-    _sync_directory(path)
+    sync(path)
 
 
 def _finish_setting_aside(path: Path) -> bool:
@@ -269,7 +304,7 @@ def _finish_setting_aside(path: Path) -> bool:
     if not (identity.aside and (path / identity.aside[-1]).is_dir()):
         return False
     (path / "new").rename(path / FORMAT)
-    _sync_directory(path)
+    sync(path)
     return True
 
 
@@ -288,7 +323,7 @@ def _build(path: Path, identity: Identity, roster: bytes | None) -> None:
     LmdbState(new / "state", store).close()
     _write(new, identity)
     for made in (new / "log", new / "state", new):
-        _sync_directory(made)
+        sync(made)
 
 
 def _write(folder: Path, identity: Identity) -> Identity:
@@ -331,11 +366,3 @@ def _read_identity(file: Path) -> Identity:
     except (OSError, ValueError, TypeError) as error:
         raise StorageError(f"{file} is missing or damaged ({error}): restore it") from error
     return identity
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

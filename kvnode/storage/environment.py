@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from kvnode.storage.files import check_header, sync
+from kvnode.storage.files import check_header, is_full, sync, unopened
 from kvnode.storage.interfaces import (
     DamagedPages,
     DiskFullError,
@@ -39,7 +39,6 @@ from kvnode.storage.interfaces import (
     Usage,
     WriteFailed,
 )
-from kvnode.storage.soundness import Unsound, walk
 
 FORMAT = "kvnode 3"
 """In the owner mark. 3: the checksums of rows cover their keys, and more rows have one."""
@@ -52,8 +51,6 @@ COMPACT_BYTES_MIN = 64 << 20
 ADVICE = "Restore it, or start with an empty data directory and let peers fill it"
 GIVEN_UP = " (MDB_PANIC: the environment is given up). Make room, and start the node again"
 EIO_TEXT = os.strerror(errno.EIO)
-FULL_BYTES = 64 << 10
-"""A disk with less room is full: what was cut short took the rest."""
 
 T = TypeVar("T")
 Tables = Mapping[str, Any]
@@ -92,6 +89,7 @@ class Environment:
         self._mark = b"%s %s %016x" % (FORMAT.encode(), part.encode(), origin)
         self._writing, self._map, self._gate = Lock(), Lock(), Lock()
         self._pinned: Any = None
+        self._held: Any = None
         self.tables: dict[str, Any] = {}
         shutil.rmtree(self._beside, ignore_errors=True)
         self._open()
@@ -112,7 +110,7 @@ class Environment:
                 sync=True,
             )
         except lmdb.Error as error:
-            raise _unopened(file, error) from error
+            raise unopened(file, error) from error
         try:
             used = self._used_bytes()
             if file.stat().st_size < used:
@@ -131,7 +129,7 @@ class Environment:
             self.tables["meta"] = self.meta
         except lmdb.Error as error:
             self._env.close()
-            raise _unopened(file, error) from error
+            raise unopened(file, error) from error
         self._bind(self.tables)
 
     def _create(self) -> None:
@@ -192,14 +190,22 @@ class Environment:
             except lmdb.Error as error:
                 raise DamagedPages(f"{self.path} cannot be read: {error}. {ADVICE}") from error
 
-    def check(self, *tables: str) -> None:
-        """Walk tables: DamagedPages if rows are hidden or out of place (``soundness.py``)."""
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], bool]]:
+        """Let no page of now be written over; tells whether it held: growing does not wait."""
+        with self._gate:
+            assert self._held is None, "held already"
+            self._held = self._begin()
         try:
-            with self.read(latest=True) as txn:
-                for table in tables:
-                    walk(txn, self.tables[table], table)
-        except Unsound as error:
-            raise DamagedPages(f"{self.path} is damaged: {error}. {ADVICE}") from error
+            yield lambda: self._held is not None
+        finally:
+            with self._gate:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.abort()
 
     def pin(self) -> None:
         """Let all readers see what is here now, until ``unpin``."""
@@ -213,8 +219,13 @@ class Environment:
             self._pinned.abort()
             self._pinned = None
 
-    def write(self, change: Callable[[Any], T], *, buffers: bool = False) -> T:
+    def write(self, change: Callable[[Any], T], *, buffers: bool = False, room: int = 0) -> T:
         """Run ``change`` in one synced write transaction; the map grows until it fits.
+
+        Args:
+            buffers: keys and values are views.
+            room: bytes it will take, if that may be much: a map that is too small is found out
+                half way only, and then all was for nothing.
 
         Raises:
             DiskFullError: nothing was written.
@@ -226,6 +237,7 @@ class Environment:
                 return change(txn)
 
         with self._writing:
+            self._make_room(room)
             return self._until_it_fits(attempt)
 
     def rewrite(self, change: Callable[[Any, Any], T], room: int) -> T:
@@ -240,8 +252,7 @@ class Environment:
                 return change(before, txn)
 
         with self._writing:
-            while self._env.info()["map_size"] < self._used_bytes() + room:
-                self._grow()
+            self._make_room(room)
             return self._until_it_fits(attempt)
 
     def _until_it_fits(self, attempt: Callable[[], T]) -> T:
@@ -298,6 +309,7 @@ class Environment:
             try:
                 self._copy_beside()
                 with self._map, self._gate:
+                    self._let_go()
                     self._env.close()
                     (self._beside / "data.mdb").rename(self.path / "data.mdb")
                     sync(self.path)
@@ -326,6 +338,7 @@ class Environment:
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
+        self._let_go()
         self._env.close()
 
     @property
@@ -340,8 +353,7 @@ class Environment:
         """
         if EIO_TEXT not in str(error) or self._env.info()["last_txnid"] != before:
             return False
-        disk = os.statvfs(self.path)
-        return disk.f_bavail * disk.f_frsize < FULL_BYTES
+        return is_full(self.path)
 
     def _is_given_up(self) -> bool:
         """Whether LMDB takes no more transactions of this environment.
@@ -359,8 +371,13 @@ class Environment:
     def _begin(self, **options: Any) -> Any:
         return lmdb.Transaction(self._env, **options)
 
+    def _make_room(self, room: int) -> None:
+        while self._env.info()["map_size"] < self._used_bytes() + room:
+            self._grow()
+
     def _grow(self) -> None:
         with self._map, self._gate:
+            self._let_go()
             pinned = self._pinned is not None
             if pinned:
                 self._pinned.abort()
@@ -380,10 +397,3 @@ class Environment:
 
 def _pages(stat: Any) -> int:
     return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
-
-
-def _unopened(file: Path, error: lmdb.Error) -> Exception:
-    """What it means that a file cannot be opened or made."""
-    if isinstance(error, lmdb.DiskError):
-        return DiskFullError(f"no room to make {file}: {error}")
-    return StorageError(f"{file} cannot be opened: {error}")

@@ -7,9 +7,13 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from kvnode.storage.interfaces import StorageError
+import lmdb
+
+from kvnode.storage.interfaces import DiskFullError, StorageError
 
 MAGIC = 0xBEEFC0DE
+FULL_BYTES = 64 << 10
+"""A disk with less room is full: what was cut short took the rest."""
 
 
 def drop_below(txn: Any, table: Any, floor: bytes) -> None:
@@ -37,3 +41,16 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk has no room left."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize < FULL_BYTES
+
+
+def unopened(file: Path, error: lmdb.Error) -> Exception:
+    """What it means that a file cannot be opened or made."""
+    if isinstance(error, lmdb.DiskError):
+        return DiskFullError(f"no room to make {file}: {error}")
+    return StorageError(f"{file} cannot be opened: {error}")

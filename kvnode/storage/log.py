@@ -19,8 +19,8 @@ floor in the transaction that it reads blocks in: a cut meanwhile cannot make it
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -42,10 +42,8 @@ from kvnode.storage.interfaces import (
 )
 from kvnode.storage.seal import CRC_BYTES, sealed, unsealed
 
-REPLAY_BLOCKS = 256
-"""Blocks read per transaction while replaying."""
-ENDS_ROWS = 4096
-"""Index rows read per transaction."""
+REPLAY_BLOCKS, ENDS_ROWS = 256, 4096
+"""Read per transaction: blocks of a replay, and rows of the index."""
 CUT_BLOCKS = 1024
 """Removed per call: a few ms, which the next commit waits."""
 PRUNE_ROWS = 4096
@@ -62,8 +60,6 @@ class LmdbLog:
             path, ("blocks", "ends"), part="log", origin=origin, bind=self._bind
         )
         self._env.compact_if_wasteful()
-        self._env.check("ends")
-        deque(self.ends({}), maxlen=0)  # each passes its checksum
         with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
             self._bounds = self._read_bounds(txn)
             self._last = _number(cursor.key()) if cursor.last() else self._bounds.first_arrival - 1
@@ -323,6 +319,10 @@ class LmdbLog:
     def usage(self) -> Usage:
         """Bytes in use and mapped, blocks kept."""
         return self._env.usage("blocks")
+
+    def held(self) -> AbstractContextManager[Callable[[], bool]]:
+        """See ``Environment.held``."""
+        return self._env.held()
 
     def close(self) -> None:
         """Close the log."""

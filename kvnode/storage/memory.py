@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kvnode.core.block import Block
-from kvnode.core.digest import ABSENT, Digest
+from kvnode.core.digest import ABSENT, Digest, key_digest
 from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
 from kvnode.core.requests import Remembered
@@ -244,7 +244,8 @@ class MemoryState:
                 self._entries[key] = encode_entry(entry, key)
                 if in_conflict(entry, before):
                     self._conflicts.add(key)
-            was = segments.change(key, old, entry)
+            digest = key_digest(key, entry, before)
+            was = segments.change(key, old, digest, gone=not entry)
             change_rows(self, key, was, entry, before)
         segments.finish()
         for key in sorted(checkpoint.recount):
@@ -258,7 +259,7 @@ class MemoryState:
             self._requests.pop(number, None)
         for dot in checkpoint.collected:
             self._garbage.pop(dot, None)
-        self._garbage.update(garbage_rows(checkpoint, before))
+        self._garbage.update(garbage_rows(checkpoint.entries.items(), before))
         if horizon > before:
             self._total = self._total.plus(sweep(rows, self, before, horizon))
         journal = self._rows["journal"]

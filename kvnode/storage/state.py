@@ -19,12 +19,13 @@ Tables:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from kvnode.core.digest import ABSENT, Digest
+from kvnode.core.digest import ABSENT, Digest, key_digest
 from kvnode.core.dots import Dot, Vector
-from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, in_conflict
+from kvnode.core.entry import NOTHING, Entry, decode_entry, encode_entry, garbage_dots, in_conflict
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.snapshot import Row
 from kvnode.storage.checkpoint import (
@@ -33,6 +34,8 @@ from kvnode.storage.checkpoint import (
     garbage_rows,
     request_row,
     restore_request,
+    room_for,
+    stored_rows,
 )
 from kvnode.storage.deadlines import change_rows, sweep
 from kvnode.storage.digests import ROW, Segments, pack, unpack
@@ -49,7 +52,6 @@ from kvnode.storage.interfaces import (
     Usage,
 )
 from kvnode.storage.rows import encode_loser
-from kvnode.storage.scrutiny import report_damage
 from kvnode.storage.segment_rows import SegmentRows
 from kvnode.storage.waiting_rows import WaitingRows
 
@@ -66,8 +68,6 @@ class LmdbState:
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
         self._env = Environment(path, TABLES, part="state", origin=origin, bind=self._bind)
-        self._env.check("entries", "requests", "journal", "quarantine")
-        report_damage(self._env)
 
     def _bind(self, tables: Tables) -> None:
         """Take the table handles: compaction makes new ones, so use them inside transactions."""
@@ -156,11 +156,8 @@ class LmdbState:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, synced; then compact a file that has become mostly free pages."""
         before, horizon = self._horizon(), checkpoint.durable.horizon
-        rows = [
-            (key, encode_entry(entry, key) if entry else None, in_conflict(entry, before))
-            for key, entry in sorted(checkpoint.entries.items())
-        ]
-        garbage = garbage_rows(checkpoint, before)
+        rows = stored_rows(checkpoint.entries, before)
+        garbage = garbage_rows(((row.key, row.entry) for row in rows if row.entry), before)
         losers = [(_key(number), encode_loser(loser)) for number, loser in checkpoint.journal]
         meta = encode_meta(checkpoint)
 
@@ -168,18 +165,16 @@ class LmdbState:
             conflicts = txn.stat(self._conflicts)["entries"]
             reading, waiting = self._segment_rows(txn), self._waiting_rows(txn)
             segments = Segments(reading, before)
-            for key, raw, conflict in rows:
-                old = txn.get(key, db=self._entries)
-                if raw is None:
-                    txn.delete(key, db=self._entries)
-                else:
-                    txn.put(key, raw, db=self._entries)
-                was = segments.change(key, old, checkpoint.entries[key])
-                change_rows(waiting, key, was, checkpoint.entries[key], before)
-                if conflict:
-                    txn.put(key, b"", db=self._conflicts)
-                elif conflicts:
-                    txn.delete(key, db=self._conflicts)
+            with txn.cursor(self._entries) as cursor:
+                for key, raw, digest, entry in rows:
+                    old = cursor.pop(key) if raw is None else cursor.replace(key, raw)
+                    was = segments.change(key, old, digest, gone=raw is None)
+                    if entry or was:
+                        change_rows(waiting, key, was, entry or NOTHING, before)
+                    if entry and in_conflict(entry, before):
+                        txn.put(key, b"", db=self._conflicts)
+                    elif conflicts:
+                        txn.delete(key, db=self._conflicts)
             for request_id, known in checkpoint.requests:
                 txn.put(*request_row(request_id, known), db=self._requests)
             for number in checkpoint.requests_forgotten:
@@ -202,7 +197,8 @@ class LmdbState:
             txn.put(b"saved", _key(self._saved(txn) + 1), db=self._meta)
             txn.put(b"checkpoint", meta, db=self._meta)
 
-        self._env.write(change)
+        room = room_for(rows, self._env.usage("entries").records_bytes)
+        self._env.write(change, room=room)
         self._env.compact_if_wasteful()
 
     def replace(
@@ -231,7 +227,8 @@ class LmdbState:
                     else:
                         txn.delete(key, db=self._entries)
                     waiting.mark_conflict(key, conflict=in_conflict(entry, was_horizon))
-                    was = segments.change(key, old, entry)
+                    digest = key_digest(key, entry, was_horizon)
+                    was = segments.change(key, old, digest, gone=not entry)
                     change_rows(waiting, key, was, entry, was_horizon)
                     waiting.add_garbage(garbage_dots(entry, was_horizon), key)
             segments.finish()
@@ -283,6 +280,10 @@ class LmdbState:
     def copy(self, target: Path) -> None:
         """Write a compacted copy to the empty folder ``target``; DiskFullError."""
         self._env.copy(target)
+
+    def held(self) -> AbstractContextManager[Callable[[], bool]]:
+        """See ``Environment.held``."""
+        return self._env.held()
 
     def pin(self) -> None:
         """Let readers see what is here now, until ``unpin``."""

@@ -7,8 +7,9 @@ Idea: one real directory, written by the production engine: all types, deletes t
 dropped values, request ids, blocks of another origin, values beyond a page, enough keys for branch
 pages, pages that earlier checkpoints freed, and a log that goes further than the checkpoint. Its
 *account* is everything a node would tell others or clients, as plain values that can be compared.
-An *examination* opens it again as a start would, takes its account, and then uses it: one more
-write, a checkpoint, another start. Whatever stops it must be one of the documented errors.
+An *examination* opens it again as a start would, takes its account, has it looked at as a node does
+soon after, and then uses it: one more write, a checkpoint, another start. Whatever stops it must be
+one of the documented errors.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from kvnode.node.founding import founding_roster
 from kvnode.node.membership import Membership
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import StorageError
+from kvnode.storage.soundness import Undecided
 from tests.core.memory_node import MemoryNode
 
 CLUSTER, NAME = "specimen", "a"
@@ -150,12 +152,15 @@ def examine(path: Path, *, use: bool = True) -> Findings:
 
     async def look(*, last: bool) -> Account:
         directory, engine, membership = opened(path)
+        directory.serving(alone=True)
 
         def failed(error: BaseException) -> None:
             found.failed = found.failed or repr(error)
 
         engine.on_failure = failed
         told = account(engine, membership, found.reported)
+        if not last:
+            directory.look()
         if not last:
             await write(engine, Put(MARK, MARK), Increment(b"c/0", 1))
             await engine.checkpoints.flush()
@@ -167,7 +172,7 @@ def examine(path: Path, *, use: bool = True) -> Findings:
         found.account = asyncio.run(look(last=not use))
         if use and not found.failed:
             found.again = asyncio.run(look(last=True))
-    except StorageError as error:
+    except (StorageError, Undecided) as error:
         found.refused = str(error)
     except (Refused, OutcomeUnclear) as error:
         found.reported.append(str(error))

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 from kvnode.node.ambient import Ambient
 from kvnode.node.worker import Done, Job, Worker
 from kvnode.storage.interfaces import DiskFullError, StorageError
+from kvnode.storage.soundness import Found, Looker
 
 T = TypeVar("T")
 
@@ -71,10 +73,22 @@ class PlayedAmbient(Ambient):
         """See ``Ambient``."""
         return PlayedWorker(name, self.machine, self.chance)
 
+    def looker(self) -> Looker:
+        """See ``Ambient``."""
+        return Blind()
+
     async def in_thread(self, job: Callable[[], T]) -> T:
         """See ``Ambient``."""
         await asyncio.sleep(self.chance.uniform(*self.machine.job_s))
         return job()
+
+
+class Blind(Looker):
+    """Finds nothing: what the simulation does harms no file, and a process would cost the most."""
+
+    def look(self, folders: Sequence[Path], *, beside: bool = False) -> Found:  # noqa: ARG002
+        """See ``Looker``."""
+        return Found()
 
 
 class PlayedWorker(Worker):

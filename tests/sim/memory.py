@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kvnode.storage.directory import Identity
 from kvnode.storage.memory import MemoryLog, MemoryState
+from kvnode.storage.soundness import Found
 
 
 @dataclass(slots=True)
@@ -81,6 +82,16 @@ class MemoryDirectory:
     def set_aside(self) -> Path:
         """Begin anew."""
         raise AssertionError("without copies there are no forks")
+
+    def look(self) -> Found:
+        """Nothing is ever damaged."""
+        return Found()
+
+    def stop_looking(self) -> None:
+        """Nothing runs."""
+
+    def suspect(self) -> None:
+        """Nothing is."""
 
     def close(self) -> None:
         """Nothing is open."""

@@ -14,10 +14,11 @@ import pytest
 
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Put
-from kvnode.storage import environment, soundness
+from kvnode.storage import environment
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import DamagedPages, DiskFullError, StorageError, WriteFailed
 from kvnode.storage.log import LmdbLog
+from kvnode.storage.soundness import Found, Looker, Undecided
 from kvnode.storage.state import LmdbState
 from tests.core.memory_node import MemoryNode
 from tests.storage.stores import ORIGIN
@@ -288,9 +289,9 @@ def test_pages_that_end_the_process_that_reads_them_are_found_by_another(tmp_pat
     env = opened(tmp_path)
     fill(env, 500)
     env.close()
-    assert soundness.check([tmp_path]) == ""
+    assert Looker().look([tmp_path]) == Found()
     change_pages(tmp_path, b"000250", 10, 4)
-    assert "ends a process by signal" in soundness.check([tmp_path])
+    assert "ends a process by signal" in Looker().look([tmp_path]).problem
 
 
 @pytest.mark.parametrize(
@@ -305,8 +306,8 @@ def test_a_look_that_came_to_nothing_is_no_damage(
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "lmdb.py").write_text(there)
     monkeypatch.syspath_prepend(str(tmp_path / "first"))
-    with pytest.raises(soundness.Undecided, match="looked at it ended with"):
-        soundness.check([tmp_path])
+    with pytest.raises(Undecided, match="looked at it ended with"):
+        Looker().look([tmp_path])
 
 
 def test_the_look_finds_lmdb_where_this_process_has_it(
@@ -319,23 +320,18 @@ def test_the_look_finds_lmdb_where_this_process_has_it(
         "class Error(Exception): ...\ndef open(*_, **__): raise Error('mine')"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert soundness.check([tmp_path]) == f"{tmp_path}: mine"
+    assert Looker().look([tmp_path]) == Found(f"{tmp_path}: mine")
 
 
 def test_rows_that_are_hidden_or_out_of_place_are_found(tmp_path: Path) -> None:
     """LMDB itself sees nothing wrong, and would say that the rows are not there."""
     env = opened(tmp_path)
     fill(env, 500)
-    env.check("rows")
     env.close()
     (tmp_path / "whole").write_bytes((tmp_path / "data.mdb").read_bytes())
     for offset, value, problem in ((12, 18, "rows of 500"), (16, 0, "out of place")):
         change_pages(tmp_path, b"000250", offset, value)  # where its rows end; its first row
-        env = opened(tmp_path)
-        with pytest.raises(DamagedPages, match=problem):
-            env.check("rows")
-        env.close()
-        assert problem in soundness.check([tmp_path])
+        assert problem in Looker().look([tmp_path]).problem
         (tmp_path / "data.mdb").write_bytes((tmp_path / "whole").read_bytes())
 
 
