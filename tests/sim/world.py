@@ -16,7 +16,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -25,7 +25,7 @@ from typing import Any
 from kvnode.config import Config
 from kvnode.core.replica import Durable, Round
 from kvnode.node.node import Node, Reborn
-from kvnode.storage import snapshot, soundness
+from kvnode.storage import snapshot
 from tests.checkers.history import Call, Fault, Finding, History
 from tests.sim import loop as virtual
 from tests.sim.ambient import EPOCH_MS
@@ -298,8 +298,6 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
     shm = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="kvnode-sim-", dir=shm if shm.is_dir() else None))
     collecting, hook = gc.isenabled(), sys.unraisablehook
-    in_a_process = soundness.check
-    soundness.check = _walk
     gc.disable()  # it would run finalizers at moments of its own
     chunk_bytes = snapshot.CHUNK_BYTES  # type: ignore[attr-defined]
     snapshot.CHUNK_BYTES = plan.chunk_bytes  # type: ignore[attr-defined]
@@ -339,17 +337,11 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
         return worlds[0].result
     finally:
         snapshot.CHUNK_BYTES = chunk_bytes  # type: ignore[attr-defined]
-        soundness.check = in_a_process
         _forget(worlds)
         sys.unraisablehook = hook
         if collecting:
             gc.enable()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _walk(folders: Sequence[Path]) -> str:
-    """As ``soundness.check``, but here: nothing in a simulation flips bits of LMDB's pages."""
-    return soundness.main([str(folder) for folder in folders])
 
 
 def _forget(worlds: list[World]) -> None:
