@@ -121,8 +121,11 @@ class Writing:
     async def write_many(self, request: pb.WriteManyRequest, until: float) -> pb.WriteManyResponse:
         """Many requests, each by itself."""
         self._limits.check_batch(sum(len(each.operations) for each in request.requests))
+        now_ms = self._store.now_ms()
         queued = [
-            await self._try(each, until) if each.HasField("options") else self._try_at_once(each)
+            await self._try(each, until)
+            if each.HasField("options")
+            else self._try_at_once(each, now_ms)
             for each in request.requests
         ]
         return await self._outcomes(queued, until)
@@ -186,13 +189,13 @@ class Writing:
         return response
 
     async def _queue(self, request: pb.WriteRequest, until: float) -> Queued:
-        operations = self._operations(request)
+        operations = self._operations(request, self._store.now_ms())
         options = request.options if request.HasField("options") else None
         return await self._place(operations, request.request_id, options, until)
 
-    def _operations(self, request: pb.WriteRequest) -> list[Operation]:
+    def _operations(self, request: pb.WriteRequest, now_ms: int) -> list[Operation]:
         self._limits.check_batch(len(request.operations))
-        operation, now_ms = self._codec.operation, self._store.now_ms()
+        operation = self._codec.operation
         return [operation(message, now_ms) for message in request.operations]
 
     async def _place(
@@ -213,10 +216,10 @@ class Writing:
         answer = self._store.enqueue(operations, request_id, size)
         return Queued(operations, answer, replicas, quorum)
 
-    def _try_at_once(self, request: pb.WriteRequest) -> Queued | Exception:
+    def _try_at_once(self, request: pb.WriteRequest, now_ms: int) -> Queued | Exception:
         """As ``_try``, of a request without options: it waits for nobody."""
         try:
-            operations, request_id = self._operations(request), request.request_id
+            operations, request_id = self._operations(request, now_ms), request.request_id
             size = self._limits.check(operations, request_id)
             return Queued(operations, self._store.enqueue(operations, request_id, size), 1)
         except Exception as error:
@@ -274,8 +277,9 @@ class Writing:
                     await self._answer(each, outcome.response, until)
                 except Exception as error:  # told to who asked
                     outcome.error.CopyFrom(failure_of(error))
-        finally:
+        except BaseException:  # the caller has gone
             give_up(queued)
+            raise
         return response
 
     async def _answer(self, queued: Queued, response: pb.WriteResponse, until: float) -> None:
@@ -325,7 +329,7 @@ class Writing:
 
 
 def give_up(queued: Sequence[Queued | Exception]) -> None:
-    """The caller has gone: what has not begun need not be done, and what failed is nobody's."""
+    """What has not begun need not be done, and what failed is nobody's."""
     for each in queued:
         if isinstance(each, Exception) or each.replicas == BUFFERED or each.answer.cancel():
             continue
