@@ -7,6 +7,10 @@ the node at once. Whoever finds room goes at once, alone; who comes while all ar
 all who wait go together in the next. Under load the batches grow by themselves, as in the node's
 group commit.
 
+Many who were answered together ask again together. All in one call, they and the node would work
+in turns; so a crowd that finds nobody away goes in two halves, one behind the other, and from then
+on each half is on its way while the other is here.
+
 Callers in one lane want the same of a call (read or write, the same levels), so none is held up
 by what another has asked for.
 
@@ -37,6 +41,10 @@ if TYPE_CHECKING:
 
 FLIGHTS_MAX: Final = 2
 """One is built and its answer taken apart here while the node works on the other."""
+
+HALVES_MIN: Final = 32
+"""So many waiting entries, with none away, go in two flights. Smaller ones cost more in calls than
+is won (``python -m bench.client_calls``)."""
 
 OPERATIONS_MAX: Final = 10_000
 BYTES_MAX: Final = 4 << 20
@@ -217,7 +225,9 @@ class Lane:
         taken: list[Entry] = []
         operations = size = 0
         waiting = self.waiting
-        while waiting:
+        halves = not self.flights and len(waiting) >= HALVES_MIN
+        left = len(waiting) // FLIGHTS_MAX if halves else 0
+        while waiting and (not taken or len(waiting) > left):
             entry = waiting[0]
             operations += entry.operations
             size += entry.size

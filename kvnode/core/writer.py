@@ -202,17 +202,23 @@ class BlockWriter:
             return lww.assign(put.key, put.value, put.deadline)
         state = entry.get(SIBLINGS, siblings.EMPTY)
         replaced = self._replaced(state, put.context, blind=put.blind)
+        if len(state[0]) >= self._siblings_max:
+            self._check_room(put.key, state, replaced)
+        return siblings.write(put.key, put.value, replaced, put.deadline)
+
+    def _check_room(
+        self, key: bytes, state: siblings.Siblings, replaced: Sequence[tuple[int, int]]
+    ) -> None:
         left = len(state[0]) - sum(dot in state[0] for dot in replaced)
         if left >= self._siblings_max and not self._again:
             hidden = len(state[0]) - len(siblings.shown(state, self._now))
             expired = f" ({hidden} of them expired)" if hidden else ""
             raise Refused(
                 Reason.TOO_MANY_SIBLINGS,
-                f"the key {quoted(put.key)} has {left} unresolved siblings{expired}, the limit is "
+                f"the key {quoted(key)} has {left} unresolved siblings{expired}, the limit is "
                 f"{self._siblings_max}: read it and put one value with its context",
                 limit=str(self._siblings_max),
             )
-        return siblings.write(put.key, put.value, replaced, put.deadline)
 
     def _replaced(
         self, state: siblings.Siblings, context: Context | None, *, blind: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from kvnode.core.context import Context, cell_token, decode_token, entry_token
 from kvnode.core.dots import Dot
@@ -23,6 +24,9 @@ from kvnode.core.types import (
 from kvnode.core.writer import Accepted
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 NodeName = Callable[[int], str]
 
@@ -73,16 +77,22 @@ class KvCodec:
 
     # ---- out
 
-    def results(
-        self, operations: Sequence[Operation], accepted: Accepted, read: Callable[[bytes], Entry]
-    ) -> list[pb.WriteResult]:
-        """What became of a request's operations, in order."""
+    def add_results(
+        self,
+        results: RepeatedCompositeFieldContainer[pb.WriteResult],
+        operations: Sequence[Operation],
+        accepted: Accepted,
+        read: Callable[[bytes], Entry],
+    ) -> None:
+        """Add what became of a request's operations, in order."""
         origin, seq, hlc = accepted.origin, accepted.first_seq, accepted.hlc
         counters = accepted.counters
         secret = self.secret
-        out = []
         for index, operation in enumerate(operations):
-            result = pb.WriteResult(dot=types_pb2.Dot(origin=origin, seq=seq + index))
+            result = results.add()
+            written = result.dot
+            written.origin = origin
+            written.seq = seq + index
             if type(operation) is Put:
                 kind = operation.type
                 dot = (origin, seq + index)
@@ -99,8 +109,6 @@ class KvCodec:
                     assert counted is not None, "an increment without a sum"
                     value = counted
                 result.counter.CopyFrom(counter_value(value))
-            out.append(result)
-        return out
 
     def state(self, key: bytes, entry: Entry, now_ms: int) -> types_pb2.KeyState:
         """All a reader sees of the key at ``now_ms``."""

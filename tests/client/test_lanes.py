@@ -23,7 +23,7 @@ from kvnode import (
     NodeUnavailable,
     OutcomeUnknown,
 )
-from kvnode.client.lanes import FLIGHTS_MAX, Entry, Lane
+from kvnode.client.lanes import FLIGHTS_MAX, HALVES_MIN, Entry, Lane
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import (
     DOT,
@@ -66,6 +66,48 @@ def test_who_waits_goes_together_as_far_as_a_call_holds() -> None:
     second = found.begin()
     assert second is not None
     assert second.entries == [large[1]]
+
+
+def test_a_crowd_that_finds_nobody_away_goes_in_halves() -> None:
+    crowd = [entry(b"%d" % number) for number in range(HALVES_MIN)]
+    found = lane(*crowd)
+    first, second = found.begin(), found.begin()
+    assert first is not None
+    assert second is not None
+    half = HALVES_MIN // 2
+    assert (first.entries, second.entries) == (crowd[:half], crowd[half:])
+
+
+def test_a_half_that_gave_up_does_not_keep_the_other() -> None:
+    crowd = [entry(b"%d" % number) for number in range(HALVES_MIN)]
+    half = HALVES_MIN // 2
+    for each in crowd[:half]:
+        each.give_up()
+    flight = lane(*crowd).begin()
+    assert flight is not None
+    assert flight.entries == crowd[half : half + 1]
+
+
+def test_a_crowd_goes_whole_while_others_are_away() -> None:
+    found = lane(entry(b"first"))
+    assert found.begin() is not None
+    crowd = [entry(b"%d" % number) for number in range(HALVES_MIN)]
+    found.waiting.extend(crowd)
+    flight = found.begin()
+    assert flight is not None
+    assert flight.entries == crowd
+
+
+def test_the_second_half_of_a_crowd_waits_for_a_key_of_the_first() -> None:
+    crowd = [entry(b"%d" % (number % (HALVES_MIN // 2))) for number in range(HALVES_MIN)]
+    found = lane(*crowd)
+    first = found.begin()
+    assert first is not None
+    assert found.begin() is None
+    found.land(first)
+    second = found.begin()
+    assert second is not None
+    assert first.entries + second.entries == crowd
 
 
 def test_an_operation_that_fills_a_call_alone_goes_alone() -> None:
@@ -318,7 +360,7 @@ def test_tasks_that_call_at_once_share_calls(node: ScriptedNode) -> None:
             await client.put("alone", "v")
 
     asyncio.run(work())
-    assert node.methods == ["WriteMany", "BatchGet", "Write"]
+    assert node.methods == ["WriteMany"] * 2 + ["BatchGet"] * 2 + ["Write"]  # each in halves
     assert len(set(node.request_ids)) == 65
 
 

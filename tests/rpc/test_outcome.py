@@ -13,6 +13,7 @@ from kvnode.core.errors import OutcomeUnclear, Reason, Refused
 from kvnode.core.limits import Limits
 from kvnode.core.operations import Increment, Put
 from kvnode.core.types import LWW_REGISTER, SIBLINGS
+from kvnode.core.writer import Accepted
 from kvnode.rpc.handlers import unary
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.v1 import kv_pb2
@@ -52,6 +53,12 @@ def test_a_write_whose_log_failed_is_not_called_refused() -> None:
     assert (code, explained) == (grpc.StatusCode.UNAVAILABLE, True)
 
 
+def result_of(codec: KvCodec, put: Put, accepted: Accepted, node: MemoryNode) -> kv_pb2.WriteResult:
+    response = kv_pb2.WriteResponse()
+    codec.add_results(response.results, [put], accepted, node.entry)
+    return response.results[0]
+
+
 @pytest.mark.parametrize("kind", [SIBLINGS, LWW_REGISTER])
 def test_a_repeated_put_never_gets_a_context_of_another_keys_dot(kind: int) -> None:
     """It would be awaited under this key for ever where the dot has not arrived, and only there."""
@@ -62,7 +69,7 @@ def test_a_repeated_put_never_gets_a_context_of_another_keys_dot(kind: int) -> N
     put = Put(b"text", b"v", kind)
     repeated = a.write(put, request_id=request_id)
     assert repeated.repeated
-    token = codec.results([put], repeated, a.entry)[0].context
+    token = result_of(codec, put, repeated, a).context
     seen = decode_token(b"text", token, SECRET, TOKEN_BYTES_MAX)
     b.write(Put(b"text", b"w", kind, seen))
     for node, others in ((a, (b,)), (b, (a,)), (c, (a, b))):
@@ -77,6 +84,6 @@ def test_a_repeated_put_gets_the_context_of_its_value_while_that_is_there(kind: 
     codec = KvCodec(SECRET, Limits(), lambda _: "")
     node = MemoryNode(1)
     put = Put(b"text", b"v", kind)
-    first = codec.results([put], node.write(put, request_id=b"x" * 16), node.entry)[0]
-    again = codec.results([put], node.write(put, request_id=b"x" * 16), node.entry)[0]
+    first = result_of(codec, put, node.write(put, request_id=b"x" * 16), node)
+    again = result_of(codec, put, node.write(put, request_id=b"x" * 16), node)
     assert again == first

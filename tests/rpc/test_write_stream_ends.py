@@ -1,4 +1,4 @@
-"""What a write stream leaves behind when its caller goes, and while there is no room."""
+"""What writes leave behind when their caller goes, and while there is no room."""
 
 from __future__ import annotations
 
@@ -19,6 +19,22 @@ class Closing:
 
     def __init__(self) -> None:
         self.closing = asyncio.Event()
+
+
+class Full:
+    """All of a store that requests without options ask for, and its rounds never begin."""
+
+    def __init__(self) -> None:
+        self.answers: list[asyncio.Future[Any]] = []
+
+    def now_ms(self) -> int:
+        """Any time."""
+        return 1
+
+    def enqueue(self, *_: object) -> asyncio.Future[Any]:
+        """Its place."""
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return self.answers[-1]
 
 
 async def nothing() -> AsyncIterator[kv_pb2.WriteManyRequest]:
@@ -43,6 +59,25 @@ def test_a_caller_that_goes_leaves_no_task_behind() -> None:
         calling.cancel()
         await asyncio.gather(calling, return_exceptions=True)
         assert asyncio.all_tasks() == before
+
+    run(test)
+
+
+def test_of_a_caller_that_goes_nothing_is_done_that_has_not_begun() -> None:
+    async def test() -> None:
+        limits = Limits()
+        store = Full()
+        writing = Writing(cast("Any", store), KvCodec(b"secret", limits, str), limits)
+        message = kv_pb2.WriteManyRequest()
+        for key in (b"a", b"b", b"c"):
+            message.requests.add().operations.add().put.key = key
+        calling = asyncio.create_task(writing.write_many(message, until=1e9))
+        await asyncio.sleep(0)  # all are queued before it waits for the first
+        store.answers[1].set_exception(ValueError("a refusal that nobody is told"))
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        assert calling.cancelled()
+        assert [answer.cancelled() for answer in store.answers] == [True, False, True]
 
     run(test)
 
