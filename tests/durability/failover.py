@@ -57,6 +57,8 @@ PACE_S: Final = 0.15
 """A paced caller begins a batch so often, so a client does every 12 ms or so."""
 PATIENCE_S: Final = 5.0
 """Of a call: the default."""
+START_S: Final = 120.0
+"""For a node to serve again; how long that takes is not the question here."""
 WRITES_BETWEEN: Final = 30
 """Acknowledged by each client between one kill and the next."""
 
@@ -329,8 +331,10 @@ class Rounds:
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.tally = Tally()
-        self._cluster = stack.enter_context(LocalCluster(3, directory=directory))
-        self._cluster.wait_connected()
+        self._cluster = stack.enter_context(
+            LocalCluster(3, directory=directory, start_deadline_s=START_S)
+        )
+        self._cluster.wait_connected(deadline_s=START_S)
         self._names = {address: name for name, address in self._cluster.endpoints.items()}
         endpoints = list(self._cluster.endpoints.values())
         self._loads = (ThreadLoad("threads", endpoints), LoopLoad("loop", endpoints))
@@ -364,7 +368,7 @@ class Rounds:
                 f"a success of {load.name} after the kill",
             )
         self._cluster.start(self._names[victim])
-        self._cluster.wait_connected()
+        self._cluster.wait_connected(deadline_s=START_S)
         for load in hit:
             back = load.back_at(killed, dead, victim)
             assert back is not None, "waited for"
