@@ -129,7 +129,8 @@ def test_an_operation_that_another_node_may_take_goes_there(
 ) -> None:
     node.script = [refuse_key(KEYS[6])] * 20
     assert write(node, other) == Progress(taken=20, acknowledged=20)
-    assert asked(other) == [KEYS[6]]
+    assert KEYS[6] in asked(other)
+    assert not set(asked(other)) & {*KEYS[:6], *KEYS[7:10]}, "what was done was done again"
 
 
 def test_an_operation_is_not_done_elsewhere_behind_a_later_one_of_its_key() -> None:
@@ -164,7 +165,7 @@ def test_a_node_that_hangs_leaves_outcomes_unknown(
 ) -> None:
     node.script = [succeed, hang, hang]
     with pytest.raises(BulkError) as raised:
-        write(node, other, timeout_s=0.6, keys=KEYS[:10])
+        write(node, other, timeout_s=1.5, keys=KEYS[:10])
     assert raised.value.progress == Progress(taken=10, acknowledged=5, failed=5)
     assert {type(each.error) for each in raised.value.failures} == {OutcomeUnknown}
     assert other.calls == []

@@ -12,7 +12,8 @@ import pytest
 
 from kvnode import KeyState
 from kvnode.client.values import Value
-from tests.durability.failover import Caller, Tally, rounds_of_kills
+from tests.durability.callers import Caller, Tally
+from tests.durability.failover import rounds_of_kills
 
 
 @pytest.mark.cluster
