@@ -105,6 +105,8 @@ class Watcher:
                 response = await self._call.read()
             if response is EOF:
                 return
+            if response.waiting:
+                continue
             changes += response.changes
             if not response.token:
                 continue
