@@ -17,10 +17,10 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from tests.checkers.count import Count, read_text
-from tests.checkers.expiry import SKEW_MS, expired_maybe
+from tests.checkers.expiry import SKEW_MS, doubt_deletions_of_expired, expired_maybe
 from tests.checkers.facts import SEQ, Effect, Facts, Story
 from tests.checkers.history import Dot, Final, Seen, Vector, Verdict
-from tests.checkers.reads import INFINITY, Read, looks
+from tests.checkers.reads import Read, looks
 from tests.checkers.siblings import known_put
 
 SCAN_MAX = 64
@@ -158,24 +158,11 @@ def _doubt_deletions(facts: Facts, story: Story, skew_ms: int) -> None:
     """Mark the deletions that perhaps did nothing, their node having held a later value, or one
     that had expired there.
     """
-    expire = [e for effects in story.by_origin.values() for e in effects if e.written.deadline_ms]
+    doubt_deletions_of_expired(facts, story, skew_ms, ("observed", "context"))
     for effects in story.by_origin.values():
         for effect in effects:
             if effect.written.action == "delete" and effect.written.mode == "context":
                 effect.optional = effect.optional or not _effective(story, effect)
-            if effect.written.action == "delete" and any(
-                effect.maybe_saw(*value.dot)
-                and expired_maybe(facts, value.written, _moment(effect), skew_ms)
-                for value in expire
-            ):
-                effect.optional = True
-
-
-def _moment(effect: Effect) -> Read:
-    """When it happened, as if it had been a read."""
-    call = effect.call
-    ended_ms = INFINITY if call.ended_ms is None else call.ended_ms
-    return Read(call, call.node, {}, (), call.started_ms, ended_ms, call.clock)
 
 
 def _effective(story: Story, deletion: Effect) -> bool:

@@ -13,7 +13,7 @@ covers an earlier one without it is a value that came back.
 from __future__ import annotations
 
 from tests.checkers.count import Count, read_text
-from tests.checkers.expiry import SKEW_MS, expired_maybe
+from tests.checkers.expiry import SKEW_MS, doubt_deletions_of_expired, expired_maybe
 from tests.checkers.facts import NO_DOTS, Cell, Effect, Facts, Story, covers, dot_text
 from tests.checkers.history import Dot, Seen, Vector, Verdict
 from tests.checkers.reads import Read, looks
@@ -85,6 +85,11 @@ class View:
 def siblings(facts: Facts, reads: list[Read], skew_ms: int = SKEW_MS) -> Verdict:
     """Judge every look at siblings."""
     judge = _Judge(facts, skew_ms)
+    for (_, kind), story in facts.stories.items():
+        if (
+            kind == "SIBLINGS"
+        ):  # with a context it replaces what was shown, wherever it is carried out
+            doubt_deletions_of_expired(facts, story, skew_ms, ("observed",))
     for read, seen in looks(facts, "SIBLINGS", reads):
         judge.look(read, seen)
     return judge.count.verdict
