@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 
 from kvnode.config import Config
@@ -27,7 +28,7 @@ from kvnode.node.levels import Levels
 from kvnode.node.membership import Membership
 from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.queues import room
-from kvnode.node.reissuing import reissue
+from kvnode.node.reissuing import Reissuing
 from kvnode.node.replicator import Replicator
 from kvnode.node.resync import Resync
 from kvnode.node.returning import Returning
@@ -45,6 +46,7 @@ from kvnode.storage.interfaces import StorageError
 from kvnode.v1 import admin_pb2, gc_pb2
 
 logger = logging.getLogger(__name__)
+MINT_AGAIN_AFTER_S = 1.0
 
 
 class Reborn(Exception):
@@ -100,6 +102,7 @@ class Node:
             self.directory.close()
             raise
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
+        self.reissuing = Reissuing(self.directory, self.engine, self.membership)
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake, open_link)
         self.verification = Verification(self.replicator)
@@ -169,10 +172,8 @@ class Node:
         else:
             await self._unless_failed(self.membership.introduce_as(address))
 
-        if self.directory.identity.aside:
-            self.membership.contests.asides = None
-            self.membership.makes_again = True
-            self._run(reissue(self), "reissue")
+        if self.reissuing.begin():
+            self._run(self.reissuing.run(), "reissue")
 
     async def wait_failed(self) -> None:
         """Return when the node cannot go on; ``failure`` says why."""
@@ -372,7 +373,20 @@ class Node:
         if membership.lost or membership.place not in ("serving", "joining", "leaving"):
             return
         membership.lose(reason)
-        self.directory.mint_anew(forked=forked, inherited=inherited)
+        mint = partial(self.directory.mint_anew, forked=forked, inherited=inherited)
+        self._run(self._begin_as_another(mint, reason), "new identity")
+
+    async def _begin_as_another(self, mint: Callable[[], None], reason: str) -> None:
+        """Start again, as soon as the new identity is on disk; no calls are taken meanwhile."""
+        while True:
+            try:
+                mint()
+                break
+            except OSError as error:
+                problem = f"the new identity cannot be written: {error}"
+                logger.error("%s", problem)
+                self.membership.lost = f"{reason}; {problem}"
+                await asyncio.sleep(MINT_AGAIN_AFTER_S)
         self._fail(Reborn(reason))
 
     def _fail(self, error: BaseException) -> None:
