@@ -180,7 +180,7 @@ def test_an_increment_beyond_64_bits_is_remembered_and_the_rest_of_its_batch_is_
     monkeypatch.setattr(reissuing, "carry_out", gated)
 
     async def test(nodes: Nodes) -> None:
-        batch = [Put(b"k", b"v"), Increment(b"n", 5), Increment(b"m", 7)]
+        batch: list[Operation] = [Put(b"k", b"v"), Increment(b"n", 5), Increment(b"m", 7)]
         await lose(nodes, tmp_path, batch, [Increment(b"n", 1)])
         await nodes.start("a")
         await nodes.write("a", Increment(b"n", INT64_MAX - 1))
