@@ -25,7 +25,7 @@ from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.journal import Journal
 from kvnode.node.levels import Levels
-from kvnode.node.membership import Membership
+from kvnode.node.membership import RETRY_AFTER_S, Membership
 from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.queues import room
 from kvnode.node.reissuing import Reissuing
@@ -46,7 +46,6 @@ from kvnode.storage.interfaces import StorageError
 from kvnode.v1 import admin_pb2, gc_pb2
 
 logger = logging.getLogger(__name__)
-MINT_AGAIN_AFTER_S = 1.0
 
 
 class Reborn(Exception):
@@ -383,10 +382,9 @@ class Node:
                 mint()
                 break
             except OSError as error:
-                problem = f"the new identity cannot be written: {error}"
-                logger.error("%s", problem)
-                self.membership.lost = f"{reason}; {problem}"
-                await asyncio.sleep(MINT_AGAIN_AFTER_S)
+                self.membership.lost = f"{reason}; the new identity cannot be written: {error}"
+                logger.error("%s", self.membership.lost)
+                await asyncio.sleep(RETRY_AFTER_S)
         self._fail(Reborn(reason))
 
     def _fail(self, error: BaseException) -> None:

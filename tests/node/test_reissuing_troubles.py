@@ -35,7 +35,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are short."""
     for name in ("RETRY_AFTER_S", "READ_RETRY_MAX_S", "DELETED_LOOK_S"):
         monkeypatch.setattr(reissuing, name, 0.001)
-    monkeypatch.setattr(node_module, "MINT_AGAIN_AFTER_S", 0.001)
+    monkeypatch.setattr(node_module, "RETRY_AFTER_S", 0.001)
 
 
 def one(tmp_path: Path, test: Callable[[Nodes], Awaitable[None]]) -> None:
