@@ -54,6 +54,8 @@ def status(settings: Settings) -> None:
     if found.to_expire:
         write_line(f"{found.to_expire} values are to expire")
     write_line(f"{found.entries_collected} entries collected since start")
+    if found.held_up:
+        write_line(f"nothing is collected, and the log is cut only by its cap: {found.held_up}")
     for member in found.members:
         if holds_up(member):
             write_line(f"waits for {sentence(member)}")

@@ -65,6 +65,9 @@ def quoted(key: bytes) -> str:
 class Refused(Exception):
     """A request that changed nothing. ``facts`` name the key or limit, as strings."""
 
+    operation = 0
+    """Which of the request's operations it is about, if the writer refused it."""
+
     def __init__(self, reason: Reason, message: str, **facts: str) -> None:
         super().__init__(message)
         self.reason = reason

@@ -32,7 +32,8 @@ made once more must look as it did the first time, so what is not to be done any
 an operation that changes nothing.
 
 Limit: an increment whose slot has no earlier operation in the log (which was cut) has an unknown
-amount. It is not guessed: it is counted as ``unclear`` and stays in the set-aside log.
+amount. It is not guessed: it is counted as ``unclear`` and stays in the set-aside log. So does one
+that would take its counter beyond 64 bits now (``Again.leave_out``).
 """
 
 from __future__ import annotations
@@ -88,6 +89,13 @@ class Again:
     dots: list[Dot]
     outdone: int = 0
     """Its register writes that a later one has beaten meanwhile; they change nothing."""
+    left_out: int = 0
+    """Its operations that cannot be made again."""
+
+    def leave_out(self, index: int) -> None:
+        """Have nothing done in the operation's place: the others of the request are."""
+        self.operations[index] = Delete(self.operations[index].key, 0, Context())
+        self.left_out += 1
 
 
 @dataclass(slots=True)
@@ -129,15 +137,23 @@ class Reissue:
         self._common = dict(self._totals)
 
     def requests(self) -> Iterator[Again]:
-        """One after the other; carry each out, and call ``done``, before the next."""
-        for block in self.parted.lost:
-            for request_id, indices in _requests_of(block):
-                yield from self._request(block, indices, request_id)
+        """One after the other; carry each out, and call ``done``, before the next.
+
+        A StateError says that a key it has to read is damaged; then the same one is next again.
+        """
+        return _Requests(self)
 
     def done(self, again: Again, origin: int, first_seq: int, *, repeated: bool = False) -> None:
-        """The request was carried out from this dot on; ``repeated``: before a crash."""
+        """The request was carried out from this dot on; ``repeated``: before a crash.
+
+        Raises:
+            StateError: a key it has to read is damaged; nothing was noted.
+        """
+        for operation in again.operations:
+            if isinstance(operation, Increment):
+                self.read(operation.key)
         if not repeated:
-            self.made += len(again.operations) - again.outdone
+            self.made += len(again.operations) - again.outdone - again.left_out
             self.outdone += again.outdone
         for offset, (old, operation) in enumerate(zip(again.dots, again.operations, strict=True)):
             new = (origin, first_seq + offset)
@@ -156,7 +172,13 @@ class Reissue:
             amount = increment.amount
             moved[(new[0], max(births))] = (inc + max(amount, 0), dec + max(-amount, 0))
 
-    def _request(self, block: Block, indices: list[int], request_id: bytes) -> Iterator[Again]:
+    def request(self, block: Block, indices: list[int], request_id: bytes) -> Again:
+        """What is left to be done of one request; StateError if a key is damaged."""
+        for index in indices:  # before anything is counted
+            op = block.ops[index]
+            if isinstance(op, list) and op[0] == LWW_REGISTER:
+                assert isinstance(op[1], bytes)
+                self._stamp_now(op[1])
         again = Again(request_id, [], [])
         replaced = _replaced_within(block, indices)
         for index in indices:
@@ -174,8 +196,7 @@ class Reissue:
                 if operation is not None:
                     again.operations.append(operation)
                     again.dots.append(dot)
-        if again.operations:
-            yield again
+        return again
 
     def _is_outdone(self, op: list[object], stamp: tuple[int, int, int]) -> bool:
         """Whether somebody else has written the register later."""
@@ -254,6 +275,27 @@ class Reissue:
     def _count(self, origin: int, op: Op) -> None:
         if isinstance(op, list) and op[0] in COUNTERS and len(op) == 5:
             self._totals[(origin, op[2])] = (op[3], op[4])
+
+
+class _Requests(Iterator[Again]):
+    """What ``Reissue.requests`` gives; where it raises, it does not lose its place."""
+
+    def __init__(self, work: Reissue) -> None:
+        self._work = work
+        self._turns = (
+            (block, indices, request_id)
+            for block in work.parted.lost
+            for request_id, indices in _requests_of(block)
+        )
+        self._turn: tuple[Block, list[int], bytes] | None = None
+
+    def __next__(self) -> Again:
+        while True:
+            self._turn = self._turn or next(self._turns)
+            again = self._work.request(*self._turn)
+            self._turn = None
+            if again.operations:
+                return again
 
 
 def _requests_of(block: Block) -> list[tuple[bytes, list[int]]]:

@@ -117,7 +117,8 @@ class BlockWriter:
         try:
             for operation in operations:
                 accepted.counters.append(self._add(operation, undo))
-        except Refused:
+        except Refused as refusal:
+            refusal.operation = len(self.ops) - start
             del self.ops[start:]
             self._vector[self._origin] = self.first_seq + start - 1
             for key, entry in undo.items():

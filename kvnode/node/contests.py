@@ -139,6 +139,24 @@ class Contests:
             and origin not in self.contradicted(roster)
         )
 
+    def waits_for(self, roster: Roster, origin: int) -> str:
+        """Why that is not agreed yet, in words; empty if it is."""
+        if self.agreed(roster, origin):
+            return ""
+        name = f"{roster.members[origin].name} ({origin:016x})"
+        if origin not in roster.forgets:
+            return f"the members to replace {name}"
+        silent = sorted(
+            roster.members[one].name
+            for one in roster.remaining()
+            if origin not in roster.acks.get(one, {})
+        )
+        if silent:
+            return f"{', '.join(silent)} to say what they have of {name}"
+        if self.running(roster) or origin in self.contradicted(roster):
+            return f"the members to decide between two histories of {name}"
+        return f"all that the members have of {name} to arrive here"
+
     def contradicted(self, roster: Roster) -> Iterator[int]:
         """Forgotten origins of which a member holds what is not a part of what is held here."""
         for origin in roster.forgets.keys() - roster.stands.keys():

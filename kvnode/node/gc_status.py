@@ -33,6 +33,7 @@ def collection_status(node: Node) -> pb.CollectionStatusResponse:
         members=_members(node),
         to_expire=state.to_expire(),
         horizon_ms=node.engine.replica.durable.horizon,
+        held_up=node.reissuing.holds_up,
     )
 
 

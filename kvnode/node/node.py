@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 
 from kvnode.config import Config
@@ -24,10 +25,10 @@ from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.journal import Journal
 from kvnode.node.levels import Levels
-from kvnode.node.membership import Membership
+from kvnode.node.membership import RETRY_AFTER_S, Membership
 from kvnode.node.quarantine import NodeQuarantine, retry
 from kvnode.node.queues import room
-from kvnode.node.reissuing import reissue
+from kvnode.node.reissuing import Reissuing
 from kvnode.node.replicator import Replicator
 from kvnode.node.resync import Resync
 from kvnode.node.returning import Returning
@@ -103,6 +104,7 @@ class Node:
             self.directory.close()
             raise
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
+        self.reissuing = Reissuing(self.directory, self.engine, self.membership)
         handshake = Handshake(config.cluster, self.membership)
         self.replicator = Replicator(self.engine, self.membership, handshake, open_link)
         self.verification = Verification(self.replicator)
@@ -174,10 +176,8 @@ class Node:
         else:
             await self._unless_failed(self.membership.introduce_as(address))
 
-        if self.directory.identity.aside:
-            self.membership.contests.asides = None
-            self.membership.makes_again = True
-            self._run(reissue(self), "reissue")
+        if self.reissuing.begin():
+            self._run(self.reissuing.run(), "reissue")
 
     async def wait_failed(self) -> None:
         """Return when the node cannot go on; ``failure`` says why."""
@@ -380,7 +380,19 @@ class Node:
         if membership.lost or membership.place not in ("serving", "joining", "leaving"):
             return
         membership.lose(reason)
-        self.directory.mint_anew(forked=forked, inherited=inherited)
+        mint = partial(self.directory.mint_anew, forked=forked, inherited=inherited)
+        self._run(self._begin_as_another(mint, reason), "new identity")
+
+    async def _begin_as_another(self, mint: Callable[[], None], reason: str) -> None:
+        """Start again, as soon as the new identity is on disk; no calls are taken meanwhile."""
+        while True:
+            try:
+                mint()
+                break
+            except OSError as error:
+                self.membership.lost = f"{reason}; the new identity cannot be written: {error}"
+                logger.error("%s", self.membership.lost)
+                await asyncio.sleep(RETRY_AFTER_S)
         self._fail(Reborn(reason))
 
     def _fail(self, error: BaseException) -> None:

@@ -23,6 +23,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         durable.fence,
         node.membership.waits(),
         node.membership.apart,
+        node.reissuing.problem,
         node.verification.problem(),
         node.scrub.problem(),
         replicator.lww_refusal(),

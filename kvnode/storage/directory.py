@@ -73,6 +73,8 @@ class Identity:
     """It is a copy of a directory whose node was running: never to be used."""
     aside: tuple[str, ...] = ()
     """Directories set aside whose writes are still to be issued again, oldest first."""
+    left: tuple[tuple[str, str], ...] = ()
+    """Directories set aside of which not all could be issued again, and what could not."""
 
     @property
     def origin_id(self) -> int:
@@ -232,9 +234,21 @@ class DataDirectory:
         """Never use it again: the node it was copied from is running."""
         self._write_identity(replace(self.identity, copy=True))
 
-    def reissued(self) -> None:
-        """Nothing of the oldest directory set aside waits to be issued again."""
-        self._write_identity(replace(self.identity, aside=self.identity.aside[1:]))
+    def reissued(self, left: str = "") -> None:
+        """Nothing of the oldest directory set aside waits to be issued again.
+
+        Args:
+            left: what of it never will be, in words. It is remembered until it is deleted.
+        """
+        name, *others = self.identity.aside
+        rest = (*self.identity.left, (name, left)) if left else self.identity.left
+        self._write_identity(replace(self.identity, aside=tuple(others), left=rest))
+
+    def forget_deleted(self) -> None:
+        """Remember nothing more of directories set aside that the operator has deleted."""
+        there = tuple(one for one in self.identity.left if (self.path / one[0]).is_dir())
+        if there != self.identity.left:
+            self._write_identity(replace(self.identity, left=there))
 
     def set_aside(self) -> Path:
         """Begin anew, empty, under a new origin; log and state must be closed.
@@ -245,7 +259,7 @@ class DataDirectory:
         roster = self.log.get_record(b"roster")
         self.log.close()
         self.state.close()
-        taken = {entry.name for entry in self.path.iterdir()}
+        taken = {entry.name for entry in self.path.iterdir()} | {*old.aside, *dict(old.left)}
         number = next(n for n in range(1, len(taken) + 2) if f"aside-{n}" not in taken)
         identity = replace(
             old,
@@ -357,7 +371,8 @@ def _read_identity(file: Path) -> Identity:
         if type(fields) is not dict:
             raise ValueError("no object")
         lists = {name: tuple(fields.get(name, ())) for name in ("retired", "aside", "inherited")}
-        identity = Identity(**{**fields, **lists})
+        left = tuple((str(name), str(what)) for name, what in fields.get("left", ()))
+        identity = Identity(**{**fields, **lists, "left": left})
         for number in (identity.store, identity.origin, *identity.retired, *identity.inherited):
             if not (type(number) is str and HEX.fullmatch(number)):
                 raise ValueError(f"{number!r} is no id")

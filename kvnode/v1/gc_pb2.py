@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from kvnode.v1 import admin_pb2 as kvnode_dot_v1_dot_admin__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12kvnode/v1/gc.proto\x12\tkvnode.v1\x1a\x15kvnode/v1/admin.proto\"\x19\n\x17\x43ollectionStatusRequest\"9\n\x0bWaitingRows\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\"\x87\x01\n\x0cMemberReport\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x13\n\x0b\x63overed_ops\x18\x03 \x01(\x04\x12\x0f\n\x07own_ops\x18\x04 \x01(\x04\x12\x10\n\x08reported\x18\x05 \x01(\x08\x12\x0e\n\x06usable\x18\x06 \x01(\x08\x12\x11\n\tsilent_ms\x18\x07 \x01(\x04\"\x8c\x02\n\x18\x43ollectionStatusResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06origin\x18\x02 \x01(\x06\x12\x14\n\x0crows_waiting\x18\x03 \x01(\x04\x12\'\n\x07waiting\x18\x04 \x03(\x0b\x32\x16.kvnode.v1.WaitingRows\x12\x19\n\x11\x65ntries_collected\x18\x05 \x01(\x04\x12\'\n\x06stable\x18\x06 \x03(\x0b\x32\x17.kvnode.v1.OriginStatus\x12(\n\x07members\x18\x07 \x03(\x0b\x32\x17.kvnode.v1.MemberReport\x12\x11\n\tto_expire\x18\x08 \x01(\x04\x12\x12\n\nhorizon_ms\x18\t \x01(\x04\x32_\n\nCollection\x12Q\n\x06Status\x12\".kvnode.v1.CollectionStatusRequest\x1a#.kvnode.v1.CollectionStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12kvnode/v1/gc.proto\x12\tkvnode.v1\x1a\x15kvnode/v1/admin.proto\"\x19\n\x17\x43ollectionStatusRequest\"9\n\x0bWaitingRows\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\"\x87\x01\n\x0cMemberReport\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x13\n\x0b\x63overed_ops\x18\x03 \x01(\x04\x12\x0f\n\x07own_ops\x18\x04 \x01(\x04\x12\x10\n\x08reported\x18\x05 \x01(\x08\x12\x0e\n\x06usable\x18\x06 \x01(\x08\x12\x11\n\tsilent_ms\x18\x07 \x01(\x04\"\x9d\x02\n\x18\x43ollectionStatusResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06origin\x18\x02 \x01(\x06\x12\x14\n\x0crows_waiting\x18\x03 \x01(\x04\x12\'\n\x07waiting\x18\x04 \x03(\x0b\x32\x16.kvnode.v1.WaitingRows\x12\x19\n\x11\x65ntries_collected\x18\x05 \x01(\x04\x12\'\n\x06stable\x18\x06 \x03(\x0b\x32\x17.kvnode.v1.OriginStatus\x12(\n\x07members\x18\x07 \x03(\x0b\x32\x17.kvnode.v1.MemberReport\x12\x11\n\tto_expire\x18\x08 \x01(\x04\x12\x12\n\nhorizon_ms\x18\t \x01(\x04\x12\x0f\n\x07held_up\x18\n \x01(\t2_\n\nCollection\x12Q\n\x06Status\x12\".kvnode.v1.CollectionStatusRequest\x1a#.kvnode.v1.CollectionStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMBERREPORT']._serialized_start=143
   _globals['_MEMBERREPORT']._serialized_end=278
   _globals['_COLLECTIONSTATUSRESPONSE']._serialized_start=281
-  _globals['_COLLECTIONSTATUSRESPONSE']._serialized_end=549
-  _globals['_COLLECTION']._serialized_start=551
-  _globals['_COLLECTION']._serialized_end=646
+  _globals['_COLLECTIONSTATUSRESPONSE']._serialized_end=566
+  _globals['_COLLECTION']._serialized_start=568
+  _globals['_COLLECTION']._serialized_end=663
 # @@protoc_insertion_point(module_scope)

@@ -40,7 +40,7 @@ class MemberReport(_message.Message):
     def __init__(self, origin: _Optional[int] = ..., node: _Optional[str] = ..., covered_ops: _Optional[int] = ..., own_ops: _Optional[int] = ..., reported: _Optional[bool] = ..., usable: _Optional[bool] = ..., silent_ms: _Optional[int] = ...) -> None: ...
 
 class CollectionStatusResponse(_message.Message):
-    __slots__ = ("name", "origin", "rows_waiting", "waiting", "entries_collected", "stable", "members", "to_expire", "horizon_ms")
+    __slots__ = ("name", "origin", "rows_waiting", "waiting", "entries_collected", "stable", "members", "to_expire", "horizon_ms", "held_up")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     ROWS_WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class CollectionStatusResponse(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     TO_EXPIRE_FIELD_NUMBER: _ClassVar[int]
     HORIZON_MS_FIELD_NUMBER: _ClassVar[int]
+    HELD_UP_FIELD_NUMBER: _ClassVar[int]
     name: str
     origin: int
     rows_waiting: int
@@ -59,4 +60,5 @@ class CollectionStatusResponse(_message.Message):
     members: _containers.RepeatedCompositeFieldContainer[MemberReport]
     to_expire: int
     horizon_ms: int
-    def __init__(self, name: _Optional[str] = ..., origin: _Optional[int] = ..., rows_waiting: _Optional[int] = ..., waiting: _Optional[_Iterable[_Union[WaitingRows, _Mapping]]] = ..., entries_collected: _Optional[int] = ..., stable: _Optional[_Iterable[_Union[_admin_pb2.OriginStatus, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberReport, _Mapping]]] = ..., to_expire: _Optional[int] = ..., horizon_ms: _Optional[int] = ...) -> None: ...
+    held_up: str
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[int] = ..., rows_waiting: _Optional[int] = ..., waiting: _Optional[_Iterable[_Union[WaitingRows, _Mapping]]] = ..., entries_collected: _Optional[int] = ..., stable: _Optional[_Iterable[_Union[_admin_pb2.OriginStatus, _Mapping]]] = ..., members: _Optional[_Iterable[_Union[MemberReport, _Mapping]]] = ..., to_expire: _Optional[int] = ..., horizon_ms: _Optional[int] = ..., held_up: _Optional[str] = ...) -> None: ...

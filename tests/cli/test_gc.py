@@ -51,6 +51,16 @@ def test_gc_status_says_what_waits_for_whom(capfd: pytest.CaptureFixture[str]) -
     assert "1099511627776" in text
 
 
+def test_gc_status_says_what_holds_all_of_it_up(capfd: pytest.CaptureFixture[str]) -> None:
+    held_up = gc_pb2.CollectionStatusResponse(name="EWR", held_up="lost writes of aside-1")
+    with scripted_node(reply(held_up)) as node:
+        assert run(["gc", "status", "-e", node.address]) == 0
+    assert (
+        "nothing is collected, and the log is cut only by its cap: lost writes of aside-1"
+        in capfd.readouterr().out.splitlines()
+    )
+
+
 def test_gc_status_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     with scripted_node(reply(STATUS)) as node:
         assert run(["gc", "status", "-e", node.address, "--json"]) == 0

@@ -75,7 +75,7 @@ class MemoryDirectory:
         """Never use it again."""
         raise AssertionError("nothing copies a directory in memory")
 
-    def reissued(self) -> None:
+    def reissued(self, left: str = "") -> None:  # noqa: ARG002 - nothing is
         """Nothing is set aside."""
         raise AssertionError("nothing is set aside in memory")
 

@@ -126,6 +126,24 @@ def test_a_directory_set_aside_begins_anew(tmp_path: Path) -> None:
     assert_begun_anew(path, set_aside(path))
 
 
+def test_what_is_left_of_one_set_aside_is_remembered_until_it_is_deleted(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    set_aside(path)
+    directory = opened(path)
+    directory.reissued("5 increments")
+    directory.forget_deleted()
+    directory.close()
+    shutil.rmtree(path / "aside-1")
+    directory = opened(path)
+    assert directory.identity.left == (("aside-1", "5 increments"),)
+    assert directory.set_aside().name == "aside-2", "it would be taken for the other"
+    directory.close()
+    directory = opened(path)
+    directory.forget_deleted()
+    assert directory.identity.left == ()
+    directory.close()
+
+
 def test_a_crash_between_the_two_renames_is_finished_at_the_next_start(tmp_path: Path) -> None:
     """Else an empty directory would be made, that knows neither the cluster nor its own writes."""
     path = made(tmp_path)
