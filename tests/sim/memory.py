@@ -9,7 +9,7 @@ keep their logs whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,7 +56,9 @@ class MemoryDirectory:
         """Who writes here."""
         return self._disk.identity
 
-    def mint_anew(self, *, forked: bool, pristine: bool = False) -> None:
+    def mint_anew(
+        self, *, forked: bool, pristine: bool = False, inherited: Sequence[int] = ()
+    ) -> None:
         """Retire the origin."""
         old = self.identity
         self._disk.identity = replace(
@@ -65,6 +67,7 @@ class MemoryDirectory:
             retired=(*old.retired, old.origin),
             forked=forked,
             pristine=pristine,
+            inherited=(*old.inherited, *(f"{origin:016x}" for origin in inherited)),
         )
 
     def settled(self) -> None:
