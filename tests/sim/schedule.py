@@ -8,7 +8,7 @@ settings that decide which paths are taken: retention, checkpoints, snapshots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -17,6 +17,7 @@ from tests.sim.asking import asks
 from tests.sim.plan import Plan, Step, Storage
 
 KEEPS_APART = frozenset({"cut", "cut one way", "cut pair", "lose", "slow link", "pause", "kill"})
+SILENCES = KEEPS_APART | {"stop", "disk error"}
 MEETING_MS = 5_000
 """Until a node that starts has met all that it can reach."""
 SIZES = (*[2] * 4, *[3] * 11, *[4] * 4, *[5] * 2, 6, 7, 8, 9)
@@ -269,23 +270,31 @@ def restores(drawing: Drawing) -> None:
     later_ms = at_ms + drawing.ms(800, drawing.lasts_ms // 2)
     below = drawing.flip()
     if below:
-        drawing.steps = [
-            step
-            for step in drawing.steps
-            if step.kind not in KEEPS_APART
-            or step.at_ms > later_ms + MEETING_MS
-            or step.at_ms + step.lasts_ms < later_ms
-        ]
+        _leave_out(drawing, KEEPS_APART, later_ms, later_ms + MEETING_MS)
     drawing.add(at_ms, "copy", host)
     drawing.add(later_ms, "restore", host, lasts_ms=drawing.ms(50, 1_000), flag=below)
 
 
 def clones(drawing: Drawing) -> None:
-    """A copy of a directory that is started while its original runs."""
+    """A copy of a directory that is started while its original runs.
+
+    Of whom nothing is heard counts as gone, and by design a copy takes its place for good: nothing
+    keeps the original from being heard.
+    """
     host = drawing.one()
     at_ms = drawing.at(0.1, 0.5)
+    later_ms, lasts_ms = at_ms + drawing.ms(300, 4_000), drawing.ms(2_000, 8_000)
+    _leave_out(drawing, SILENCES, later_ms, later_ms + lasts_ms)
     drawing.add(at_ms, "copy", host)
-    drawing.add(at_ms + drawing.ms(300, 4_000), "clone", host, lasts_ms=drawing.ms(2_000, 15_000))
+    drawing.add(later_ms, "clone", host, lasts_ms=lasts_ms)
+
+
+def _leave_out(drawing: Drawing, kinds: Container[str], from_ms: int, until_ms: int) -> None:
+    drawing.steps = [
+        step
+        for step in drawing.steps
+        if step.kind not in kinds or step.at_ms > until_ms or step.at_ms + step.lasts_ms < from_ms
+    ]
 
 
 FAULTS: list[Callable[[Drawing], None]] = [
