@@ -200,12 +200,21 @@ def decode_sent(engine: Engine, peer: Peer, report: Report, raws: Sequence[bytes
         try:
             blocks.append(decode_block(raw))
         except BlockError as error:
-            have = engine.vector
-            missing = {o: seq for o, seq in report.vector.items() if seq > have.get(o, 0)}
-            engine.quarantine.received(raw, str(error), peer=peer.name, awaits=missing)
+            awaits = _awaited(report.vector, engine.vector)
+            engine.quarantine.received(raw, str(error), peer=peer.name, awaits=awaits)
     if len(blocks) < len(raws):
         engine.quarantine.settle(engine.vector)  # a bad copy of what is here already
     return blocks
+
+
+def _awaited(claimed: Vector, have: Vector) -> Vector:
+    """What will make up for bytes that are no block: what their sender has and is not here.
+
+    If that is nothing, all it says it has is here already. What such bytes say of themselves is not
+    asked: where that is what is damaged, nothing would ever come of it.
+    """
+    missing = {origin: seq for origin, seq in claimed.items() if seq > have.get(origin, 0)}
+    return missing or claimed
 
 
 async def retry(engine: Engine, record: Record) -> str:

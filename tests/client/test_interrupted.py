@@ -11,7 +11,8 @@ from kvnode import Client
 from kvnode.client.failover import Failover
 from kvnode.client.threads import ThreadDriver
 from tests.client.scripted import ScriptedNode
-from tests.client.test_lanes import away, entry, lane, waiting
+from tests.client.test_lane_policy import entry, lane
+from tests.client.test_lanes import away, waiting
 
 
 def test_a_caller_that_a_signal_takes_away_leaves_the_others_their_call(
@@ -29,7 +30,7 @@ def test_a_caller_that_a_signal_takes_away_leaves_the_others_their_call(
     gate = threading.Event()
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        with Client(node.address, timeout_s=5) as client, away(node, client, gate) as pool:
+        with Client(node.address, timeout_s=60) as client, away(node, client, gate) as pool:
             pool.submit(later)
             with pytest.raises(KeyboardInterrupt):
                 client.put("interrupted", "v", timeout_s=60)
@@ -37,7 +38,7 @@ def test_a_caller_that_a_signal_takes_away_leaves_the_others_their_call(
             waiting(client, 4)
             gate.set()
             for other in others:
-                assert other.result(10).dot
+                assert other.result(60).dot
             assert client.put("last", "v").dot
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -100,11 +100,12 @@ def test_the_rest_of_a_message_and_of_a_pull_is_taken(at: int) -> None:
     run(test)
 
 
-def test_a_bad_copy_of_what_is_here_already_is_no_record() -> None:
+@pytest.mark.parametrize("at", [-1, 2], ids=["right origin", "flipped origin"])
+def test_a_bad_copy_of_what_is_here_already_is_no_record(at: int) -> None:
     async def test(node: Fed) -> None:
         (good,) = blocks_of(2, 1)
         node.reported = {2: 1}
-        node.answers = [[([good], True)], [([flipped(good)], True)]]
+        node.answers = [[([good], True)], [([flipped(good, at)], True)]]
         for _ in range(2):
             await node.pull(node.replicator.peers["b"])
         assert len(node.engine.quarantine) == 0
