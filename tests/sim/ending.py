@@ -81,6 +81,8 @@ class Ending:
             if host.leaving and host.node and host.node.membership.place == "forgotten":
                 host.retired = True  # the answer to who told it so got lost
                 host.kill()
+            if host.node is not None:
+                self._drop(host.node)
         serving = [
             host.name
             for host in world.hosts.values()
@@ -92,6 +94,15 @@ class Ending:
                 problem = await errand.ask(others[0])
                 world.tell(OPERATOR, f"{errand.what} {errand.host.name}: {problem or 'ok'}")
                 errand.done = not problem or "no member" in problem or "already" in problem
+
+    def _drop(self, node: Node) -> None:
+        """Blocks that came damaged and were lost with the disk of who sent them, as status says."""
+        vector, limits = node.engine.vector, node.engine.replica.limits
+        for record in node.quarantine.records():
+            missing = {o: seq for o, seq in record.awaits.items() if seq > vector.get(o, 0)}
+            if missing and all(seq > limits.get(o, seq) for o, seq in missing.items()):
+                self._world.tell(OPERATOR, f"drops the record of {missing}, which nobody has")
+                node.quarantine.remove(record.number)
 
     def _members(self) -> list[tuple[Host, Node]]:
         return [
