@@ -207,14 +207,14 @@ def decode_sent(engine: Engine, peer: Peer, report: Report, raws: Sequence[bytes
     return blocks
 
 
-def _awaited(claimed: Vector, have: Vector) -> Vector:
+def _awaited(claimed: Mapping[int, int], have: Vector) -> Vector:
     """What will make up for bytes that are no block: what their sender has and is not here.
 
     If that is nothing, all it says it has is here already. What such bytes say of themselves is not
     asked: where that is what is damaged, nothing would ever come of it.
     """
     missing = {origin: seq for origin, seq in claimed.items() if seq > have.get(origin, 0)}
-    return missing or claimed
+    return missing or dict(claimed)
 
 
 async def retry(engine: Engine, record: Record) -> str:

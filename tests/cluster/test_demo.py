@@ -140,7 +140,7 @@ def test_a_failure_ends_with_the_error_after_where_to_look() -> None:
         read_until_up(process)
         (directory,) = directories(process)
         lock = directory / "JFK" / "data" / "LOCK"
-        os.kill(int(lock.read_text()), signal.SIGKILL)
+        os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
         assert process.stdout is not None
         said = process.stdout.read()
         assert process.wait() == 1, said
