@@ -33,7 +33,7 @@ WAITS = dict.fromkeys(
     (
         *("Verify", "Repair", "Join", "Replace", "Forget", "Leave"),
         *("Get", "BatchGet", "Scan", "ListConflicts", "Watch"),
-        *("Put", "Delete", "Increment", "Write", "WriteMany"),
+        *("Put", "Delete", "Increment", "Write", "WriteMany", "WriteStream"),
     ),
     0.3,
 )
