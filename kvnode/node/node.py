@@ -167,6 +167,7 @@ class Node:
     async def run(self, address: str) -> None:
         """Replicate, and do all else that serving takes but listening at ``address``."""
         self._address = address
+        reissues = self.reissuing.begin()  # before anybody may ask what is stable
         self.replicator.start()
         self._run(self.collector.run(), "collection")
         self._run(self.verification.run(), "comparison")
@@ -176,7 +177,7 @@ class Node:
         else:
             await self._unless_failed(self.membership.introduce_as(address))
 
-        if self.reissuing.begin():
+        if reissues:
             self._run(self.reissuing.run(), "reissue")
 
     async def wait_failed(self) -> None:
