@@ -126,6 +126,28 @@ def test_a_machine_that_does_not_say_when_it_started_may_have_just_done_so(
     assert looks_of_the_next(tmp_path / "data", nothing) == 1
 
 
+def test_a_machine_that_stops_cannot_make_a_run_look_like_a_clean_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty after a clean stop, the lock file was empty again after a power cut half a minute
+    into the next run: nothing had synced it.
+    """
+    opened(tmp_path).close()
+    lock = tmp_path / "LOCK"
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == lock.stat().st_ino:
+            synced.append(lock.read_text())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    directory = opened(tmp_path)
+    assert [line.split()[1:] for line in synced] == [[ending.boot_id(), "opening"]]
+    directory.close()
+
+
 def test_what_was_found_is_found_again_until_it_is_gone(tmp_path: Path) -> None:
     """And a start that could not look leaves that to the next."""
     opened(tmp_path).close()
