@@ -100,8 +100,8 @@ class Node:
             self.membership = Membership(
                 self.engine, config.name, roster, found=config.found or not config.peers
             )
-        except BaseException:
-            self.directory.close()
+        except BaseException as error:
+            self.directory.close(error)
             raise
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
         self.reissuing = Reissuing(self.directory, self.engine, self.membership)
@@ -204,9 +204,7 @@ class Node:
         if self._begins_anew:
             aside = self.directory.set_aside()
             logger.warning("the old data directory is %s now", aside)
-        if isinstance(self.failure, StorageError):
-            self.directory.suspect()
-        self.directory.close()
+        self.directory.close(self.failure)
 
     # ---- what the services call
 

@@ -148,6 +148,15 @@ def test_a_machine_that_stops_cannot_make_a_run_look_like_a_clean_stop(
     directory.close()
 
 
+def test_a_run_that_the_storage_ended_is_no_clean_stop(tmp_path: Path) -> None:
+    opened(tmp_path).close(StorageError("pages"))
+    looker = Counting(Found())
+    opened(tmp_path, looker).close(ValueError("something else"))
+    assert looker.looks == 1
+    opened(tmp_path, looker).close()
+    assert looker.looks == 1
+
+
 def test_what_was_found_is_found_again_until_it_is_gone(tmp_path: Path) -> None:
     """And a start that could not look leaves that to the next."""
     opened(tmp_path).close()
