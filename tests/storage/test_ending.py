@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from kvnode.core.entry import Entry
 from kvnode.core.replica import Durable
 from kvnode.core.requests import RequestWindow
 from kvnode.core.types import SIBLINGS
-from kvnode.storage import ending
+from kvnode.storage import ending, soundness
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import Checkpoint, StorageError
 from kvnode.storage.soundness import Found, Looker, Undecided
@@ -155,6 +156,19 @@ def test_a_run_that_the_storage_ended_is_no_clean_stop(tmp_path: Path) -> None:
     assert looker.looks == 1
     opened(tmp_path, looker).close()
     assert looker.looks == 1
+
+
+def test_no_memory_to_map_a_file_says_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path).close()
+
+    def no_room(*_: object, **__: object) -> None:
+        raise lmdb.MemoryError("mmap")
+
+    monkeypatch.setattr(lmdb, "open", no_room)
+    with pytest.raises(lmdb.MemoryError):
+        soundness.main([str(tmp_path / "v1" / "log")])
 
 
 def test_what_was_found_is_found_again_until_it_is_gone(tmp_path: Path) -> None:
