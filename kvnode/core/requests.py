@@ -9,6 +9,9 @@ Whose are forgotten first? Not simply the oldest: a node that catches up applies
 hundred thousand requests in seconds, and those accepted here a moment before the cut healed, whose
 clients are asking again just now, would be gone. So the room is shared: who has most ids in the
 window loses its oldest one. Each of n origins keeps its newest ``size_max / n``.
+
+But an origin that writes no more would keep its share for ever, and with every identity that was
+lost there would be less for those that live. So what is ``AGE_MAX`` windows old goes first.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
+
+AGE_MAX = 20
+"""In windows: so many requests later no client asks again, however fast they came."""
 
 
 class Remembered(NamedTuple):
@@ -39,6 +45,8 @@ class RequestWindow:
         """Origin -> its request ids, oldest first; none is empty."""
         self._forgotten: list[int] = []
         self._next = 1
+        self._too_old_at = 0
+        """None is too old till ``_next`` is beyond."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -65,10 +73,17 @@ class RequestWindow:
 
     def _forget_one(self) -> None:
         ids = max(self._of.values(), key=len)
+        if self._next > self._too_old_at:  # seldom: this runs for every request
+            oldest = min(self._of.values(), key=self._oldest_of)
+            self._too_old_at = self._oldest_of(oldest) + AGE_MAX * self.size_max
+            ids = oldest if self._next > self._too_old_at else ids
         forgotten = self._known.pop(ids.popleft())
         self._forgotten.append(forgotten.number)
         if not ids:
             del self._of[forgotten.origin]
+
+    def _oldest_of(self, ids: deque[bytes]) -> int:
+        return self._known[ids[0]].number
 
     @property
     def next_number(self) -> int:

@@ -100,8 +100,8 @@ class Node:
             self.membership = Membership(
                 self.engine, config.name, roster, found=config.found or not config.peers
             )
-        except BaseException:
-            self.directory.close()
+        except BaseException as error:
+            self.directory.close(error)
             raise
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
         self.reissuing = Reissuing(self.directory, self.engine, self.membership)
@@ -167,6 +167,7 @@ class Node:
     async def run(self, address: str) -> None:
         """Replicate, and do all else that serving takes but listening at ``address``."""
         self._address = address
+        reissues = self.reissuing.begin()  # before anybody may ask what is stable
         self.replicator.start()
         self._run(self.collector.run(), "collection")
         self._run(self.verification.run(), "comparison")
@@ -176,7 +177,7 @@ class Node:
         else:
             await self._unless_failed(self.membership.introduce_as(address))
 
-        if self.reissuing.begin():
+        if reissues:
             self._run(self.reissuing.run(), "reissue")
 
     async def wait_failed(self) -> None:
@@ -203,9 +204,7 @@ class Node:
         if self._begins_anew:
             aside = self.directory.set_aside()
             logger.warning("the old data directory is %s now", aside)
-        if isinstance(self.failure, StorageError):
-            self.directory.suspect()
-        self.directory.close()
+        self.directory.close(self.failure)
 
     # ---- what the services call
 

@@ -284,8 +284,14 @@ class DataDirectory:
         self.identity = _write(folder, identity)
         sync(folder)
 
-    def close(self) -> None:
-        """Close log and state and let the directory go."""
+    def close(self, failure: BaseException | None = None) -> None:
+        """Close log and state and let the directory go.
+
+        Args:
+            failure: what ended the run; if the storage did, the next opening looks first.
+        """
+        if isinstance(failure, StorageError):
+            self.suspect()
         self.log.close()
         self.state.close()
         if not self._suspect:

@@ -106,6 +106,7 @@ def take_lock(path: Path) -> tuple[int, Ending]:
         ) from None
     ending = read_ending(lock, path)
     write_phase(lock, Phase.SUSPECT if ending.suspicious else Phase.OPENING)
+    os.fsync(lock)  # a machine that stops now must not leave it empty, as after a clean stop
     return lock, ending
 
 
@@ -118,7 +119,8 @@ def read_ending(lock: int, folder: Path) -> Ending:
 
 
 def write_phase(lock: int, phase: Phase) -> None:
-    """Say how far this run is. Not synced: when the machine stops, the boot id tells."""
+    """Say how far this run is. Not synced: when the machine stops, the boot id tells, which was
+    synced with the first phase."""
     line = f"{os.getpid()} {boot_id() or '-'} {phase}".encode()
     os.pwrite(lock, line, 0)
     os.ftruncate(lock, len(line))

@@ -214,6 +214,8 @@ def main(folders: Sequence[str]) -> Found:
     for folder in folders:
         try:
             damaged += examine(folder)
+        except lmdb.MemoryError:
+            raise  # no address space to map them: that says nothing of the files
         except (lmdb.Error, Unsound) as error:
             return Found(f"{folder}: {error}")
     return Found("", len(damaged), tuple(damaged[:NAMED]))

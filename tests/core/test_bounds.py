@@ -47,6 +47,20 @@ def test_another_one_s_requests_push_none_out_beyond_its_share() -> None:
     assert {known.origin for _, known in window.since(0)} == {1, 2, 3}
 
 
+def test_identities_that_were_lost_take_no_share_for_ever() -> None:
+    """Ten of them left a node the memory of half a second of its own requests."""
+    window = RequestWindow(10)
+    numbers = iter(range(1_000))
+    for origin in range(1, 10):
+        for number in range(20):
+            window.add(request_id(next(numbers)), origin, number + 1, 1)
+    for number in range(300):
+        window.add(request_id(next(numbers)), 99, number + 1, 1)
+    assert {known.origin for _, known in window.since(0)} == {99}
+    assert len(window) == 10
+    assert window.next_number == window.since(0)[-1][1].number + 1
+
+
 def test_trap_17_a_node_that_catches_up_knows_the_requests_it_took_itself() -> None:
     """Their clients ask again at the moment when the cut heals and another one's come at once."""
     mine, theirs = MemoryNode(1, window=10), MemoryNode(2, window=10)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvnode.config import Config
+from kvnode.node.engine import Engine
 from kvnode.node.node import Node
 from kvnode.storage.interfaces import StorageError
 
@@ -31,3 +32,15 @@ def test_a_start_ends_when_the_roster_cannot_be_written(
             await node.close()
 
     asyncio.run(start())
+
+
+def test_a_start_that_finds_something_wrong_is_no_clean_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_engine: Engine, *_: object) -> None:
+        raise StorageError("pages")
+
+    monkeypatch.setattr(Engine, "__init__", fails)
+    with pytest.raises(StorageError, match="pages"):
+        Node(Config(data=str(tmp_path / "data")))
+    assert (tmp_path / "data" / "LOCK").read_text().endswith("suspect")

@@ -18,6 +18,7 @@ from kvnode.core.types import LWW_REGISTER
 from kvnode.core.types.slots import INT64_MAX
 from kvnode.node import node as node_module
 from kvnode.node import reissuing
+from kvnode.node.membership import Membership
 from kvnode.node.node import Node, Reborn
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import StorageError
@@ -243,5 +244,31 @@ def test_a_new_identity_that_cannot_be_written_is_tried_again(
         await node.wait_failed()
         assert isinstance(node.failure, Reborn)
         assert node.directory.identity.retired == (old,)
+
+    one(tmp_path, test)
+
+
+def test_nothing_is_stable_from_the_first_moment_of_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Telling a new address came before, and what runs beside could collect meanwhile."""
+    makes_again: list[bool] = []
+
+    async def introduced(membership: Membership, _address: str) -> None:
+        makes_again.append(membership.makes_again)
+
+    def unreadable(_: Path) -> OwnLog:
+        raise StorageError("Input/output error")
+
+    monkeypatch.setattr(reissuing, "OwnLog", unreadable)
+
+    async def test(nodes: Nodes) -> None:
+        await lose(nodes, tmp_path, [Increment(b"n", 5)])
+        await nodes.start("a")
+        await nodes["a"].membership.wait_serving()
+        await nodes.stop("a")
+        monkeypatch.setattr(Membership, "introduce_as", introduced)
+        await nodes.start("a")
+        assert makes_again == [True]
 
     one(tmp_path, test)

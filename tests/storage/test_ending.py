@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from kvnode.core.entry import Entry
 from kvnode.core.replica import Durable
 from kvnode.core.requests import RequestWindow
 from kvnode.core.types import SIBLINGS
-from kvnode.storage import ending
+from kvnode.storage import ending, soundness
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import Checkpoint, StorageError
 from kvnode.storage.soundness import Found, Looker, Undecided
@@ -124,6 +125,50 @@ def test_a_machine_that_does_not_say_when_it_started_may_have_just_done_so(
 ) -> None:
     monkeypatch.setattr(ending, "BOOT_ID", tmp_path / "none")
     assert looks_of_the_next(tmp_path / "data", nothing) == 1
+
+
+def test_a_machine_that_stops_cannot_make_a_run_look_like_a_clean_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty after a clean stop, the lock file was empty again after a power cut half a minute
+    into the next run: nothing had synced it.
+    """
+    opened(tmp_path).close()
+    lock = tmp_path / "LOCK"
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == lock.stat().st_ino:
+            synced.append(lock.read_text())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    directory = opened(tmp_path)
+    assert [line.split()[1:] for line in synced] == [[ending.boot_id(), "opening"]]
+    directory.close()
+
+
+def test_a_run_that_the_storage_ended_is_no_clean_stop(tmp_path: Path) -> None:
+    opened(tmp_path).close(StorageError("pages"))
+    looker = Counting(Found())
+    opened(tmp_path, looker).close(ValueError("something else"))
+    assert looker.looks == 1
+    opened(tmp_path, looker).close()
+    assert looker.looks == 1
+
+
+def test_no_memory_to_map_a_file_says_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path).close()
+
+    def no_room(*_: object, **__: object) -> None:
+        raise lmdb.MemoryError("mmap")
+
+    monkeypatch.setattr(lmdb, "open", no_room)
+    with pytest.raises(lmdb.MemoryError):
+        soundness.main([str(tmp_path / "v1" / "log")])
 
 
 def test_what_was_found_is_found_again_until_it_is_gone(tmp_path: Path) -> None:
