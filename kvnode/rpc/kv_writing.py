@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
@@ -68,6 +68,17 @@ class Queued:
     """More than half of the members, however many they are."""
 
 
+class Sent(NamedTuple):
+    """A message of a stream that is in its place."""
+
+    outcomes: asyncio.Task[pb.WriteManyResponse]
+    queued: Sequence[Queued | Exception]
+
+
+Waiting = asyncio.Queue[Sent | None]
+"""Messages in their order; None behind the last."""
+
+
 class Writing:
     """Takes writes."""
 
@@ -115,7 +126,7 @@ class Writing:
     async def write(self, request: pb.WriteRequest, until: float) -> pb.WriteResponse:
         """An atomic batch."""
         response = pb.WriteResponse()
-        await self._answer(await self._queue(request, until), response, until)
+        await self._alone(await self._queue(request, until), response, until)
         return response
 
     async def write_many(self, request: pb.WriteManyRequest, until: float) -> pb.WriteManyResponse:
@@ -128,32 +139,39 @@ class Writing:
             else self._try_at_once(each, now_ms)
             for each in request.requests
         ]
-        return await self._outcomes(queued, until)
+        try:
+            return await self._outcomes(queued, until)
+        except BaseException:  # the caller has gone
+            give_up(queued)
+            raise
 
     async def write_stream(
         self, requests: AsyncIterator[pb.WriteManyRequest]
     ) -> AsyncIterator[pb.WriteManyResponse]:
         """The same message by message; the next ones are queued while one is on its way.
 
-        Whatever ends it, a stopping node too, comes behind the replies to all that was queued.
+        Whatever ends it, a stopping node too, comes behind the replies to all that was queued. If
+        the caller goes, what is queued is done nevertheless: given up message by message, the later
+        ones could be done and the earlier ones not, and who asks again would turn their order.
         """
-        waiting: asyncio.Queue[asyncio.Task[pb.WriteManyResponse] | None]
-        waiting = asyncio.Queue(STREAM_MESSAGES_MAX)
+        waiting: Waiting = asyncio.Queue(STREAM_MESSAGES_MAX)
         closing = asyncio.create_task(self._store.closing.wait())
         reader = asyncio.create_task(self._read(requests, waiting, closing), name="write stream")
+        sent: Sent | None = None
         try:
-            while (outcomes := await waiting.get()) is not None:
-                yield await outcomes
+            while (sent := await waiting.get()) is not None:
+                yield await sent.outcomes
             if (error := await reader) is not None:
                 raise error
         finally:
             for task in (closing, reader):
                 task.cancel()
             await asyncio.gather(closing, reader, return_exceptions=True)
-            while not waiting.empty():
-                left = waiting.get_nowait()
-                if left is not None:
-                    left.cancel()
+            while sent is not None or not waiting.empty():
+                if sent is not None:
+                    sent.outcomes.cancel()
+                    leave(sent.queued)
+                sent = None if waiting.empty() else waiting.get_nowait()
 
     async def outcome(self, request: pb.OutcomeRequest) -> pb.OutcomeResponse:
         """What became of a request, as far as this node knows."""
@@ -179,7 +197,7 @@ class Writing:
         options = request.options if request.HasField("options") else None
         response = pb.WriteResponse()
         queued = await self._place([operation], request.request_id, options, until)
-        await self._answer(queued, response, until)
+        await self._alone(queued, response, until)
         return response
 
     async def _queue(self, request: pb.WriteRequest, until: float) -> Queued:
@@ -238,20 +256,27 @@ class Writing:
     async def _read(
         self,
         requests: AsyncIterator[pb.WriteManyRequest],
-        waiting: asyncio.Queue[asyncio.Task[pb.WriteManyResponse] | None],
+        waiting: Waiting,
         closing: asyncio.Task[Any],
     ) -> Exception | None:
         """Queue what comes, in order, at most so many messages ahead of the replies.
 
         Returns what ended it, None if that was the caller.
         """
+        queued: list[Queued | Exception] = []
         try:
             while (request := await following(requests, closing)) is not None:
                 self._limits.check_batch(sum(len(each.operations) for each in request.requests))
                 wait_s = min(STREAM_WAIT_S, request.wait_ms / 1000 or STREAM_WAIT_S)
                 until = asyncio.get_running_loop().time() + wait_s
-                queued = [await self._patiently(each, until) for each in request.requests]
-                await waiting.put(asyncio.create_task(self._outcomes(queued, until)))
+                queued = []
+                for each in request.requests:
+                    queued.append(await self._patiently(each, until))
+                outcomes = asyncio.create_task(self._outcomes(queued, until))
+                await waiting.put(Sent(outcomes, queued))
+        except asyncio.CancelledError:
+            leave(queued)
+            raise
         except Exception as error:  # raised where the replies are sent, behind those before it
             await waiting.put(None)
             return error
@@ -264,27 +289,37 @@ class Writing:
         self, queued: Sequence[Queued | Exception], until: float
     ) -> pb.WriteManyResponse:
         response = pb.WriteManyResponse()
-        try:
-            for each in queued:
-                outcome = response.outcomes.add()
-                try:
-                    if isinstance(each, Exception):
-                        raise each
-                    await self._answer(each, outcome.response, until)
-                except Exception as error:  # told to who asked
-                    outcome.error.CopyFrom(failure_of(error))
-        except BaseException:  # the caller has gone
-            give_up(queued)
-            raise
+        for each in queued:
+            outcome = response.outcomes.add()
+            try:
+                if isinstance(each, Exception):
+                    raise each
+                await self._answer(each, outcome.response, until)
+            except Exception as error:  # told to who asked
+                outcome.error.CopyFrom(failure_of(error))
         return response
 
+    async def _alone(self, queued: Queued, response: pb.WriteResponse, until: float) -> None:
+        """Answer one request of a call of its own."""
+        try:
+            await self._answer(queued, response, until)
+        except BaseException:  # the caller has gone, or it was refused
+            give_up((queued,))
+            raise
+
     async def _answer(self, queued: Queued, response: pb.WriteResponse, until: float) -> None:
-        """Fill the response in place: made apart and copied it took twice as long."""
+        """Fill the response in place: made apart and copied it took twice as long.
+
+        Cancelled, it leaves the request in its place: what belongs together is given up in one
+        step, or not at all.
+        """
         if queued.replicas == BUFFERED:
             queued.answer.add_done_callback(lambda answer: self._ended(queued, answer))
             response.results.extend([pb.WriteResult()] * len(queued.operations))
             return
-        accepted, vector = await queued.answer
+        if not queued.answer.done():
+            await asyncio.shield(queued.answer)
+        accepted, vector = queued.answer.result()
         operations = queued.operations
         replicas = queued.replicas
         if queued.quorum:  # others may have joined while it waited for its place
@@ -338,6 +373,13 @@ async def following(
         message.cancel()
         await asyncio.gather(message, return_exceptions=True)
     raise Refused(Reason.STOPPING, "the node is stopping: use another one")
+
+
+def leave(queued: Sequence[Queued | Exception]) -> None:
+    """The caller has gone: what is queued is done, and nobody is told."""
+    for each in queued:
+        if not isinstance(each, Exception):
+            each.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
 
 def give_up(queued: Sequence[Queued | Exception]) -> None:

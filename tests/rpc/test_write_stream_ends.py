@@ -25,6 +25,7 @@ class Full:
     """All of a store that requests without options ask for, and its rounds never begin."""
 
     def __init__(self) -> None:
+        self.closing = asyncio.Event()
         self.answers: list[asyncio.Future[Any]] = []
 
     def now_ms(self) -> int:
@@ -78,6 +79,42 @@ def test_of_a_caller_that_goes_nothing_is_done_that_has_not_begun() -> None:
         await asyncio.gather(calling, return_exceptions=True)
         assert calling.cancelled()
         assert [answer.cancelled() for answer in store.answers] == [True, False, True]
+
+    run(test)
+
+
+def test_of_a_stream_that_breaks_all_is_done_that_is_queued() -> None:
+    """Given up message by message, a later one could be done and an earlier one of its key not:
+    asked for again under their ids, they would change places.
+    """
+
+    async def test() -> None:
+        limits = Limits()
+        store = Full()
+        writing = Writing(cast("Any", store), KvCodec(b"secret", limits, str), limits)
+        before = asyncio.all_tasks()
+
+        async def messages() -> AsyncIterator[kv_pb2.WriteManyRequest]:
+            for value in (b"first", b"second", b"third"):
+                message = kv_pb2.WriteManyRequest()
+                message.requests.add().operations.add().put.value = value
+                message.requests[0].operations[0].put.key = b"k"
+                yield message
+            await asyncio.Event().wait()
+
+        async def call() -> None:
+            async for _ in writing.write_stream(messages()):
+                raise AssertionError("a reply to what was never done")
+
+        calling = asyncio.create_task(call())
+        while len(store.answers) < 3:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        assert calling.cancelled()
+        assert not any(answer.done() for answer in store.answers)
+        while asyncio.all_tasks() != before:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
 
     run(test)
 
