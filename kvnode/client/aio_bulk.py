@@ -38,8 +38,7 @@ class AsyncBulk:
         timeout_s: float | None,
     ) -> None:
         self._driver = driver
-        self._gathering = gathering(calls, limits, durability, timeout_s)
-        self._tell = progress
+        self._gathering = gathering(calls, limits, durability, timeout_s, progress)
         self._work = asyncio.Event()
         self._room = asyncio.Condition()
         self._pump: asyncio.Task[None] | None = None
@@ -195,8 +194,7 @@ class AsyncBulk:
         """Let those go who wait for room or for the end, and tell how far it is."""
         async with self._room:
             self._room.notify_all()
-        if self._tell is not None:
-            self._tell(self._gathering.progress)
+        self._gathering.tell()
 
     async def _news(self, within_s: float | None) -> None:
         """Wait for an operation, an answer or the time."""
@@ -240,5 +238,6 @@ class Passage:
             self.error = error
         except asyncio.CancelledError:  # broken off here: ended without a word
             pass
-        self.ended = True
-        self._news.set()
+        finally:
+            self.ended = True
+            self._news.set()

@@ -66,8 +66,7 @@ class Bulk:
         timeout_s: float | None,
     ) -> None:
         self._driver = driver
-        self._gathering = gathering(calls, limits, durability, timeout_s)
-        self._tell = progress
+        self._gathering = gathering(calls, limits, durability, timeout_s, progress)
         self._changed = threading.Condition()
         self._over = False
         self._pump: threading.Thread | None = None
@@ -196,8 +195,8 @@ class Bulk:
                         passage.break_off()
                 else:
                     self._changed.wait(voyage.wait_s(sending=not self._over))
-            if acknowledged and self._tell is not None:
-                self._tell(self._gathering.progress)
+            if acknowledged:
+                self._gathering.tell()
         passage.close()
         try:
             self._driver.run(voyage.settle(passage.error))
@@ -223,8 +222,7 @@ class Bulk:
             for chunk in chunks:
                 self._gathering.landed(chunk)
             self._changed.notify_all()
-        if self._tell is not None:
-            self._tell(self._gathering.progress)
+        self._gathering.tell()
 
 
 class Passage:
@@ -260,7 +258,8 @@ class Passage:
                     self._changed.notify_all()
         except RpcError as broken:
             error = broken
-        with self._changed:
-            self.error = error
-            self.ended = True
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self.error = error
+                self.ended = True
+                self._changed.notify_all()

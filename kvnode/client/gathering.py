@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from kvnode.client.calls import Calls
 
 FAILURES_SHOWN: Final = 3
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,18 @@ class Gathering:
     flying_bytes: int = 0
     progress: Progress = field(default_factory=Progress)
     failures: list[BulkFailure] = field(default_factory=list)
+    listener: Callable[[Progress], None] | None = None
+
+    def tell(self) -> None:
+        """Tell who listens how far it is. Who raises an error is told no more: the writes go on,
+        and the error is in the log.
+        """
+        if self.listener is not None:
+            try:
+                self.listener(self.progress)
+            except Exception:
+                logger.exception("the progress of a bulk writer is told no more")
+                self.listener = None
 
     @property
     def full(self) -> bool:
@@ -192,7 +207,8 @@ def gathering(
     limits: BulkLimits | None,
     durability: Durability | None,
     timeout_s: float | None,
+    listener: Callable[[Progress], None] | None = None,
 ) -> Gathering:
     """With the client's own levels where none is named."""
     level = calls.settings.durability if durability is None else checked_durability(durability)
-    return Gathering(calls, limits or BulkLimits(), level, timeout_s)
+    return Gathering(calls, limits or BulkLimits(), level, timeout_s, listener=listener)

@@ -34,6 +34,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import lmdb
+
 from kvnode.core.errors import quoted
 from kvnode.storage.ending import FORMAT, Phase, take_lock, tell_of_death, write_phase
 from kvnode.storage.files import sync
@@ -172,9 +174,12 @@ class DataDirectory:
         """
         problem = ""
         for _ in range(LOOKS):
-            with self.log.held() as log_stayed, self.state.held() as state_stayed:
-                found = self._looker.look(self._folders, beside=True)
-                counts = log_stayed() and state_stayed()
+            try:
+                with self.log.held() as log_stayed, self.state.held() as state_stayed:
+                    found = self._looker.look(self._folders, beside=True)
+                    counts = log_stayed() and state_stayed()
+            except lmdb.Error as error:  # no reader left to hold the pages with
+                raise Undecided(f"the files cannot be held: {error}") from error
             if not found.problem:
                 _report(found)
                 return found

@@ -80,6 +80,20 @@ def test_bulk_writes_all_in_order(client: Client, node: ScriptedNode) -> None:
     )
 
 
+def test_who_fails_to_take_its_progress_holds_nothing_up(
+    client: Client, node: ScriptedNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: Progress) -> None:
+        raise ValueError("no terminal")
+
+    with client.bulk(limits=LIMITS, progress=fails) as bulk:
+        for number in range(95):
+            bulk.increment(f"k{number}")
+        bulk.flush()
+    assert len(node.operations) == 95
+    assert caplog.text.count("ValueError: no terminal") == 1
+
+
 def test_flush_waits_for_what_was_taken(client: Client, node: ScriptedNode) -> None:
     with client.bulk(limits=LIMITS) as bulk:
         bulk.put("k", "v")
