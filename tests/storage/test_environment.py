@@ -317,7 +317,8 @@ def test_the_look_finds_lmdb_where_this_process_has_it(
     env = opened(tmp_path)
     env.close()
     (tmp_path / "lmdb.py").write_text(
-        "class Error(Exception): ...\ndef open(*_, **__): raise Error('mine')"
+        "class Error(Exception): ...\nclass MemoryError(Error): ...\n"
+        "def open(*_, **__): raise Error('mine')"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert Looker().look([tmp_path]) == Found(f"{tmp_path}: mine")
