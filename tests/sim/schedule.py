@@ -16,8 +16,10 @@ from typing import Any
 from tests.sim.asking import asks
 from tests.sim.plan import Plan, Step, Storage
 
-KEEPS_APART = frozenset({"cut", "cut one way", "cut pair", "lose", "slow link", "pause", "kill"})
-SILENCES = KEEPS_APART | {"stop", "disk error"}
+SILENCES = frozenset(
+    {"cut", "cut one way", "cut pair", "lose", "slow link", "pause", "kill", "stop", "disk error"}
+)
+"""What keeps nodes from hearing of each other."""
 MEETING_MS = 5_000
 """Until a node that starts has met all that it can reach."""
 SIZES = (*[2] * 4, *[3] * 11, *[4] * 4, *[5] * 2, 6, 7, 8, 9)
@@ -270,7 +272,7 @@ def restores(drawing: Drawing) -> None:
     later_ms = at_ms + drawing.ms(800, drawing.lasts_ms // 2)
     below = drawing.flip()
     if below:
-        _leave_out(drawing, KEEPS_APART, later_ms, later_ms + MEETING_MS)
+        _leave_out(drawing, SILENCES, later_ms, later_ms + MEETING_MS)
     drawing.add(at_ms, "copy", host)
     drawing.add(later_ms, "restore", host, lasts_ms=drawing.ms(50, 1_000), flag=below)
 

@@ -124,7 +124,7 @@ def test_a_copy_put_back_below_the_file_system_can_meet_the_others() -> None:
         below = [step.at_ms for step in steps if step.kind == "restore" and step.flag]
         found += bool(below)
         for at_ms in below:
-            apart = [step for step in steps if step.kind in schedule.KEEPS_APART]
+            apart = [step for step in steps if step.kind in schedule.SILENCES]
             assert not any(s.at_ms <= at_ms <= s.at_ms + s.lasts_ms for s in apart)
     assert found
 
