@@ -63,20 +63,30 @@ class Parted:
     """Origin -> the first seq of a lost part that is not made again here."""
 
 
-def part(blocks: Sequence[Block], known: Callable[[Dot], bytes | None], have: int) -> Parted | None:
+def part(
+    blocks: Sequence[Block],
+    known: Callable[[Dot], bytes | None],
+    have: int,
+    *,
+    whole: bool = False,
+) -> Parted | None:
     """Where the histories part; None if that cannot be told.
 
     Args:
         blocks: the forked origin's blocks in the lost log, in order.
         known: the cluster's chain value at a dot, None if no block it knows of ends there.
         have: the last seq of that origin the cluster has.
+        whole: ``known`` tells of all its blocks, from the first on.
     """
     last = -1
     for number, block in enumerate(blocks):
         if known(block.end) == block.chain:
             last = number
-    if last < 0 and have and blocks and known(blocks[0].end) is None:
-        return None  # one of the two logs was cut above the place
+    from_the_first = whole and blocks and blocks[0].first_seq == 1
+    if last < 0 and have and blocks and not from_the_first and known(blocks[0].end) is None:
+        # One of the two logs was cut above the place; or they differ from the first block on, and
+        # have their operations in blocks of other lengths.
+        return None
     return Parted(list(blocks[: last + 1]), list(blocks[last + 1 :]))
 
 

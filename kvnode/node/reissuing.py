@@ -176,7 +176,7 @@ class Reissuing:
     async def _make_again(self, aside: Aside) -> str:
         """All there is, in order; what cannot be made again, in words."""
         engine, name = self._engine, aside.path.name.encode()
-        parted, left = part_all(aside, engine.replica.chain_at, engine.vector)
+        parted, left = part_all(aside, engine.replica.chain_at, engine.vector, engine.log.pruned)
         cursors = {one: CURSOR + b"%s %016x" % (name, one) for one in aside.made}
         stored = {one: engine.log.get_record(cursor) for one, cursor in cursors.items()}
         work = Reissue(parted, engine.memtable.read)
@@ -305,7 +305,10 @@ def ends_of(asides: Sequence[Aside]) -> dict[int, dict[int, bytes]]:
 
 
 def part_all(
-    aside: Aside, known: Callable[[Dot], bytes | None], vector: Mapping[int, int]
+    aside: Aside,
+    known: Callable[[Dot], bytes | None],
+    vector: Mapping[int, int],
+    pruned: Mapping[int, int],
 ) -> tuple[Parted, list[str]]:
     """Where each history parts from the cluster's, and of which that cannot be told, in words.
 
@@ -316,7 +319,7 @@ def part_all(
     untold = []
     for origin in sorted({block.origin for block in aside.blocks}):
         blocks = aside.of(origin)
-        found = part(blocks, known, vector.get(origin, 0))
+        found = part(blocks, known, vector.get(origin, 0), whole=origin not in pruned)
         if found is None and origin in aside.made:
             untold.append(
                 f"anything of {origin:016x}, for where its history parts from the cluster's has "

@@ -109,6 +109,16 @@ def test_all_is_lost_where_the_first_blocks_differ() -> None:
     assert part(blocks, chains(other.last_block), 1) == Parted([], blocks)
 
 
+def test_all_is_lost_where_the_first_blocks_differ_in_length() -> None:
+    """A copy from before the first write was put back: no end of its blocks is one of theirs."""
+    other = MemoryNode(OLD)
+    other.write(*(Put(b"other", b"v") for _ in range(3)))
+    blocks, cluster = history(2), chains(other.last_block)
+    assert part(blocks, cluster, 3, whole=True) == Parted([], blocks)
+    assert part(blocks, cluster, 3) is None, "it may have been cut"
+    assert part(blocks[1:], cluster, 3, whole=True) is None, "so may the lost one"
+
+
 def test_it_cannot_be_told_where_one_log_was_cut_above_the_place() -> None:
     """The cluster has something, and no record of where the lost log begins."""
     blocks = history(4)
