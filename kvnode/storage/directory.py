@@ -37,7 +37,14 @@ from pathlib import Path
 import lmdb
 
 from kvnode.core.errors import quoted
-from kvnode.storage.ending import FORMAT, Phase, take_lock, tell_of_death, write_phase
+from kvnode.storage.ending import (
+    FORMAT,
+    Phase,
+    note_clean_stop,
+    note_phase,
+    take_lock,
+    tell_of_death,
+)
 from kvnode.storage.files import sync
 from kvnode.storage.interfaces import StorageError
 from kvnode.storage.log import LmdbLog
@@ -151,7 +158,7 @@ class DataDirectory:
 
     def _look_first(self) -> None:
         """Raise StorageError if the files cannot be read, which may be what ended the last run."""
-        write_phase(self._lock, Phase.SUSPECT)
+        note_phase(self._lock, Phase.SUSPECT)
         try:
             found = self._looker.look(self._folders)
         except Undecided as error:
@@ -163,7 +170,7 @@ class DataDirectory:
             raise self._damaged(found)
         _report(found)
         (self.path / "DIED").unlink(missing_ok=True)
-        write_phase(self._lock, Phase.OPENING)
+        note_phase(self._lock, Phase.OPENING)
 
     def look(self) -> Found:
         """Look at all of it while it is in use, which takes its time; the damaged entries are told.
@@ -197,12 +204,12 @@ class DataDirectory:
         """All was read that a start has to read. ``alone``: this process is for one directory."""
         if alone:
             tell_of_death(self.path)
-        write_phase(self._lock, Phase.SERVING)
+        note_phase(self._lock, Phase.SERVING)
 
     def suspect(self) -> None:
         """The next opening has to look first, however this run ends."""
         self._suspect = True
-        write_phase(self._lock, Phase.SUSPECT)
+        note_phase(self._lock, Phase.SUSPECT)
 
     @property
     def _folders(self) -> list[Path]:
@@ -290,17 +297,15 @@ class DataDirectory:
         sync(folder)
 
     def close(self, failure: BaseException | None = None) -> None:
-        """Close log and state and let the directory go.
-
-        Args:
-            failure: what ended the run; if the storage did, the next opening looks first.
+        """Close log and state and let the directory go; what of them is the ``failure`` that ended
+        the run makes the next opening look first.
         """
         if isinstance(failure, StorageError):
             self.suspect()
         self.log.close()
         self.state.close()
         if not self._suspect:
-            os.ftruncate(self._lock, 0)  # a clean stop
+            note_clean_stop(self._lock)
         os.close(self._lock)
 
 

@@ -20,9 +20,12 @@ After a clean stop none of that counts but the last two: what was closed has bee
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import fcntl
+import logging
 import os
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +33,7 @@ from typing import NamedTuple
 from kvnode.storage.files import sync
 from kvnode.storage.interfaces import StorageError
 
+logger = logging.getLogger(__name__)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK_BYTES_MAX = 128
 FORMAT = "v1"
@@ -124,6 +128,27 @@ def write_phase(lock: int, phase: Phase) -> None:
     line = f"{os.getpid()} {boot_id() or '-'} {phase}".encode()
     os.pwrite(lock, line, 0)
     os.ftruncate(lock, len(line))
+
+
+def note_phase(lock: int, phase: Phase) -> None:
+    """As ``write_phase``, of a run that goes on: a full disk does not end it for that."""
+    with _noting():
+        write_phase(lock, phase)
+
+
+def note_clean_stop(lock: int) -> None:
+    """The next opening needs to look at nothing."""
+    with _noting():
+        os.ftruncate(lock, 0)
+
+
+@contextlib.contextmanager
+def _noting() -> Iterator[None]:
+    """What is not noted costs a look at the next opening, at most."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("how this run goes cannot be noted in LOCK: %s", error)
 
 
 def tell_of_death(folder: Path) -> None:

@@ -103,7 +103,7 @@ class NodeProcess:
         code = self.ended()
         assert code == 0, f"exit code {code}: {self.stderr}"
         unexpected = [line for line in self.trouble if not (trouble and re.search(trouble, line))]
-        assert not unexpected, "\n".join(unexpected)
+        assert not unexpected, f"{unexpected} in: {self.stderr}"
 
     def kill(self) -> None:
         """SIGKILL, whatever it is doing; also if it has ended."""
