@@ -96,7 +96,7 @@ class MemoryDirectory:
     def suspect(self) -> None:
         """Nothing is."""
 
-    def close(self) -> None:
+    def close(self, failure: BaseException | None = None) -> None:
         """Nothing is open."""
 
 
