@@ -48,14 +48,14 @@ def doubt_deletions_of_expired(
                 and written.mode in modes
                 and any(
                     effect.maybe_saw(*value.dot)
-                    and expired_maybe(facts, value.written, _moment(effect), skew_ms)
+                    and expired_maybe(facts, value.written, moment(effect), skew_ms)
                     for value in expire
                 )
             ):
                 effect.optional = True
 
 
-def _moment(effect: Effect) -> Read:
+def moment(effect: Effect) -> Read:
     """When it happened, as if it had been a read."""
     call = effect.call
     ended_ms = INFINITY if call.ended_ms is None else call.ended_ms

@@ -3,7 +3,8 @@
 A read at vector V must show exactly the puts that V covers, less those that another write covered
 by V had seen: the dots of its explicit context, or, of an "observed" one, what the accepting node
 had applied (``facts.py`` gives bounds). A blind put replaces nothing, a delete is a replacement
-without a value.
+without a value. A value that had expired where it was replaced may have been collected there: then
+the replacing write does not name it, and a node whose clock is set back goes on showing it.
 
 For each node and key a *view* is carried along its reads, so each write is looked at once per
 node, not once per read. What is found replaced stays replaced: its showing up at a vector that
@@ -12,8 +13,10 @@ covers an earlier one without it is a value that came back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.checkers.count import Count, read_text
-from tests.checkers.expiry import SKEW_MS, doubt_deletions_of_expired, expired_maybe
+from tests.checkers.expiry import SKEW_MS, doubt_deletions_of_expired, expired_maybe, moment
 from tests.checkers.facts import NO_DOTS, Cell, Effect, Facts, Story, covers, dot_text
 from tests.checkers.history import Dot, Seen, Vector, Verdict
 from tests.checkers.reads import Read, looks
@@ -22,10 +25,12 @@ from tests.checkers.reads import Read, looks
 class View:
     """What one node shows of one key, at vectors that only grow."""
 
-    __slots__ = ("_pending", "_position", "_story", "live", "maybe")
+    __slots__ = ("_collected", "_pending", "_position", "_story", "live", "maybe")
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: Story, collected: Callable[[Dot, Effect], bool]) -> None:
+        """``collected``: whether a value may have been gone for good where a write was taken."""
         self._story = story
+        self._collected = collected
         self._position: dict[int, int] = {}
         self._pending: dict[Dot, bool] = {}
         """Replaced by an explicit context before they were covered: surely, or perhaps."""
@@ -64,22 +69,25 @@ class View:
             return
         if written.mode == "context":
             for dot in written.context or NO_DOTS:
+                surely = not (by.optional or self._collected(dot, by))
                 effect = self.live.pop(dot, None)
-                if effect is not None and by.optional:
+                if effect is not None and not surely:
                     self.maybe[dot] = effect
-                elif not by.optional:
+                elif surely:
                     self.maybe.pop(dot, None)
                 if vector.get(dot[0], 0) < dot[1]:
-                    self._pending[dot] = self._pending.get(dot, False) or not by.optional
+                    self._pending[dot] = self._pending.get(dot, False) or surely
             return
         for dot, effect in list(self.live.items()):
             if effect is not by and by.maybe_saw(*dot):
                 del self.live[dot]
-                if by.optional or not by.surely_saw(*dot):
+                if not self._surely(by, dot):
                     self.maybe[dot] = effect
-        if not by.optional:
-            for dot in [dot for dot in self.maybe if dot != by.dot and by.surely_saw(*dot)]:
-                del self.maybe[dot]
+        for dot in [dot for dot in self.maybe if dot != by.dot and self._surely(by, dot)]:
+            del self.maybe[dot]
+
+    def _surely(self, by: Effect, dot: Dot) -> bool:
+        return not by.optional and by.surely_saw(*dot) and not self._collected(dot, by)
 
 
 def siblings(facts: Facts, reads: list[Read], skew_ms: int = SKEW_MS) -> Verdict:
@@ -124,9 +132,15 @@ class _Judge:
         place = (read.node, cell[0])
         view = self._views.get(place)
         if view is None or not view.advance(read.vector):
-            view = self._views[place] = View(self._facts.story(cell))
+            view = self._views[place] = View(self._facts.story(cell), self._collected)
             view.advance(read.vector)
         return view
+
+    def _collected(self, dot: Dot, by: Effect) -> bool:
+        value = self._facts.by_dot.get(dot)
+        return value is not None and expired_maybe(
+            self._facts, value.written, moment(by), self._skew_ms
+        )
 
     def _allowed(self, read: Read, view: View, effect: Effect) -> bool:
         dot = effect.dot

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 
 from tests.checkers.history import Seen, Type, Written
@@ -51,6 +54,29 @@ def test_a_deletion_that_found_the_value_expired_may_have_done_nothing(
     change(history, history.calls[2], clock=(deadline + 1, deadline + 1))
     change(history, shown, clock=(deadline - 9, deadline + 1))
     assert findings(history, checker) == []
+
+
+@pytest.mark.parametrize("mode", ["observed", "context"])
+def test_a_put_that_found_the_value_expired_may_not_have_named_it(
+    mode: Literal["observed", "context"],
+) -> None:
+    """It may have been collected there: another node, whose clock is behind, shows both."""
+    deadline = EPOCH_MS + 50
+    ideal = Ideal(1)
+    first = ideal.write("n1", put(b"k", b"a", deadline_ms=deadline))
+    before = ideal.read("n1", b"k")
+    context = frozenset(first.dots) if mode == "context" else None
+    second = ideal.write("n1", replace(put(b"k", b"b"), mode=mode, context=context))
+    after = ideal.read("n1", b"k")
+    history = ideal.settle()
+    history.finals.clear()
+    change(history, second, clock=(deadline - 9, deadline - 9))
+    both = Seen(b"k", {**before.seen[0].siblings, **after.seen[0].siblings})
+    shown = change(history, after, seen=(both,), clock=(deadline - 9, deadline - 9))
+    assert len(findings(history, "siblings")) == 1
+    change(history, history.calls[2], clock=(deadline + 1, deadline + 1))
+    change(history, shown, clock=(deadline - 9, deadline + 1))
+    assert findings(history, "siblings") == []
 
 
 def test_a_value_past_its_deadline_must_be_hidden_and_before_it_must_not() -> None:
