@@ -74,7 +74,10 @@ class LoopDriver:
             step = next(steps)
             while True:
                 try:
-                    answer = await self._carry_out(step, aside)
+                    if type(step) is Submit:  # most are: for them no coroutine in between
+                        answer = await self._submit(step.entry)
+                    else:
+                        answer = await self._carry_out(step, aside)
                 except BaseException as error:
                     step = steps.throw(error)
                 else:
@@ -124,8 +127,6 @@ class LoopDriver:
                     if self.failover.closed:
                         raise RuntimeError(CLOSED) from None
                     raise
-            case Submit():
-                await self._submit(step.entry)
             case Pause():
                 return await self._pause(step.seconds)
             case Look():

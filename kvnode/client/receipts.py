@@ -8,15 +8,12 @@ from kvnode.v1 import kv_pb2
 
 def receipt_of(reply: kv_pb2.WriteResponse, endpoint: str) -> Receipt:
     """The receipt of a write of one operation."""
-    result = operation_receipt_of(reply.results[0])
     return Receipt(
-        dot=result.dot,
-        context=result.context,
-        counter=result.counter,
-        session=vector_of(reply.session),
-        repeated=reply.repeated,
-        endpoint=endpoint,
-        stored_by=tuple(reply.stored_by),
+        *operation_receipt_of(reply.results[0]),
+        vector_of(reply.session),
+        reply.repeated,
+        endpoint,
+        tuple(reply.stored_by),
     )
 
 
