@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kvnode.cli.levels import durability_option
 from kvnode.cli.options import (
     KEY,
     Count,
@@ -52,6 +53,7 @@ TABLE_ROWS: Final = 1_000
     help="Also if something else than the winner of then is there by now.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@durability_option
 @key_base64_option
 @connection_options()
 @pass_settings
@@ -72,6 +74,7 @@ def undo(
     Examples:
       kvnode undo position:N123
       kvnode undo position:N123 --id 17 --yes
+      kvnode undo position:N123 --durability quorum
     """
     with settings.client() as client:
         row = chosen(client, key, number)

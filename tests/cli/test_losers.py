@@ -74,6 +74,13 @@ def test_undo_puts_the_lost_value_back(cli: Cli, lost: str) -> None:
     assert ok(cli("get", lost)) == b"old"
 
 
+def test_undo_promises_what_it_is_asked_to(cli: Cli, lost: str) -> None:
+    done = cli("undo", lost, "--yes", "--durability", "buffered")
+    assert (done.code, done.out[: 7 + len(lost)]) == (0, f"taken {lost} ".encode())
+    alone = cli("undo", lost, "--over-newer", "--yes", "--durability", "all", "--timeout", "1")
+    assert alone.code == 14
+
+
 @pytest.mark.parametrize(("answer", "value"), [(b"y\n", b"old"), (b"n\n", b"new"), (b"", b"new")])
 def test_undo_asks_first(cli: Cli, lost: str, answer: bytes, value: bytes) -> None:
     done = cli("undo", lost, stdin=answer)
