@@ -30,6 +30,7 @@ from kvnode.rpc.snapshot_codec import Fetched, Offer
 from kvnode.storage.interfaces import DiskFullError
 from kvnode.storage.snapshot import (
     ID_BYTES,
+    NoCheckpointError,
     Snapshot,
     SnapshotGoneError,
     clear_snapshots,
@@ -195,7 +196,7 @@ class Snapshots:
                     engine.ambient.chance.randbytes(ID_BYTES),
                 )
             )
-        except DiskFullError as error:
+        except (DiskFullError, NoCheckpointError) as error:  # put off as long as the disk is full
             raise Refused(Reason.DISK_FULL, str(error)) from error
         logger.info(
             "a snapshot at arrival %d was made: %d keys, %d bytes, %.1f s",

@@ -33,6 +33,10 @@ class SnapshotGoneError(Exception):
     """The copy was removed meanwhile."""
 
 
+class NoCheckpointError(StorageError):
+    """There is nothing to copy yet: the first checkpoint has not been written."""
+
+
 class Snapshot:
     """One copy, open. Its methods may be called from any thread."""
 
@@ -50,7 +54,7 @@ class Snapshot:
         with self._env.read() as txn:
             raw = txn.get(CHECKPOINT, db=self._env.meta)
         if raw is None:
-            raise StorageError(f"{path} holds no checkpoint")
+            raise NoCheckpointError("no checkpoint has been written yet")
         checkpoint = decode_meta(raw, 1)
         self.arrival: int = checkpoint.arrival
         self.vector: Vector = checkpoint.durable.vector
@@ -131,6 +135,7 @@ def make_snapshot(
 
     Raises:
         DiskFullError: there is no room for it.
+        NoCheckpointError: there is none.
     """
     new = folder / "new"
     shutil.rmtree(new, ignore_errors=True)

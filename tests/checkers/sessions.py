@@ -58,8 +58,13 @@ def _judge(history: History, count: Count, session: Session, call: Call, *, ever
             f"which lacks its own writes {vector_text(session.written)}"
         )
     answer = call.vector
-    if call.writes and call.before is not None and not call.repeated:
-        origin, seq = call.dots[0] if call.dots else (0, 0)
+    origin, seq = call.dots[0] if call.dots else (0, 0)
+    if (
+        call.writes
+        and call.before is not None
+        and not call.repeated
+        and origin not in history.reissued  # the block of this dot may be the other branch's
+    ):
         answer = {**call.before, origin: seq}
     if every:
         needed = join(session.read, session.written)

@@ -287,6 +287,19 @@ def test_a_token_may_name_what_was_lost_with_a_disk() -> None:
     assert findings(history, "sessions") == []
 
 
+def test_of_a_dot_that_two_branches_wrote_it_is_not_known_what_came_before() -> None:
+    """The node may tell of the other block (seed 205066)."""
+    ideal = Ideal(2)
+    ideal.write("n2", put(b"j", b"b"), client=1)
+    ideal.pull("n1", "n2")
+    ideal.write("n1", put(b"k", b"a"), client=1, token={2: 1})
+    history = ideal.settle()
+    change(history, history.calls[1], before={})
+    assert len(findings(history, "sessions")) == 1
+    history.reissued = frozenset({1})
+    assert findings(history, "sessions") == []
+
+
 # ---- convergence
 
 

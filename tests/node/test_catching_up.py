@@ -20,6 +20,7 @@ from kvnode.core.snapshot import START
 from kvnode.core.types import LWW_REGISTER
 from kvnode.node.node import Node
 from kvnode.node.peers import Peer
+from kvnode.rpc.snapshot_codec import Fetched
 from kvnode.storage.interfaces import DiskFullError
 from tests.storage.faulty import until
 from tests.storage.rig import reason
@@ -307,6 +308,34 @@ def test_trap_21_who_asked_for_a_snapshot_and_got_none_holds_no_log(
         gone = anext(nodes["a"].snapshots.fetch(hello(nodes["a"], "b", 5), b"x" * 16, START, 0))
         assert await reason(gone) is Reason.SNAPSHOT_GONE
         assert not pins
+
+    run(nodes, test)
+
+
+def test_trap_21_a_first_checkpoint_that_finds_no_room_puts_the_snapshot_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks is told why, and gets one when there is room (seed 205023)."""
+    nodes = Nodes(tmp_path, "ab")
+
+    def no_room(*_: object) -> None:
+        raise DiskFullError("no room")
+
+    async def test() -> None:
+        await nodes.start("a")
+        await nodes.write("a", Put(b"k", b"v"))
+        snapshots = nodes["a"].snapshots
+
+        async def parts() -> list[Fetched]:
+            asking = snapshots.fetch(hello(nodes["a"], "b", 5), b"", START, 0)
+            return [part async for part in asking if part.chunk is not None]
+
+        with monkeypatch.context() as full:
+            full.setattr(nodes["a"].directory.state, "save", no_room)
+            with pytest.raises(Refused) as refused:
+                await parts()
+        assert refused.value.reason is Reason.DISK_FULL
+        assert await parts()
 
     run(nodes, test)
 
