@@ -75,7 +75,8 @@ class LoopDriver:
             while True:
                 try:
                     if type(step) is Submit:  # most are: for them no coroutine in between
-                        answer = await self._submit(step.entry)
+                        await self._submit(step.entry)
+                        answer = None
                     else:
                         answer = await self._carry_out(step, aside)
                 except BaseException as error:
