@@ -20,6 +20,7 @@ from kvnode.core.operations import Operation
 from kvnode.core.requests import Remembered
 from kvnode.core.writer import Accepted
 from kvnode.rpc.handlers import NotReplicated, failure_of
+from kvnode.rpc.kv_answers import Answers
 from kvnode.rpc.kv_codec import KvCodec, increment
 from kvnode.rpc.levels_codec import BUFFERED, Levels, replicas_of
 from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
@@ -86,9 +87,7 @@ class Writing:
         self._store = store
         self._codec = codec
         self._limits = limits
-        self._shown: Vector = {}
-        self._session = vector_to_wire(self._shown)
-        """``_shown`` for the wire: one vector answers all the requests of a round."""
+        self._answers = Answers(codec, store)
 
     async def put(self, request: pb.PutRequest, until: float) -> pb.PutResponse:
         """One put."""
@@ -289,12 +288,16 @@ class Writing:
         self, queued: Sequence[Queued | Exception], until: float
     ) -> pb.WriteManyResponse:
         response = pb.WriteManyResponse()
+        add, fill = response.outcomes.add, self._answers.fill
         for each in queued:
-            outcome = response.outcomes.add()
+            outcome = add()
             try:
                 if isinstance(each, Exception):
                     raise each
-                await self._answer(each, outcome.response, until)
+                if each.replicas == 1 and not each.quorum and each.answer.done():
+                    fill(outcome.response, each.operations, *each.answer.result())
+                else:
+                    await self._answer(each, outcome.response, until)
             except Exception as error:  # told to who asked
                 outcome.error.CopyFrom(failure_of(error))
         return response
@@ -308,7 +311,7 @@ class Writing:
             raise
 
     async def _answer(self, queued: Queued, response: pb.WriteResponse, until: float) -> None:
-        """Fill the response in place: made apart and copied it took twice as long.
+        """Fill the response.
 
         Cancelled, it leaves the request in its place: what belongs together is given up in one
         step, or not at all.
@@ -328,12 +331,7 @@ class Writing:
             response.stored_by.extend(
                 await self._spread(accepted, len(operations), replicas, until)
             )
-        if vector is not self._shown:
-            self._shown, self._session = vector, vector_to_wire(vector)
-        self._codec.add_results(response.results, operations, accepted, self._store.read)
-        response.session.CopyFrom(self._session)
-        if accepted.repeated:
-            response.repeated = True
+        self._answers.fill(response, operations, accepted, vector)
 
     def _ended(self, queued: Queued, answer: Answer) -> None:
         """What was acknowledged from the queue is committed or refused; its caller has gone."""
