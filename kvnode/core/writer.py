@@ -114,8 +114,10 @@ class BlockWriter:
         start = len(self.ops)
         self._request_seq, self._again = self.first_seq + start, again
         undo: dict[bytes, Entry | None] = {}
+        counters: list[int | None] = []
         try:
-            counters = [self._add(operation, undo) for operation in operations]
+            for operation in operations:
+                counters.append(self._add(operation, undo))  # noqa: PERF401 - one, almost always
         except Refused as refusal:
             refusal.operation = len(self.ops) - start
             del self.ops[start:]
@@ -157,10 +159,9 @@ class BlockWriter:
         seq, hlc = self.first_seq + index, self._hlc + index
         op: list[Any] | None
         counted: int | None = None
-        if type(operation) is Put and self._replaces_all(operation, entry):
-            value, deadline = operation.value, operation.deadline
-            op = siblings.write(key, value, entry[SIBLINGS][0] if entry else (), deadline)
-            entry = {SIBLINGS: siblings.alone((self._origin, seq), hlc, value, deadline)}
+        known = self._overwrite(operation, entry, seq, hlc) if type(operation) is Put else None
+        if known is not None:
+            op, entry = known
         elif isinstance(operation, Increment):
             kind, op = self._increment(operation, entry, seq)
             state = slots.counted(entry.get(kind, slots.EMPTY), op, self._origin, hlc)
@@ -178,20 +179,27 @@ class BlockWriter:
         self._vector[self._origin] = seq
         return counted
 
-    def _replaces_all(self, put: Put, entry: Entry) -> bool:
-        """Whether it can be taken and leaves its value alone, as almost all puts of siblings do.
+    def _overwrite(
+        self, put: Put, entry: Entry, seq: int, hlc: int
+    ) -> tuple[list[Any], Entry] | None:
+        """What is logged and what is left if the put can be taken and replaces all there is.
 
-        What comes of it is then known, without merging a delta: a third of what a put takes here.
+        Almost all puts of siblings do, and spare the merge of a delta: a third of their cost here.
         """
-        if put.type != SIBLINGS or put.blind or (put.deadline and self._lww_refusal):
-            return False
-        context = put.context
-        if not entry:
-            return context is None
-        if len(entry) > 1 or SIBLINGS not in entry:
-            return False
-        held, awaited = entry[SIBLINGS]
-        return not awaited and (context is None or held.keys() == context.siblings)
+        key, value, kind, context, blind, deadline, _ = put
+        if kind != SIBLINGS or blind or (deadline and self._lww_refusal):
+            return None
+        held: siblings.Held = {}
+        if entry:
+            if len(entry) > 1 or SIBLINGS not in entry:
+                return None
+            held, awaited = entry[SIBLINGS]
+            if awaited or (context is not None and held.keys() != context.siblings):
+                return None
+        elif context is not None:
+            return None
+        op = siblings.write(key, value, held, deadline)
+        return op, {SIBLINGS: siblings.alone((self._origin, seq), hlc, value, deadline)}
 
     def _increment(self, increment: Increment, entry: Entry, seq: int) -> tuple[int, list[Any]]:
         given = increment.type if self._again else 0

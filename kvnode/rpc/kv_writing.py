@@ -33,6 +33,7 @@ STREAM_WAIT_S = 60.0
 """How long a message of a stream may wait for the level it asks for."""
 
 Answer = asyncio.Future[tuple[Accepted, Vector]]
+Messages = Sequence[pb.Operation]
 
 
 class Store(Protocol):
@@ -130,13 +131,14 @@ class Writing:
 
     async def write_many(self, request: pb.WriteManyRequest, until: float) -> pb.WriteManyResponse:
         """Many requests, each by itself."""
-        self._limits.check_batch(sum(len(each.operations) for each in request.requests))
+        requests = [(each, each.operations) for each in request.requests]
+        self._limits.check_batch(sum([len(messages) for _, messages in requests]))
         now_ms = self._store.now_ms()
         queued = [
             await self._try(each, until)
             if each.HasField("options")
-            else self._try_at_once(each, now_ms)
-            for each in request.requests
+            else self._try_at_once(each, messages, now_ms)
+            for each, messages in requests
         ]
         try:
             return await self._outcomes(queued, until)
@@ -200,14 +202,16 @@ class Writing:
         return response
 
     async def _queue(self, request: pb.WriteRequest, until: float) -> Queued:
-        operations = self._operations(request, self._store.now_ms())
+        operations = self._operations(request.operations, self._store.now_ms())
         options = request.options if request.HasField("options") else None
         return await self._place(operations, request.request_id, options, until)
 
-    def _operations(self, request: pb.WriteRequest, now_ms: int) -> list[Operation]:
-        self._limits.check_batch(len(request.operations))
+    def _operations(self, messages: Messages, now_ms: int) -> list[Operation]:
         operation = self._codec.operation
-        return [operation(message, now_ms) for message in request.operations]
+        if len(messages) == 1:
+            return [operation(messages[0], now_ms)]
+        self._limits.check_batch(len(messages))
+        return [operation(message, now_ms) for message in messages]
 
     async def _place(
         self,
@@ -227,10 +231,12 @@ class Writing:
         answer = self._store.enqueue(operations, request_id, size)
         return Queued(operations, answer, replicas, quorum)
 
-    def _try_at_once(self, request: pb.WriteRequest, now_ms: int) -> Queued | Exception:
+    def _try_at_once(
+        self, request: pb.WriteRequest, messages: Messages, now_ms: int
+    ) -> Queued | Exception:
         """As ``_try``, of a request without options: it waits for nobody."""
         try:
-            operations, request_id = self._operations(request, now_ms), request.request_id
+            operations, request_id = self._operations(messages, now_ms), request.request_id
             size = self._limits.check(operations, request_id)
             return Queued(operations, self._store.enqueue(operations, request_id, size), 1)
         except Exception as error:
