@@ -144,9 +144,7 @@ def encode_block(
     """A new block of its origin. ``dep_chains`` are in the order of ``sorted(deps)``."""
     size = len(ops) if count is None else count
     flat = [number for dot in sorted(deps.items()) for number in dot]
-    body = VERSION + msgpack.packb(
-        [origin, first_seq, size, hlc, wall_ms, flat, ops, [list(span) for span in requests]]
-    )
+    body = VERSION + msgpack.packb([origin, first_seq, size, hlc, wall_ms, flat, ops, requests])
     chain = chain_value(previous, dep_chains, body)
     return Block(
         origin,

@@ -13,6 +13,7 @@ truncated or an invented one is refused, and every node of the cluster accepts e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any
@@ -28,6 +29,8 @@ from kvnode.core.types.slots import Totals
 
 VERSION = b"\x01"
 MAC_BYTES = 8
+KEPT = 16
+"""Origins and secrets that tokens are made with: one of each in a node."""
 HIDDEN = 0
 """Third element of a row whose type showed nothing."""
 
@@ -62,6 +65,22 @@ def entry_token(key: bytes, entry: Entry, secret: bytes, now: int) -> bytes:
 def cell_token(key: bytes, kind: int, seen: list[int], secret: bytes) -> bytes:
     """The token of one type's ``seen`` (as its ``context`` gives it)."""
     return _seal(key, [[kind, seen]], secret)
+
+
+def dot_token(key: bytes, dot: Dot, secret: bytes) -> bytes:
+    """``cell_token`` of one sibling, spelled out: every put of siblings is answered with one."""
+    origin, seq = dot
+    payload: bytes = _one_dot(origin) + (
+        b"\xce" + seq.to_bytes(4, "big") if 0xFFFF < seq <= 0xFFFFFFFF else msgpack.packb(seq)
+    )
+    return payload + _mac(key, payload, secret)
+
+
+@lru_cache(KEPT)
+def _one_dot(origin: int) -> bytes:
+    """Version, one row of siblings, two numbers of which the first is there: all but the seq."""
+    packed: bytes = msgpack.packb(origin)
+    return VERSION + bytes((0x91, 0x92, SIBLINGS, 0x92)) + packed
 
 
 def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Context:
@@ -119,5 +138,12 @@ def _seal(key: bytes, seen: list[list[Any]], secret: bytes) -> bytes:
 
 
 def _mac(key: bytes, payload: bytes, secret: bytes) -> bytes:
-    sized = len(key).to_bytes(4, "big") + key + payload
-    return blake2b(sized, digest_size=MAC_BYTES, key=secret, person=b"kvnode.context").digest()
+    mac = _keyed(secret).copy()
+    mac.update(len(key).to_bytes(4, "big") + key + payload)
+    return mac.digest()
+
+
+@lru_cache(KEPT)
+def _keyed(secret: bytes) -> blake2b:
+    """To be copied, which takes less than taking up the key again."""
+    return blake2b(digest_size=MAC_BYTES, key=secret, person=b"kvnode.context")

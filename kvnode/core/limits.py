@@ -50,13 +50,16 @@ class Limits:
         """The batch's size in bytes; raise ``Refused`` if anything in it is out of bounds."""
         if not operations:
             raise Refused(Reason.BAD_REQUEST, "a batch needs at least one operation")
-        self.check_batch(len(operations))
+        if len(operations) > self.batch_operations_max:
+            self.check_batch(len(operations))
         if request_id and len(request_id) != REQUEST_ID_BYTES:
             raise Refused(Reason.BAD_REQUEST, f"a request id has {REQUEST_ID_BYTES} bytes")
-        size = 0
+        size = 16 * len(operations)
         for operation in operations:
-            self.check_key(operation.key)
-            size += len(operation.key) + 16
+            key = operation.key
+            if not 1 <= len(key) <= self.key_bytes_max:
+                self.check_key(key)
+            size += len(key)
             if type(operation) is Put:
                 self._check_put(operation)
                 size += len(operation.value)
@@ -79,6 +82,8 @@ class Limits:
                 f"a value has at most {self.value_bytes_max} bytes, this one {len(put.value)}",
                 limit=str(self.value_bytes_max),
             )
+        if put.type == SIBLINGS and not (put.deadline or put.blind):
+            return
         if put.type not in (SIBLINGS, LWW_REGISTER):
             raise Refused(
                 Reason.BAD_REQUEST,

@@ -31,6 +31,7 @@ from kvnode.core.types import (
     lww,
     pncounter,
     siblings,
+    slots,
 )
 
 
@@ -113,10 +114,10 @@ class BlockWriter:
         start = len(self.ops)
         self._request_seq, self._again = self.first_seq + start, again
         undo: dict[bytes, Entry | None] = {}
-        accepted = Accepted(self._origin, self.first_seq + start, self._hlc + start, [])
+        counters: list[int | None] = []
         try:
             for operation in operations:
-                accepted.counters.append(self._add(operation, undo))
+                counters.append(self._add(operation, undo))  # noqa: PERF401 - one, almost always
         except Refused as refusal:
             refusal.operation = len(self.ops) - start
             del self.ops[start:]
@@ -127,6 +128,7 @@ class BlockWriter:
                 else:
                     self._overlay[key] = entry
             raise
+        accepted = Accepted(self._origin, self.first_seq + start, self._hlc + start, counters)
         if request_id:
             self.spans.append((request_id, start, len(operations)))
             self._here[request_id] = accepted
@@ -153,35 +155,68 @@ class BlockWriter:
         key = operation.key
         before = self._overlay.get(key)
         entry = self._current(key) if before is None else before
-        seq, hlc = self.first_seq + len(self.ops), self._hlc + len(self.ops)
+        index = len(self.ops)
+        seq, hlc = self.first_seq + index, self._hlc + index
         op: list[Any] | None
-        kind: int
-        if type(operation) is Increment:
-            given = operation.type if self._again else 0
-            kind = given or _counter_type(operation, entry, self._now)
-            state = entry.get(kind, TYPES[kind].EMPTY)
-            mutate = gcounter.increment if kind == G_COUNTER else pncounter.increment
-            op = mutate(state, key, operation.amount, self._origin, seq)
-        elif type(operation) is Put:
-            kind = operation.type
-            stamp = operation.unless_after
-            outdone = stamp is not None and self._is_outdone(stamp, entry)
-            op = None if outdone else self._put(operation, entry)
+        counted: int | None = None
+        known = self._overwrite(operation, entry, seq, hlc) if type(operation) is Put else None
+        if known is not None:
+            op, entry = known
+        elif isinstance(operation, Increment):
+            kind, op = self._increment(operation, entry, seq)
+            state = slots.counted(entry.get(kind, slots.EMPTY), op, self._origin, hlc)
+            counted = slots.value(state)
+            entry = {**entry, kind: state}
         else:
-            assert type(operation) is Delete
-            stamp = operation.unless_after
-            outdone = stamp is not None and self._is_outdone(stamp, entry)
-            kind, op = (0, None) if outdone else self._delete(operation, entry)
+            kind, op = self._change(operation, entry)
+            if op is not None:
+                delta = TYPES[kind].delta(op, self._origin, seq, hlc)
+                entry = merge_delta(entry, kind, delta, self._seen, (self._origin, seq))
         self.ops.append(0 if op is None else op)
         if op is not None:
-            delta = TYPES[kind].delta(op, self._origin, seq, hlc)
-            entry = merge_delta(entry, kind, delta, self._seen, (self._origin, seq))
             undo.setdefault(key, before)
             self._overlay[key] = entry
         self._vector[self._origin] = seq
-        if type(operation) is Increment:
-            return pncounter.value(entry[kind])
-        return None
+        return counted
+
+    def _overwrite(
+        self, put: Put, entry: Entry, seq: int, hlc: int
+    ) -> tuple[list[Any], Entry] | None:
+        """What is logged and what is left if the put can be taken and replaces all there is.
+
+        Almost all puts of siblings do, and spare the merge of a delta: a third of their cost here.
+        """
+        key, value, kind, context, blind, deadline, _ = put
+        if kind != SIBLINGS or blind or (deadline and self._lww_refusal):
+            return None
+        held: siblings.Held = {}
+        if entry:
+            if len(entry) > 1 or SIBLINGS not in entry:
+                return None
+            held, awaited = entry[SIBLINGS]
+            if awaited or (context is not None and held.keys() != context.siblings):
+                return None
+        elif context is not None:
+            return None
+        op = siblings.write(key, value, held, deadline)
+        return op, {SIBLINGS: siblings.alone((self._origin, seq), hlc, value, deadline)}
+
+    def _increment(self, increment: Increment, entry: Entry, seq: int) -> tuple[int, list[Any]]:
+        given = increment.type if self._again else 0
+        kind = given or _counter_type(increment, entry, self._now)
+        mutate = gcounter.increment if kind == G_COUNTER else pncounter.increment
+        state = entry.get(kind, slots.EMPTY)
+        return kind, mutate(state, increment.key, increment.amount, self._origin, seq)
+
+    def _change(self, operation: Put | Delete, entry: Entry) -> tuple[int, list[Any] | None]:
+        """Its type and what is logged, None if it changes nothing."""
+        stamp = operation.unless_after
+        if stamp is not None and self._is_outdone(stamp, entry):
+            return 0, None
+        if type(operation) is Put:
+            return operation.type, self._put(operation, entry)
+        assert type(operation) is Delete
+        return self._delete(operation, entry)
 
     def _current(self, key: bytes) -> Entry:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kvnode.core.context import Context, cell_token, decode_token, entry_token
+from kvnode.core.context import Context, cell_token, decode_token, dot_token, entry_token
 from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry, visible_types
 from kvnode.core.errors import Reason, Refused
@@ -98,9 +98,11 @@ class KvCodec:
                 dot = (origin, seq + index)
                 if accepted.repeated:
                     seen = _still_there(kind, dot, read(operation.key))
+                    result.context = cell_token(operation.key, kind, seen, secret)
+                elif kind == SIBLINGS:
+                    result.context = dot_token(operation.key, dot, secret)
                 else:
-                    seen = [*dot] if kind == SIBLINGS else [hlc + index, *dot]
-                result.context = cell_token(operation.key, kind, seen, secret)
+                    result.context = cell_token(operation.key, kind, [hlc + index, *dot], secret)
             elif type(operation) is Increment:
                 if accepted.repeated:
                     value = _counter_now(operation, read(operation.key))

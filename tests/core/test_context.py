@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvnode.core.context import Context, cell_token, decode_token
+from kvnode.core.context import Context, cell_token, decode_token, dot_token
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS
@@ -56,6 +56,14 @@ def test_the_token_of_one_type_names_only_that() -> None:
     token = cell_token(b"k", SIBLINGS, [1, 1, 2, 5], SECRET)
     context = decode_token(b"k", token, SECRET, TOKEN_BYTES_MAX)
     assert context == Context(siblings=frozenset({(1, 1), (2, 5)}), types=(SIBLINGS,))
+
+
+@pytest.mark.parametrize("origin", [1, 0xFFFF, 2**64 - 1])
+@pytest.mark.parametrize("power", [0, 7, 8, 16, 32, 63])
+def test_the_token_of_one_sibling_is_that_of_its_type(origin: int, power: int) -> None:
+    for seq in (2**power - 1, 2**power):
+        token = dot_token(b"k", (origin, seq), SECRET)
+        assert token == cell_token(b"k", SIBLINGS, [origin, seq], SECRET)
 
 
 def test_a_token_of_another_key_or_cluster_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -326,3 +327,34 @@ def test_a_write_wins_over_what_its_client_saw_elsewhere() -> None:
     behind.write(Put(b"r", b"new", LWW_REGISTER, seen), wall_ms=WALL_MS - 3_600_000)
     behind.pull(ahead)
     assert behind.entry(b"r")[LWW_REGISTER][3] == b"new"
+
+
+def test_a_write_leaves_what_its_own_block_makes_of_the_key_elsewhere() -> None:
+    """The writer spares the commonest writes the merge: it must come to the same, step by step."""
+    chance = Random(3)
+    nodes = [MemoryNode(1), MemoryNode(2)]
+    for step in range(300):
+        node, other = chance.sample(nodes, 2)
+        key = b"%d" % chance.randrange(3)
+        seen = chance.choice([node, other]).token(key) if chance.random() < 0.5 else None
+        context = decode_token(key, seen, SECRET, TOKEN_BYTES_MAX) if seen else None
+        operation: Operation
+        match chance.randrange(6):
+            case 0:
+                operation = Put(key, b"%d" % step, blind=True)
+            case 1:
+                operation = Delete(key, SIBLINGS, context)
+            case 2:
+                operation = Increment(b"p" + key, chance.choice([-3, 5]))
+            case 3:
+                operation = Delete(b"p" + key)
+            case 4:
+                operation = Put(key, b"%d" % step, context=context, deadline=WALL_MS * 2)
+            case _:
+                operation = Put(key, b"%d" % step, context=context)
+        node.commit([Request([operation, *[operation] * chance.randrange(2)])])
+        if chance.random() < 0.3:
+            other.pull(node)
+        wrote = node.encoded()
+        node.restart()  # merges all its log, its own blocks among it, into nothing
+        assert node.encoded() == wrote, f"step {step}: {operation}"

@@ -25,7 +25,7 @@ Preguiça et al. 2012 and Almeida et al. 2014 (dotted version vectors), Gonçalv
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 from typing import Any
 
 from kvnode.core.dots import Dot, Vector
@@ -106,10 +106,21 @@ def live(state: Siblings, past: int = 0) -> list[Any] | None:
     return [[*dot, *held[dot]] for dot in sorted(held) if not expired(held[dot], past)] or None
 
 
-def write(key: bytes, value: bytes | None, replaced: Iterable[Dot], deadline: int = 0) -> list[Any]:
+def write(
+    key: bytes, value: bytes | None, replaced: Collection[Dot], deadline: int = 0
+) -> list[Any]:
     """The logged operation that stores ``value`` (None: nothing) in place of ``replaced``."""
-    op = [ID, key, value, [number for dot in sorted(replaced) for number in dot]]
-    return [*op, deadline] if deadline else op
+    if len(replaced) == 1:  # as almost always
+        (dot,) = replaced
+        dots = [*dot]
+    else:
+        dots = [number for dot in sorted(replaced) for number in dot]
+    return [ID, key, value, dots, deadline] if deadline else [ID, key, value, dots]
+
+
+def alone(dot: Dot, hlc: int, value: bytes, deadline: int = 0) -> Siblings:
+    """What is left when a write replaces all that is held and nothing is awaited."""
+    return ({dot: (hlc, value, deadline) if deadline else (hlc, value)}, NO_DOTS)
 
 
 def replaced(state: Siblings, seen: Iterable[Dot], received: Container[Dot]) -> list[Dot]:

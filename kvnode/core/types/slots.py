@@ -169,6 +169,15 @@ def increment(kind: int, state: Slots, key: bytes, amount: int, origin: int, seq
     return [kind, key, birth, inc, dec]
 
 
+def counted(state: Slots, op: list[Any], origin: int, hlc: int) -> Slots:
+    """The state after ``increment`` of it at ``hlc``: merging the delta would give the same.
+
+    The slot is the writer's own and no delete has touched it, so nothing of it can be ahead.
+    """
+    _, _, birth, inc, dec = op
+    return {**state, (origin, birth): (inc, dec, 0, 0, hlc, NO_DOT, NO_DOT)}
+
+
 def remove(
     kind: int, state: Slots, key: bytes, seen: Totals | None, received: Container[Dot] = ()
 ) -> list[Any] | None:
