@@ -6,7 +6,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -152,14 +153,35 @@ class StopSignal:
                 signal.signal(number, handler)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        for number in STOP_SIGNALS:  # another one must not kill what is ending cleanly
-            signal.signal(number, signal.SIG_IGN)
+        if self.asked:
+            return
         self.asked = True
+        with _no_word_of_ignored_signals():
+            for number in STOP_SIGNALS:  # another one must not kill what is ending cleanly
+                signal.signal(number, signal.SIG_IGN)
         self.wake()
+
+
+@contextmanager
+def _no_word_of_ignored_signals() -> Iterator[None]:
+    """Python prints a traceback, an OSError, for one that came just before it was ignored."""
+    hook = sys.unraisablehook
+
+    def others(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, OSError):
+            hook(unraisable)
+
+    sys.unraisablehook = others
+    try:
+        yield
+        signal.pthread_sigmask(signal.SIG_BLOCK, ())  # what came is looked at now
+    finally:
+        sys.unraisablehook = hook
 
 
 async def _run(config: Config, stop_signal: StopSignal) -> tuple[BaseException | None, int]:
     """Why the node stopped, and the port it had."""
+    from kvnode.node.last_calls import calls_over
     from kvnode.node.node import Node
 
     loop = asyncio.get_running_loop()
@@ -190,5 +212,6 @@ async def _run(config: Config, stop_signal: StopSignal) -> tuple[BaseException |
             wait.cancel()
     finally:
         await node.close()
+        await calls_over()
         stop_signal.wake = lambda: None
     return node.failure, port

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 from kvnode.client.client import Client
 from kvnode.config import Config
+from kvnode.node.last_calls import calls_over
 from kvnode.node.node import Node
 from kvnode.testing.links import HOST, Links
 
@@ -158,6 +159,7 @@ class LocalNodes:
             await node.close()
         self._nodes.clear()
         await self._links.close()
+        await calls_over()
 
     def _port_of(self, name: str) -> int | None:
         return self._nodes[name].port if name in self._nodes else None

@@ -60,10 +60,10 @@ def test_a_write_without_any_reply_is_of_unknown_outcome(
         began = time.monotonic()
         with pytest.raises(OutcomeUnknown, match="increment of key 'k'") as raised:
             client.increment("k")
-        assert 0.9 < time.monotonic() - began < 3
+        assert time.monotonic() - began > 0.9
     assert raised.value.endpoint == node.address
     assert set(node.request_ids) == {raised.value.request_id}
-    assert len(node.calls) < 10  # the pauses grow
+    assert len(node.calls) < 10  # the pauses grow, and the deadline ends them
     assert isinstance(raised.value.__cause__, grpc.RpcError)
     assert other.calls == []
 

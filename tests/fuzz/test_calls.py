@@ -7,7 +7,6 @@ logged no bug, and has not grown.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,7 @@ def resident_bytes(process: NodeProcess) -> int:
 
 
 def answered(api: Api, path: str, raw: bytes) -> None:
-    """A reply, or a refusal as documented, in good time."""
+    """A reply, or a refusal as documented, within the call's deadline."""
     method = METHODS[path]
     patience_s = WAITS.get(method.name, CALL_S)
     kind = "_".join(
@@ -97,7 +96,6 @@ def answered(api: Api, path: str, raw: bytes) -> None:
             for _ in reply:
                 pass
 
-    started = time.monotonic()
     error = failed(run)
     if error is None:
         return
@@ -106,7 +104,6 @@ def answered(api: Api, path: str, raw: bytes) -> None:
     assert late or large or refusal_of(error), (
         f"{error.code()} {error.details()}: {raw.hex()[:500]}"
     )
-    assert time.monotonic() - started < CALL_S
 
 
 @pytest.mark.parametrize("path", METHODS)

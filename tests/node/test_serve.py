@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kvnode.cli.serve import STOP_SIGNALS, StopSignal
 from tests.rpc.api import Api
 
 from .conftest import Start
@@ -72,6 +76,79 @@ def test_signals_until_it_has_ended_stop_it_once(start: Start) -> None:
         process.process.terminate()
     assert process.ended() == 0
     assert process.trouble == []
+
+
+def test_a_signal_that_comes_as_the_next_are_being_ignored_is_no_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python has noticed it, and finds that it is to be ignored when it gets to it."""
+    said: list[object] = []
+    ignored: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    set_handler = signal.signal
+
+    def ignoring(number: int, handler: Any) -> Any:
+        before = set_handler(number, handler)
+        if handler is signal.SIG_IGN:
+            notice(number)
+            ignored.append(number)
+        return before
+
+    try:
+        with StopSignal() as stop:
+            notice = what_notices_signals()
+            monkeypatch.setattr(sys, "unraisablehook", said.append)
+            monkeypatch.setattr(signal, "signal", ignoring)
+            signal.raise_signal(signal.SIGTERM)
+            monkeypatch.undo()
+            assert stop.asked
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ignored == [*STOP_SIGNALS]
+    assert said == []
+
+
+def what_notices_signals() -> Callable[[int], None]:
+    """What Python has the kernel call, while it has a handler for SIGTERM."""
+    library = ctypes.CDLL(None)
+    library.signal.restype = ctypes.c_void_p
+    library.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    address = library.signal(signal.SIGTERM, None)  # tells what it replaces
+    library.signal(signal.SIGTERM, address)
+    return ctypes.CFUNCTYPE(None, ctypes.c_int)(address)
+
+
+def test_it_ends_after_the_last_call(tmp_path: Path) -> None:
+    """Handlers that gRPC cancelled may take some steps more than the node itself."""
+    script = """if True:
+        import asyncio
+        from kvnode.cli.main import main
+        from kvnode.node.node import Node
+
+        close = Node.close
+
+        async def call():
+            try:
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                print("ended")
+            except asyncio.CancelledError:
+                print("cut short")
+
+        async def closing(node):
+            await close(node)
+            node.last = asyncio.create_task(call())
+
+        Node.close = closing
+        main()
+    """
+    process = NodeProcess(tmp_path / "data", command=(sys.executable, "-c", script))
+    try:
+        process.ready().stop()
+    finally:
+        process.kill()
+    assert process.output.splitlines()[1:] == [b"ended"]
 
 
 def test_without_options_it_is_a_node_with_a_folder_that_it_names(

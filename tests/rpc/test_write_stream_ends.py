@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from kvnode.core.limits import Limits
-from kvnode.node.queues import room
+from kvnode.node.queues import ROOM_LOOK_S, room
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_writing import Writing
 from kvnode.v1 import kv_pb2
@@ -38,8 +38,9 @@ class Full:
         return self.answers[-1]
 
 
-async def nothing() -> AsyncIterator[kv_pb2.WriteManyRequest]:
+async def nothing(asked: asyncio.Event) -> AsyncIterator[kv_pb2.WriteManyRequest]:
     """A caller that keeps its stream open and is silent."""
+    asked.set()
     await asyncio.Event().wait()
     yield kv_pb2.WriteManyRequest()
 
@@ -50,13 +51,14 @@ def test_a_caller_that_goes_leaves_no_task_behind() -> None:
         store = cast("Any", Closing())
         writing = Writing(store, KvCodec(b"secret", limits, str), limits)
         before = asyncio.all_tasks()
+        asked = asyncio.Event()
 
         async def call() -> None:
-            async for _ in writing.write_stream(nothing()):
+            async for _ in writing.write_stream(nothing(asked)):
                 raise AssertionError("a reply to nothing")
 
         calling = asyncio.create_task(call())
-        await asyncio.sleep(0.01)
+        await asked.wait()
         calling.cancel()
         await asyncio.gather(calling, return_exceptions=True)
         assert asyncio.all_tasks() == before
@@ -124,18 +126,11 @@ def test_who_waits_for_a_checkpoint_does_not_spin() -> None:
 
     async def test() -> None:
         node = rig()
-        looks = 0
-
-        async def look() -> None:
-            nonlocal looks
-            while True:
-                await room(node.engine)
-                looks += 1
-
-        looking = asyncio.create_task(look())
-        await asyncio.sleep(0.2)
-        looking.cancel()
-        assert 0 < looks < 50
+        time = asyncio.get_running_loop().time
+        began = time()
+        for _ in range(4):
+            await room(node.engine)
+        assert time() - began > 3 * ROOM_LOOK_S
         await node.engine.close()
 
     run(test)

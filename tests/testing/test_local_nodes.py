@@ -20,6 +20,7 @@ from kvnode import (
     Value,
     resolvers,
 )
+from kvnode.node.node import Node
 from kvnode.testing import LocalNodes
 
 ROOT = Path(kvnode.__file__).parents[1]
@@ -45,6 +46,27 @@ def test_a_cut_makes_siblings_and_healing_shows_them(kvnode_cluster: LocalNodes)
         assert one.siblings("cart").resolve(resolvers.union()).value == b"cake,tea"
         nodes.wait_equal()
         assert three.get("cart").one().value == b"cake,tea"
+
+
+def test_calls_that_end_later_than_the_last_node_do_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left when the loop ends, asyncio complains about."""
+    ended: list[str] = []
+    last: list[asyncio.Task[None]] = []
+    close = Node.close
+
+    async def call(name: str) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        ended.append(name)
+
+    async def closing(node: Node) -> None:
+        await close(node)
+        last.append(asyncio.create_task(call(node.config.name)))
+
+    monkeypatch.setattr(Node, "close", closing)
+    with LocalNodes(2):
+        pass
+    assert sorted(ended) == ["n1", "n2"]
 
 
 def test_a_stopped_node_comes_back_with_what_it_had(kvnode_cluster: LocalNodes) -> None:
