@@ -215,7 +215,7 @@ def test_a_stream_ends_when_it_is_idle_or_old() -> None:
     later(waiting, LINGER_S)
     assert voyage.is_over()
     waiting.take(Increment("k"))
-    waiting.flushing = True
+    waiting.flush()
     message = voyage.send()
     assert not voyage.is_over()
     voyage.answered(write_many_reply(message))
