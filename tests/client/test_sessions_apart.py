@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -38,8 +39,8 @@ def test_callers_on_threads_do_not_wait_for_it(address: str) -> None:
         ill = [db.session(LOST) for _ in range(3)]
         for session in well:
             session.get("k")
-        stuck = [pool.submit(session.get, "k") for session in ill]
-        stuck += [pool.submit(session.put, "k", "v") for session in ill]
+        stuck: list[Future[Any]] = [pool.submit(session.get, "k") for session in ill]
+        stuck.extend(pool.submit(session.put, "k", "v") for session in ill)
         for session in well:
             assert session.get("k", timeout_s=1).text == "v"  # type: ignore[union-attr]
             session.put("k", "v", timeout_s=1)
