@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from grpc import RpcError
 
 from kvnode.client.channels import FRESH_S
-from kvnode.client.gathering import BulkFailure, BulkLimits, Chunk, Progress, gathering
+from kvnode.client.gathering import (
+    ENDED,
+    BulkFailure,
+    BulkLimits,
+    Chunk,
+    Progress,
+    gathering,
+)
 from kvnode.client.levels import Durability
 from kvnode.client.operations import Delete, Increment, Operation, Put
 from kvnode.client.rpcs import WRITE_STREAM
@@ -41,6 +48,7 @@ class AsyncBulk:
         self._gathering = gathering(calls, limits, durability, timeout_s, progress)
         self._work = asyncio.Event()
         self._room = asyncio.Condition()
+        self._over = False
         self._pump: asyncio.Task[None] | None = None
 
     @property
@@ -88,15 +96,16 @@ class AsyncBulk:
 
     async def flush(self) -> None:
         """Return when all that was taken so far is acknowledged or has failed."""
-        self._gathering.flushing = True
+        taken = self._gathering.flush()
         self._work.set()
         async with self._room:
-            await self._room.wait_for(lambda: not self._gathering.progress.waiting)
-        self._gathering.flushing = False
+            await self._room.wait_for(lambda: self._gathering.has_settled(taken) or self._over)
+        if not self._gathering.has_settled(taken):
+            raise RuntimeError(ENDED)
 
     async def __aenter__(self) -> AsyncBulk:
         """Start."""
-        self._pump = asyncio.create_task(self._run(), name="kvnode-bulk")
+        self._pump = asyncio.create_task(self._write(), name="kvnode-bulk")
         return self
 
     async def __aexit__(
@@ -111,20 +120,30 @@ class AsyncBulk:
             if kind is None:
                 await self.flush()
         finally:
-            pump, self._pump = self._pump, None
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+            self._pump.cancel()
+            (ended,) = await asyncio.gather(self._pump, return_exceptions=True)
+        if kind is None and isinstance(ended, Exception):
+            raise ended
         if kind is None and self._gathering.failures:
             raise self._gathering.error()
 
     async def _take(self, operation: Operation) -> None:
-        if self._pump is None:
-            raise RuntimeError("a bulk writer works in its with block only")
         if self._gathering.full:
             async with self._room:
-                await self._room.wait_for(lambda: not self._gathering.full)
+                await self._room.wait_for(lambda: not self._gathering.full or self._over)
+        if self._pump is None or self._over:
+            raise RuntimeError(ENDED)
         self._gathering.take(operation)
         self._work.set()
+
+    async def _write(self) -> None:
+        """Write, and whatever ends that: nobody waits for it any more."""
+        try:
+            await self._run()
+        finally:
+            self._over = True
+            async with self._room:
+                self._room.notify_all()
 
     async def _run(self) -> None:
         """One stream after the other."""

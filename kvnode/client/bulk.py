@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 from grpc import RpcError
 
 from kvnode.client.channels import FRESH_S
-from kvnode.client.gathering import BulkFailure, BulkLimits, Chunk, Progress, gathering
+from kvnode.client.gathering import ENDED, BulkFailure, BulkLimits, Chunk, Progress, gathering
 from kvnode.client.levels import Durability
 from kvnode.client.operations import (
     Delete,
@@ -117,14 +117,15 @@ class Bulk:
     def flush(self) -> None:
         """Return when all that was taken so far is acknowledged or has failed."""
         with self._changed:
-            self._gathering.flushing = True
+            taken = self._gathering.flush()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._gathering.progress.waiting)
-            self._gathering.flushing = False
+            self._changed.wait_for(lambda: self._gathering.has_settled(taken) or self._over)
+            if not self._gathering.has_settled(taken):
+                raise RuntimeError(ENDED)
 
     def __enter__(self) -> Bulk:
         """Start."""
-        self._pump = threading.Thread(target=self._run, name="kvnode-bulk", daemon=True)
+        self._pump = threading.Thread(target=self._write, name="kvnode-bulk", daemon=True)
         self._pump.start()
         return self
 
@@ -147,11 +148,22 @@ class Bulk:
 
     def _take(self, operation: Operation) -> None:
         if self._pump is None or self._over:
-            raise RuntimeError("a bulk writer works in its with block only")
+            raise RuntimeError(ENDED)
         with self._changed:
-            self._changed.wait_for(lambda: not self._gathering.full)
+            self._changed.wait_for(lambda: not self._gathering.full or self._over)
+            if self._over:
+                raise RuntimeError(ENDED)
             self._gathering.take(operation)
             if len(self._gathering.waiting) == 1 or self._gathering.wait_s() == 0:
+                self._changed.notify_all()
+
+    def _write(self) -> None:
+        """Write, and whatever ends that: nobody waits for it any more."""
+        try:
+            self._run()
+        finally:
+            with self._changed:
+                self._over = True
                 self._changed.notify_all()
 
     def _run(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kvnode.client.channels import MESSAGE_BYTES_MAX, addresses_of
 from kvnode.client.failover import Failover
@@ -56,6 +56,10 @@ from kvnode.client.values import (
 from kvnode.core.errors import Reason
 from kvnode.errors import KeyNotFound, KvnodeError, NodeFailure, OutcomeUnknown
 from kvnode.v1 import kv_pb2
+
+if TYPE_CHECKING:
+    from kvnode.client.sessions import Session
+    from kvnode.v1 import types_pb2
 
 DEFAULT_PAGE_KEYS: Final = 1_000
 
@@ -148,7 +152,7 @@ class Calls:
         level = self._level(consistency)
         after = session.message() if session and level != "local" else None
         return Entry(
-            lane=Wish(level, freshness, session is not None),
+            lane=Wish(level, freshness, session is not None, self._apart(after)),
             request=None,
             keys=keys,
             size=sum(map(len, keys)),
@@ -261,7 +265,7 @@ class Calls:
         if options is not None:
             request.options.CopyFrom(options)
         return Entry(
-            lane=(level, after is not None),
+            lane=(level, after is not None, self._apart(after)),
             request=request,
             keys=keys,
             size=size,
@@ -324,6 +328,14 @@ class Calls:
         """The session has seen what the node had when it replied."""
         if self.settings.session is not None:
             self.settings.session.learn(reply.session)
+
+    def _apart(self, after: types_pb2.VersionVector | None) -> Session | None:
+        """The session, if its node may have to wait for what it has seen: others would wait too,
+        for ever if that was lost or the token was forged.
+        """
+        if after is None or self.failover.shows(after):
+            return None
+        return self.settings.session
 
     def _level(self, consistency: Consistency | None) -> Consistency:
         if consistency is None:

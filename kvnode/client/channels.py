@@ -16,13 +16,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 from grpc import StatusCode
 
 from kvnode.core.errors import Reason
 from kvnode.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from kvnode.v1 import types_pb2
 
 MESSAGE_BYTES_MAX: Final = 128 << 20
 """Above the largest page of a scan (2 MiB and one value) and the largest batch (4 MiB)."""
@@ -114,10 +117,11 @@ class Endpoint:
     ``answered_at``: when it answered last (monotonic seconds), None before the first answer and
     after a call without one. ``resting``: it could not take the last call, so others are asked
     first until it is found well again; it is looked at from ``look_at`` on. ``trouble``: why it
-    could not be reached, for messages.
+    could not be reached, for messages. ``shown``: origin -> how many of its writes the
+    node has, at least.
     """
 
-    __slots__ = ("address", "answered_at", "look_at", "pause_s", "resting", "trouble")
+    __slots__ = ("address", "answered_at", "look_at", "pause_s", "resting", "shown", "trouble")
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -126,6 +130,7 @@ class Endpoint:
         self.trouble = ""
         self.look_at = 0.0
         self.pause_s = RETURN_S
+        self.shown: dict[int, int] = {}
 
     def answered(self, now: float) -> None:
         """It did what it was asked."""
@@ -142,8 +147,21 @@ class Endpoint:
     def silent(self, now: float, why: str) -> None:
         """Nobody answered. While gRPC rests it does not say why; the last attempt did."""
         self.answered_at = None
+        self.shown = {}  # who comes back may have lost what was only in its queue
         self.trouble = why or self.trouble or "no answer in time"
         self.rest(now)
+
+    def showed(self, seen: types_pb2.VersionVector) -> None:
+        """A reply told what it has."""
+        shown = self.shown
+        for entry in seen.entries:
+            if entry.seq > shown.get(entry.origin, 0):
+                shown[entry.origin] = entry.seq
+
+    def has(self, wanted: types_pb2.VersionVector) -> bool:
+        """Whether it has all that for certain."""
+        shown = self.shown
+        return all(shown.get(entry.origin, 0) >= entry.seq for entry in wanted.entries)
 
     def rest(self, now: float) -> None:
         """Ask others first for a while; longer each time until it has done something."""

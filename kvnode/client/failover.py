@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from grpc import RpcError, StatusCode
 
@@ -56,6 +56,9 @@ from kvnode.errors import (
 )
 from kvnode.v1 import kv_pb2
 
+if TYPE_CHECKING:
+    from kvnode.v1 import types_pb2
+
 RETRY_PAUSE_S: Final = 0.05
 """Between a lost reply and asking again; doubled each time up to ``RETRY_PAUSE_S_MAX``."""
 
@@ -86,6 +89,8 @@ class Failover:
             reply = yield Send(endpoint, method, request, self._left_s(until))
             if not isinstance(reply, RpcError):
                 endpoint.answered(self.now())
+                if isinstance(reply, kv_pb2.BatchGetResponse):
+                    endpoint.showed(reply.session)
                 found: ReplyT = reply
                 return found
             failure = self.failed(endpoint, reply)
@@ -139,6 +144,11 @@ class Failover:
                 return
         for entry in rest:
             entry.fail(summary(entry.problems))
+
+    def shows(self, wanted: types_pb2.VersionVector) -> bool:
+        """Whether the node that the next call goes to has all that for certain."""
+        endpoints = self._endpoints
+        return next((each for each in endpoints if not each.resting), endpoints[0]).has(wanted)
 
     def looked(self, endpoint: Endpoint, reply: object) -> None:
         """What came of a ``Look``: bytes or gRPC's error."""
@@ -262,7 +272,11 @@ class Failover:
             return self.failed(endpoint, reply)
         endpoint.answered(self.now())
         if len(entries) == 1:
+            if entries[0].after is not None:
+                endpoint.showed(reply.session)
             return [(reply, endpoint.address)]
+        if reply.outcomes:
+            endpoint.showed(reply.outcomes[-1].response.session)
         return answers_of(reply, entries, endpoint)
 
     def _reach(self, endpoint: Endpoint, until: float, fresh_s: float) -> Steps[bool]:

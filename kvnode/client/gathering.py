@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kvnode.client.calls import Calls
 
 FAILURES_SHOWN: Final = 3
+INTERVAL_S_MAX: Final = 3_600.0
+ENDED: Final = "a bulk writer works in its with block only"
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +38,7 @@ class BulkLimits:
         if not (
             1 <= self.operations_max <= OPERATIONS_MAX
             and 1 <= self.bytes_max <= BYTES_MAX
-            and self.interval_s > 0
+            and 0 < self.interval_s <= INTERVAL_S_MAX
             and self.window_chunks >= 1
             and self.failures_max >= 1
         ):
@@ -98,7 +100,8 @@ class Gathering:
     waiting: deque[tuple[int, Operation, Entry]] = field(default_factory=deque)
     waiting_bytes: int = 0
     since: float = 0.0
-    flushing: bool = False
+    flush_before: int = 0
+    """Operations with a smaller number leave at once."""
     flying: int = 0
     flying_bytes: int = 0
     progress: Progress = field(default_factory=Progress)
@@ -144,12 +147,21 @@ class Gathering:
         self.waiting_bytes += entry.size
         self._count(taken=1)
 
+    def flush(self) -> int:
+        """Let all that was taken so far leave now; how many operations that is."""
+        self.flush_before = self.progress.taken
+        return self.flush_before
+
+    def has_settled(self, operations: int) -> bool:
+        """Whether the first so many are acknowledged or have failed: chunks land in order."""
+        return self.progress.acknowledged + self.progress.failed >= operations
+
     def wait_s(self) -> float | None:
         """Seconds until a chunk leaves; None if nothing waits."""
         if not self.waiting:
             return None
         if (
-            self.flushing
+            self.waiting[0][0] < self.flush_before
             or len(self.waiting) >= self.limits.operations_max
             or self.waiting_bytes >= self.limits.bytes_max
         ):

@@ -12,7 +12,8 @@ in turns; so a crowd that finds nobody away goes in two halves, one behind the o
 on each half is on its way while the other is here.
 
 Callers in one lane want the same of a call (read or write, the same levels), so none is held up
-by what another has asked for.
+by what another has asked for. A session whose node may have to wait for what it has seen has a lane
+of its own.
 
 Order: entries leave in the order in which they came, and an entry whose key is on its way already
 waits until that flight has landed, with everything behind it. So writes of one key happen in the
@@ -45,6 +46,9 @@ FLIGHTS_MAX: Final = 2
 HALVES_MIN: Final = 32
 """So many waiting entries, with none away, go in two flights. Smaller ones cost more in calls than
 is won (``python -m bench.client_calls``)."""
+
+LANES_MAX: Final = 256
+"""Beyond it those that nobody uses now are dropped: sessions come and go."""
 
 OPERATIONS_MAX: Final = 10_000
 BYTES_MAX: Final = 4 << 20
@@ -253,6 +257,11 @@ class Lane:
 
     def _away(self, entry: Entry) -> bool:
         return any(key in flight.keys for flight in self.flights for key in entry.keys)
+
+
+def in_use(lanes: dict[Hashable, Lane]) -> dict[Hashable, Lane]:
+    """Those in which somebody waits or is on the way."""
+    return {key: lane for key, lane in lanes.items() if lane.waiting or lane.flights}
 
 
 def overtaken(entries: Sequence[Entry], done: Sequence[bool]) -> set[Entry]:

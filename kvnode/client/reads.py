@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry
@@ -15,6 +15,9 @@ from kvnode.core.errors import Reason
 from kvnode.errors import DataDamaged, InvalidArgument, KeyNotFound, KvnodeError, NodeFailure
 from kvnode.v1 import kv_pb2, types_pb2
 
+if TYPE_CHECKING:
+    from kvnode.client.sessions import Session
+
 
 class Wish(NamedTuple):
     """What all entries of a lane of reads have in common."""
@@ -23,6 +26,8 @@ class Wish(NamedTuple):
     freshness: bool
     in_session: bool
     """The session has to hear of everything, also of what is not there."""
+    apart: Session | None = None
+    """It goes by itself: its node may have to wait for what it has seen."""
 
 
 class Shown(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +12,8 @@ from kvnode.core.errors import Reason
 
 DEFAULT_ENDPOINT: Final = "127.0.0.1:7080"
 DEFAULT_TIMEOUT_S: Final = 5.0
+TIMEOUT_S_MAX: Final = 24 * 3600
+"""A day. A deadline beyond what gRPC can count never comes, and with it no error would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ def settings_of(
 
 def checked_timeout_s(timeout_s: float) -> float:
     """Seconds that end."""
-    if not (timeout_s > 0 and math.isfinite(timeout_s)):
-        raise refuse(Reason.BAD_REQUEST, f"timeout_s {timeout_s} is not a positive number")
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
+        raise refuse(Reason.BAD_REQUEST, f"timeout_s {timeout_s!r} is not a number of seconds")
+    if not 0 < timeout_s <= TIMEOUT_S_MAX:
+        raise refuse(
+            Reason.BAD_REQUEST, f"timeout_s {timeout_s} is not a positive number up to a day"
+        )
     return timeout_s

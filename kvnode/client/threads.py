@@ -29,7 +29,7 @@ from kvnode.client.channels import (
     RequestT,
 )
 from kvnode.client.failover import Failover
-from kvnode.client.lanes import Entry, Flight, Lane
+from kvnode.client.lanes import LANES_MAX, Entry, Flight, Lane, in_use
 from kvnode.client.status import failure_of
 from kvnode.client.steps import Look, Pause, Send, Step, StepAside, Steps, Submit
 
@@ -170,6 +170,8 @@ class ThreadDriver:
     def _lane(self, entry: Entry) -> Lane:
         lane = self._lanes.get(entry.lane)
         if lane is None:
+            if len(self._lanes) >= LANES_MAX:
+                self._lanes = in_use(self._lanes)
             plan = flight_plan(self.failover, entry)
             lane = self._lanes[entry.lane] = Lane(plan, ordered=entry.is_write)
         return lane

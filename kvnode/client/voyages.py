@@ -21,6 +21,9 @@ INVALID_ARGUMENT                       was not taken: made anew, to see which on
 no kvnode of this version              fails
 all else                               may have been done: asked again there
 =====================================  ===========================================
+
+On a loop also a stopping node is "all else" now and then: where a chunk is being sent as the stream
+ends, grpc.aio (1.85) puts INTERNAL in the place of what the node said.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from kvnode import (
     OutcomeUnknown,
     Progress,
 )
+from kvnode.client.bulk import Bulk
 from kvnode.client.calls import Calls
 from kvnode.client.failover import Failover
 from kvnode.client.gathering import gathering
@@ -63,7 +64,7 @@ def test_a_chunk_leaves_by_count_bytes_time_or_flush() -> None:
     assert len(waiting.chunk().operations) == 10
 
     waiting.take(Increment("k"))
-    waiting.flushing = True
+    waiting.flush()
     assert waiting.wait_s() == 0
 
 
@@ -122,6 +123,73 @@ def test_a_full_window_holds_its_caller(client: Client, node: ScriptedNode) -> N
     gate.set()
     feeder.join(60)
     assert len(taken) == 100
+
+
+def test_who_waits_for_room_does_not_wait_for_a_writer_that_ended(
+    client: Client, node: ScriptedNode
+) -> None:
+    gate = threading.Event()
+    node.script = [behind(gate)]
+    ended: list[BaseException] = []
+
+    def feed(bulk: Bulk) -> None:
+        try:
+            while True:
+                bulk.increment("k")
+        except RuntimeError as error:
+            ended.append(error)
+
+    def leave(feeders: list[threading.Thread]) -> None:
+        limits = BulkLimits(operations_max=1, window_chunks=1)  # room for one of them at a time
+        with client.bulk(limits=limits) as bulk:
+            feeders += [threading.Thread(target=feed, args=(bulk,), daemon=True) for _ in range(3)]
+            for feeder in feeders:
+                feeder.start()
+            assert node.arrived.acquire(timeout=60)
+            threading.Timer(0.1, gate.set).start()
+            raise ZeroDivisionError
+
+    feeders: list[threading.Thread] = []
+    with pytest.raises(ZeroDivisionError):
+        leave(feeders)
+    for feeder in feeders:
+        feeder.join(20)
+    assert [str(error) for error in ended] == ["a bulk writer works in its with block only"] * 3
+
+
+def test_a_flush_does_not_wait_for_what_comes_behind_it(client: Client, node: ScriptedNode) -> None:
+    """Another thread that keeps feeding would hold it for ever."""
+    first, later = threading.Event(), threading.Event()
+    node.script = [behind(first), behind(later)]
+    with client.bulk(limits=LIMITS) as bulk:
+        bulk.increment("first")
+        flushed = threading.Thread(target=bulk.flush)
+        flushed.start()
+        assert node.arrived.acquire(timeout=60)
+        for _ in range(LIMITS.operations_max):
+            bulk.increment("second")
+        first.set()
+        flushed.join(20)
+        assert not flushed.is_alive()
+        later.set()
+
+
+def test_a_writer_that_breaks_holds_nobody(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What must not happen is told, not waited for."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def breaks(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    def feed() -> None:
+        with client.bulk(limits=LIMITS, progress=breaks) as bulk:
+            bulk.increment("k")
+            bulk.flush()
+            bulk.increment("k")
+            bulk.flush()
+
+    with pytest.raises(RuntimeError, match="with block"):
+        feed()
 
 
 def test_failures_are_collected_and_raised_at_the_end(client: Client, node: ScriptedNode) -> None:
@@ -184,6 +252,30 @@ def test_a_mistake_is_the_callers_at_once(client: Client, node: ScriptedNode) ->
         bulk.put("k", "v")
     with pytest.raises(InvalidArgument):
         BulkLimits(operations_max=10_001)
+
+
+def test_who_waits_for_room_on_a_loop_does_not_wait_for_a_writer_that_ended(
+    node: ScriptedNode,
+) -> None:
+    gate = threading.Event()
+    node.script = [behind(gate)]
+
+    async def work() -> None:
+        async with AsyncClient(node.address) as client:
+            bulk = client.bulk(limits=BulkLimits(operations_max=1, window_chunks=1))
+            await bulk.__aenter__()
+            await bulk.put("k", "v")
+            tasks = [asyncio.create_task(bulk.put("k", "v")) for _ in range(3)]
+            await asyncio.wait(tasks, timeout=0.1)
+            await bulk.__aexit__(ZeroDivisionError, ZeroDivisionError(), None)
+            async with asyncio.timeout(20):
+                ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(each) for each in ended] == [RuntimeError] * 3
+
+    try:
+        asyncio.run(work())
+    finally:
+        gate.set()
 
 
 def test_the_same_on_a_loop(node: ScriptedNode) -> None:

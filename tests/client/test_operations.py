@@ -189,7 +189,7 @@ def test_endpoints_are_listed_once_in_order() -> None:
     )
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), 1e9, True, "5"])
 def test_a_client_needs_a_deadline(timeout_s: float) -> None:
     with pytest.raises(InvalidArgument):
         Client(timeout_s=timeout_s)

@@ -118,9 +118,15 @@ def test_what_may_have_been_done_is_asked_again_there_in_order(
 def test_what_was_not_taken_goes_to_the_next_node(
     write: Write, node: ScriptedNode, other: ScriptedNode
 ) -> None:
+    """Unless a chunk was being sent on the loop as the stream ended: gRPC then says INTERNAL
+    instead of what the node said. That is no certainty, so the same node is asked again.
+    """
     node.script = [succeed, *[STOPPING_CALL] * 9]
     assert write(node, other) == Progress(taken=20, acknowledged=20)
-    assert asked(other) == KEYS[5:]
+    if write is on_a_loop and not other.calls:
+        assert asked(node)[-15:] == KEYS[5:]
+    else:
+        assert asked(other) == KEYS[5:]
 
 
 @both_clients
@@ -215,7 +221,7 @@ def test_a_stream_ends_when_it_is_idle_or_old() -> None:
     later(waiting, LINGER_S)
     assert voyage.is_over()
     waiting.take(Increment("k"))
-    waiting.flushing = True
+    waiting.flush()
     message = voyage.send()
     assert not voyage.is_over()
     voyage.answered(write_many_reply(message))
