@@ -36,14 +36,17 @@ BLOCK_OPERATIONS: Final = 200_000
 
 async def measure(room: Room) -> None:
     """Disk first, then gRPC."""
-    for _ in range(room.pace.rounds):
-        syncs(room)
+    for _ in room.rounds():
+        with room.part("limits/fdatasync"):
+            syncs(room)
         for batch in (1, 100, 1000):
-            appends(room, batch)
-    with echo_server() as address:
+            with room.part(f"limits/log append {batch}"):
+                appends(room, batch)
+    with echo_server(room.new_directory()) as address:
         async with grpc.aio.insecure_channel(address) as channel:
-            for _ in range(room.pace.rounds):
-                await echoes(room, channel)
+            for _ in room.rounds():
+                with room.part("limits/echo"):
+                    await echoes(room, channel)
 
 
 def timed(room: Room, name: str, step: Callable[[], bool], batch: int = 1) -> None:

@@ -93,6 +93,13 @@ class ServerProcess:
         if self._process is not None:
             self._process.terminate()
 
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        process, self._process = self._process, None
+        assert process is not None, f"{self.name} does not run"
+        process.kill()
+        process.wait()
+
     def stop(self) -> None:
         """End it and wait. Idempotent."""
         process, self._process = self._process, None

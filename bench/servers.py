@@ -13,8 +13,15 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -50,6 +57,8 @@ class Servers(Generic[StoreT]):
     stores: Sequence[StoreT]
     writers: Sequence[StoreT]
     """Those that take writes: all of them, but for redis the primary only."""
+    connect: Callable[[], AbstractAsyncContextManager[StoreT]]
+    """A new client of the first."""
 
     @property
     def store(self) -> StoreT:
@@ -60,6 +69,10 @@ class Servers(Generic[StoreT]):
     def process(self) -> ServerProcess:
         """The first."""
         return self.processes[0]
+
+    def cpu_s(self) -> float:
+        """What all of them have spent."""
+        return sum(process.cpu_s() for process in self.processes)
 
     async def wait_converged(self) -> None:
         """Return when all are where all the others are."""
@@ -137,7 +150,7 @@ async def kvnodes(
             return all(peer.state == "connected" for status in told for peer in status.peers)
 
         await until(connected, "the nodes are connected")
-        yield Servers(processes, stores, stores)
+        yield Servers(processes, stores, stores, partial(kvnode_store, endpoints[0]))
 
 
 def kvnode_process(
@@ -178,7 +191,7 @@ async def redises(directory: Path, count: int = 1) -> AsyncIterator[Servers[Redi
         stores = [await stack.enter_async_context(redis_store(port)) for port in ports]
         for replica in stores[1:]:
             await until(replica.is_linked, "the replica follows")
-        yield Servers(processes, stores, stores[:1])
+        yield Servers(processes, stores, stores[:1], partial(redis_store, ports[0]))
 
 
 @asynccontextmanager
@@ -199,7 +212,8 @@ async def etcds(directory: Path, count: int = 1) -> AsyncIterator[Servers[EtcdSt
             command += ["--quota-backend-bytes", str(ETCD_QUOTA_BYTES)]
             processes.append(ServerProcess(f"etcd{number}", command, own, connects(port)))
         stack.enter_context(started(processes))
-        stores = [await stack.enter_async_context(etcd_store(f"{HOST}:{port}")) for port in ports]
+        endpoints = [f"{HOST}:{port}" for port in ports]
+        stores = [await stack.enter_async_context(etcd_store(endpoint)) for endpoint in endpoints]
         for store in stores:
             await store.put(b"first", b"")  # there is a leader
-        yield Servers(processes, stores, stores)
+        yield Servers(processes, stores, stores, partial(etcd_store, endpoints[0]))

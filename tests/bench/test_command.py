@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from bench.command import QUESTIONS, Question, ask, main, question
+from bench.pace import TINY
 from bench.pictures import drawn
 from bench.processes import ROOT
-from bench.room import TINY, Room
+from bench.room import Room
 from tests.bench.test_servers import running
 
 
