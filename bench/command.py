@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -126,6 +126,18 @@ def main(
         sys.exit(1)
 
 
+async def answer(room: Room, asked: Question) -> None:
+    """Without a word about the task that Ctrl-C came into: that one is no failure."""
+    loop = asyncio.get_running_loop()
+
+    def tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), KeyboardInterrupt):
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(tell)
+    await asked.measure(room)
+
+
 def ask(room: Room, asked: Question) -> None:
     """One question, and its figures as they come."""
     click.echo(f"\n{asked.name}: {asked.asked}")
@@ -133,7 +145,7 @@ def ask(room: Room, asked: Question) -> None:
     progress = Progress(asked.name)
     room.tell = progress.tell
     try:
-        asyncio.run(asked.measure(room))
+        asyncio.run(answer(room, asked))
     except Exception as error:  # whatever a server or its client raised: the others go on
         room.figures.failed[asked.name] = reason_of(error)
     finally:

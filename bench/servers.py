@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -104,6 +105,11 @@ def absence(system: str) -> str | None:
     return None
 
 
+def peer_process(name: str, command: Sequence[str], directory: Path, port: int) -> ServerProcess:
+    """One that is ready when it listens; its data are of no use afterwards."""
+    return ServerProcess(name, command, directory, connects(port), ending=signal.SIGKILL)
+
+
 def connects(port: int) -> Callable[[], bool]:
     """Whether somebody listens there."""
 
@@ -186,7 +192,7 @@ async def redises(directory: Path, count: int = 1) -> AsyncIterator[Servers[Redi
             command += ["--shutdown-timeout", "0"]  # its replicas are stopped at the same time
             if number:
                 command += ["--replicaof", HOST, str(ports[0])]
-            processes.append(ServerProcess(f"redis{number}", command, own, connects(port)))
+            processes.append(peer_process(f"redis{number}", command, own, port))
         stack.enter_context(started(processes))
         stores = [await stack.enter_async_context(redis_store(port)) for port in ports]
         for replica in stores[1:]:
@@ -210,7 +216,7 @@ async def etcds(directory: Path, count: int = 1) -> AsyncIterator[Servers[EtcdSt
             command += ["--initial-cluster", cluster, "--log-level", "error"]
             command += ["--max-txn-ops", str(TXN_OPERATIONS_MAX)]
             command += ["--quota-backend-bytes", str(ETCD_QUOTA_BYTES)]
-            processes.append(ServerProcess(f"etcd{number}", command, own, connects(port)))
+            processes.append(peer_process(f"etcd{number}", command, own, port))
         stack.enter_context(started(processes))
         endpoints = [f"{HOST}:{port}" for port in ports]
         stores = [await stack.enter_async_context(etcd_store(endpoint)) for endpoint in endpoints]

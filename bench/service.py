@@ -37,8 +37,8 @@ from kvnode.v1 import kv_pb2
 
 WRITES_PER_S: Final = 10_000
 BATCH: Final = 100
-IN_FLIGHT: Final = 8
-"""When it is measured what a node can bear."""
+IN_FLIGHT: Final = 32
+"""When it is measured what a node can bear: as many as take it there."""
 PROBE_S: Final = 0.05
 """Between two writes whose lag is measured."""
 WRITE: Final = "/kvnode.v1.KeyValue/Write"

@@ -35,7 +35,7 @@ from bench.servers import Servers, until
 from bench.stores import Store
 
 BATCH: Final = 1000
-WRITES: Final = 100
+WRITES: Final = 20
 """Batches before a kill, a tenth of the keys in all."""
 PARTS_S: Final = 300
 PARTS: Final = """
@@ -104,13 +104,12 @@ async def start_made(room: Room, keys: int, entries: int) -> None:
     names = [f"start/checkpointed at {keys:,}"]
     names.append(f"start/checkpointed, {entries:,} log entries, at {keys:,}")
     for name in names:
-        for _ in room.rounds():
-            start = started(process)
-            process.kill()
-            start = started(process)
-            process.stop()
-            room.figures.add(name, "kvnode", start.seconds, "s")
-            room.figures.add(f"{name}/cpu", "kvnode", start.cpu_s, "s")
+        with process:
+            for _ in room.rounds():
+                process.kill()
+                start = started(process)
+                room.figures.add(name, "kvnode", start.seconds, "s")
+                room.figures.add(f"{name}/cpu", "kvnode", start.cpu_s, "s")
         if name == names[0]:
             await add_entries(folder, entries, room.tell)
 
@@ -127,11 +126,7 @@ def started(process: ServerProcess) -> Start:
     """It serves."""
     began = time.perf_counter()
     process.start()
-    try:
-        process.wait_ready()
-    except BaseException:
-        process.stop()
-        raise
+    process.wait_ready()
     return Start(time.perf_counter() - began, process.cpu_s())
 
 

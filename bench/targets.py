@@ -69,7 +69,7 @@ def _at_most(question: str, name: str, bound: float) -> Target:
 def _vs_own(question: str, name: str, one: str, other: str, bound: float) -> Target:
     """A figure of kvnode against another of its own, whose name differs at the end."""
     peer = ((name + other, "kvnode"),)
-    return Target(f"{question}, {one}", (name + one, "kvnode"), bound, peer=peer, called=other)
+    return Target(question, (name + one, "kvnode"), bound, peer=peer, called=other)
 
 
 LEVEL: Final = 1.1
@@ -124,10 +124,22 @@ TARGETS: Final[Sequence[Target]] = (
     _at_most("ready after kill -9 with 1 M keys, s", "start/kill -9 at 1,000,000", 1.5),
     _at_most("the same, all checkpointed, s", "start/checkpointed at 1,000,000", 1.5),
     _at_most("the same and 1 M log entries, s", ENTRIES, 1.5),
-    _vs_own("CPU of a write, us", CPU, "at 3,000,000", "at 10,000", DEEPER),
-    _vs_own("CPU of an increment, us", COUNT, "late", "early", LEVEL),
-    _vs_own("CPU of a write, us", "growth/write, ", "after 5 restarts", "after 0 restarts", LEVEL),
-    _vs_own("CPU of an increment, us", COUNT, "after 5 restarts", "after 0 restarts", LEVEL),
+    _vs_own("CPU of a write at 3 M keys, us", CPU, "at 3,000,000", "at 10,000", DEEPER),
+    _vs_own("CPU of an increment, late, us", COUNT, "late", "early", LEVEL),
+    _vs_own(
+        "CPU of a write after 5 restarts, us",
+        "growth/write, ",
+        "after 5 restarts",
+        "after 0 restarts",
+        LEVEL,
+    ),
+    _vs_own(
+        "CPU of an increment after 5 restarts, us",
+        COUNT,
+        "after 5 restarts",
+        "after 0 restarts",
+        LEVEL,
+    ),
     _vs("local reads, batches of 100, /s", "reads/batch 100", "redis", "pipelines of GET", 1.0),
     _vs("local reads, 64 in flight, /s", "reads/single, 64 in flight", "redis", "GET", 0.35),
     _at_most("10 K writes/s offered, write p99 ms", "service/write/p99", 50),
@@ -135,8 +147,14 @@ TARGETS: Final[Sequence[Target]] = (
     _at_most("the same, requests in progress, p99", "service/depth/p99", 100),
     Target("the same, success %", ("service/success", "kvnode"), 99.9, at_least=True),
     Target("twice the load, refusals told %", ("overload/told", "kvnode"), 100, at_least=True),
-    _vs_own("the same, ms", "overload/", "taken/p99", "full queue", 2.0),
-    _vs_own("the same, highest MB", "overload/memory, ", "second half", "first half", LEVEL),
+    _vs_own("the same, p99 of those taken, ms", "overload/", "taken/p99", "full queue", 2.0),
+    _vs_own(
+        "the same, memory in second half, MB",
+        "overload/memory, ",
+        "second half",
+        "first half",
+        LEVEL,
+    ),
     _at_most("the same, recovery s", "overload/recovery", 5),
 )
 
@@ -166,7 +184,7 @@ def _row(figures: Figures, target: Target) -> Row:
 
 def table(rows: Sequence[Row], figures: Figures) -> str:
     """The rows that were measured as text, which peers are missing, and what failed."""
-    lines = [f"{'question':42} {'peer':34} {'kvnode':>10} {'ratio':>7} {'wanted':>10}"]
+    lines = [f"{'question':42} {'peer':44} {'kvnode':>10} {'ratio':>7} {'wanted':>10}"]
     for row in rows:
         if row.kvnode is None:
             continue
@@ -177,7 +195,7 @@ def table(rows: Sequence[Row], figures: Figures) -> str:
         wanted = f"{'>=' if row.at_least else '<='} {row.bound:g}"
         verdict = {True: "", False: "  missed", None: "  unknown"}[row.met]
         lines.append(
-            f"{row.question:42} {peer:34} {shown(row.kvnode):>10} {ratio:>7} {wanted:>10}{verdict}"
+            f"{row.question:42} {peer:44} {shown(row.kvnode):>10} {ratio:>7} {wanted:>10}{verdict}"
         )
     unmeasured = [row.question for row in rows if row.kvnode is None]
     if unmeasured:
