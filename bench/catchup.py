@@ -32,6 +32,8 @@ KEY_BYTES, VALUE_BYTES = 16, 100
 BATCH = 1000
 LOOK_S = 0.02
 DEADLINE_S = 240.0
+CONNECTED_S = 60.0
+TIMEOUT_S = 30.0
 
 
 def batches(count: int) -> Iterator[list[Operation]]:
@@ -97,12 +99,13 @@ def wait_serving(client: Client) -> None:
 async def measure(room: Room) -> None:
     """(a) for ``./bench/run``, with as many writes as its pace says."""
     count = room.pace.missed
-    for _ in range(room.pace.rounds):
-        with LocalCluster(3, directory=room.new_directory()) as cluster:
-            cluster.wait_connected()
-            seconds, size = measure_cut(cluster, count)
-        room.figures.add(f"catch-up/seconds at {count:,}", "kvnode", seconds, "s")
-        room.figures.add(f"catch-up/wire at {count:,}", "kvnode", size / 1e6, "MB")
+    for _ in room.rounds():
+        with room.part(f"catch-up of {count:,}"):
+            with LocalCluster(3, directory=room.new_directory()) as cluster:
+                cluster.wait_connected(deadline_s=CONNECTED_S)
+                seconds, size = measure_cut(cluster, count)
+            room.figures.add(f"catch-up/seconds at {count:,}", "kvnode", seconds, "s")
+            room.figures.add(f"catch-up/wire at {count:,}", "kvnode", size / 1e6, "MB")
 
 
 def tell(what: str, count: int, seconds: float, size: int) -> None:
@@ -116,7 +119,10 @@ def tell(what: str, count: int, seconds: float, size: int) -> None:
 
 def measure_cut(cluster: LocalCluster, count: int) -> tuple[float, int]:
     """(a): seconds, and bytes on the wire."""
-    with Client(cluster.endpoint("n1")) as writer, Client(cluster.endpoint("n3")) as cut_off:
+    with (
+        Client(cluster.endpoint("n1"), timeout_s=TIMEOUT_S) as writer,
+        Client(cluster.endpoint("n3"), timeout_s=TIMEOUT_S) as cut_off,
+    ):
         cluster.isolate("n3")
         load(writer, count)
         before = received(cluster, "n3")

@@ -122,7 +122,7 @@ def main(seconds: float, rounds: int) -> None:
     with (
         TemporaryDirectory() as directory,
         LocalCluster(1, directory=Path(directory)) as cluster,
-        echo_server() as echo,
+        echo_server(Path(directory) / "echo") as echo,
     ):
         node = cluster.endpoint("n1")
         puts, echoes = asyncio.run(together(node, echo, seconds, rounds))

@@ -10,30 +10,34 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from bench.figures import circumstances, dumped
+from bench.pace import FULL, QUICK, TINY
 from bench.pictures import write_pictures
-from bench.room import FULL, QUICK, TINY, Measure, Room
+from bench.progress import Progress
+from bench.room import Measure, Room, reason_of
 from bench.targets import as_objects, rows_of, table
 from cluster.interruption import EXIT_INTERRUPTED, raise_when_interrupted
 
 QUESTIONS: Final = {
-    "limits": "bench.limits",
-    "one-node": "bench.one_node",
-    "reads": "bench.reads",
-    "counters": "bench.counters",
-    "three-nodes": "bench.three_nodes",
-    "lag": "bench.lags",
-    "catch-up": "bench.catchup",
-    "profiles": "bench.profiles",
-    "service": "bench.service",
-    "curves": "bench.curves",
-    "growth": "bench.growth",
+    "limits": ("bench.limits", 100),
+    "one-node": ("bench.one_node", 180),
+    "reads": ("bench.reads", 170),
+    "counters": ("bench.counters", 90),
+    "three-nodes": ("bench.three_nodes", 90),
+    "lag": ("bench.lags", 80),
+    "catch-up": ("bench.catchup", 30),
+    "profiles": ("bench.profiles", 70),
+    "service": ("bench.service", 110),
+    "curves": ("bench.curves", 200),
+    "growth": ("bench.growth", 600),
+    "start": ("bench.start", 240),
 }
-"""Name -> the module that answers it with its ``measure``."""
+"""Name -> the module that answers it with its ``measure``, and about how many seconds that takes
+with both peers where nothing else runs."""
 
 PACES: Final = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
@@ -50,14 +54,19 @@ class Question:
 
 def question(name: str) -> Question:
     """By its name."""
-    module = import_module(QUESTIONS[name])
+    module = import_module(QUESTIONS[name][0])
     return Question(name, (module.__doc__ or "").partition("\n")[0], module.measure)
 
 
 def listing() -> str:
     """All of them, for the help."""
-    rows = "\n".join(f"  {name:12} {question(name).asked}" for name in QUESTIONS)
-    return f"\b\nQuestions:\n{rows}"
+    rows = [
+        f"  {name:12} {seconds:4} s  {question(name).asked}"
+        for name, (_, seconds) in QUESTIONS.items()
+    ]
+    whole_s = sum(seconds for _, seconds in QUESTIONS.values())
+    rows.append(f"  {'all':12} {whole_s:4} s  about, with both peers on an idle machine")
+    return "\n".join(["Questions, and how long they take without --quick:", *rows])
 
 
 class Listed(click.Command):
@@ -66,7 +75,7 @@ class Listed(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Their first lines."""
         formatter.write_paragraph()
-        formatter.write(listing().removeprefix("\b\n") + "\n")
+        formatter.write(listing() + "\n")
 
 
 @click.command(cls=Listed, context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,8 +96,9 @@ def main(
 
     redis-server and etcd are used if they are there (Debian: apt install redis-server
     etcd-server); they are started on free loopback ports with directories of their own, and are
-    gone at the end. Clients and servers share this machine's cores. Exit code 0: it was measured,
-    whatever came out. 1: a question failed; the others were measured. 130: interrupted.
+    gone at the end. Clients and servers share this machine's cores. How far it is goes to stderr.
+    Exit code 0: it was measured, whatever came out; what could not be is named with the reason.
+    1: a question failed as a whole; the others were measured. 130: interrupted.
     """
     raise_when_interrupted()
     room_pace = QUICK if quick else PACES[pace]
@@ -116,15 +126,32 @@ def main(
         sys.exit(1)
 
 
+async def answer(room: Room, asked: Question) -> None:
+    """Without a word about the task that Ctrl-C came into: that one is no failure."""
+    loop = asyncio.get_running_loop()
+
+    def tell(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), KeyboardInterrupt):
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(tell)
+    await asked.measure(room)
+
+
 def ask(room: Room, asked: Question) -> None:
     """One question, and its figures as they come."""
     click.echo(f"\n{asked.name}: {asked.asked}")
     before = {figure.name for figure in room.figures}
-    started = time.monotonic()
+    progress = Progress(asked.name)
+    room.tell = progress.tell
     try:
-        asyncio.run(asked.measure(room))
+        asyncio.run(answer(room, asked))
     except Exception as error:  # whatever a server or its client raised: the others go on
-        room.figures.failed[asked.name] = f"{type(error).__name__}: {error}"
-        click.echo(f"  failed: {room.figures.failed[asked.name]}", err=True)
+        room.figures.failed[asked.name] = reason_of(error)
+    finally:
+        progress.end()
+        room.clear()
+    if reason := room.figures.failed.get(asked.name):
+        click.echo(f"  failed: {reason}", err=True)
     click.echo(room.figures.text({figure.name for figure in room.figures} - before))
-    click.echo(f"  ({time.monotonic() - started:.0f} s)")
+    click.echo(f"  ({progress.seconds:.0f} s)")

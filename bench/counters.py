@@ -24,19 +24,18 @@ async def measure(room: Room) -> None:
     chance = random.Random(SEED)
     counters = [b"counter/%d" % number for number in range(COUNTERS)]
     async with room.systems(1, "redis") as systems:
-        for _ in range(room.pace.rounds):
+        for _ in room.rounds():
             for servers in systems:
-                store, name = servers.store, servers.store.name
-                run = await room.loop([counting(store, [HOT])] * 64)
-                room.add("counters/hot, 64 callers", name, run)
-                run = await room.loop([counting(store, [HOT] * 100)] * 8)
-                room.add("counters/hot, batch 100", name, run)
+                store = servers.store
+                await room.take("counters/hot, 64 callers", servers, [counting(store, [HOT])] * 64)
+                batch = counting(store, [HOT] * 100)
+                await room.take("counters/hot, batch 100", servers, [batch] * 8)
                 chosen = [chance.choices(counters, k=100) for _ in range(8)]
-                run = await room.loop([counting(store, keys) for keys in chosen])
-                room.add("counters/10,000, batch 100", name, run)
-            kvnode: KvnodeStore = systems[0].store
-            run = await room.loop([siblings(room, kvnode)] * 8)
-            room.add("siblings/read, replaced by context, batch 100", "kvnode", run)
+                several = [counting(store, keys) for keys in chosen]
+                await room.take("counters/10,000, batch 100", servers, several)
+            replaced = [siblings(room, systems[0].store)] * 8
+            name = "siblings/read, replaced by context, batch 100"
+            await room.take(name, systems[0], replaced)
 
 
 def siblings(room: Room, store: KvnodeStore) -> Call:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.loads import Run
 from bench.room import Room
 from bench.servers import kvnodes
 from bench.three_nodes import converge
@@ -15,33 +14,27 @@ from bench.three_nodes import converge
 BATCHES: Final = (1, 3, 10, 30, 100, 300, 1000)
 BATCHES_IN_FLIGHT: Final = 8
 CALLERS: Final = (1, 4, 16, 64, 256)
+NODES: Final = "nodes, batches of 100, all writing"
 
 
 async def measure(room: Room) -> None:
     """One node for batches and callers, then clusters."""
     async with kvnodes(room.new_directory()) as nodes:
-        for _ in range(room.pace.rounds):
+        for _ in room.rounds():
             for batch in BATCHES:
-                calls = [room.writing(nodes.store, batch)] * BATCHES_IN_FLIGHT
-                add(room, "batch size", batch, await room.loop(calls))
+                with room.part(f"curve/batch size at {batch}"):
+                    calls = [room.writing(nodes.store, batch)] * BATCHES_IN_FLIGHT
+                    room.add_points("batch size", "writes", batch, "kvnode", await room.loop(calls))
             for callers in CALLERS:
-                calls = [room.writing(nodes.store, 1)] * callers
-                add(room, "callers of single puts", callers, await room.loop(calls))
+                with room.part(f"curve/callers of single puts at {callers}"):
+                    run = await room.loop([room.writing(nodes.store, 1)] * callers)
+                    room.add_points("callers of single puts", "writes", callers, "kvnode", run)
     for count in room.pace.nodes:
-        async with kvnodes(room.new_directory(), count) as nodes:
-            for _ in range(room.pace.rounds):
-                accepted, converged = await converge(room, nodes)
-                name = "curve/nodes, batches of 100, all writing"
-                room.figures.add(
-                    f"{name}/accepted at {count}", "kvnode", accepted.operations_per_s, "writes/s"
-                )
-                room.figures.add(f"{name}/converged at {count}", "kvnode", converged, "writes/s")
-
-
-def add(room: Room, picture: str, number: int, run: Run) -> None:
-    """A point of the curve of throughput, and one each of two latencies."""
-    name = f"curve/{picture}/"
-    room.figures.add(f"{name}writes at {number}", "kvnode", run.operations_per_s, "writes/s")
-    for percent in (50, 99):
-        value = run.percentile_ms(percent)
-        room.figures.add(f"{name}p{percent} at {number}", "kvnode", value, "ms")
+        room.tell(f"{count} nodes")
+        with room.part(f"curve/nodes at {count}"):
+            async with kvnodes(room.new_directory(), count) as nodes:
+                for _ in room.rounds():
+                    run, converged = await converge(room, nodes)
+                    room.add_points(NODES, "accepted", count, "kvnode", run)
+                    name = f"curve/{NODES}/converged at {count}"
+                    room.figures.add(name, "kvnode", converged, "operations/s")

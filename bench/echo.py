@@ -7,16 +7,17 @@ it again, which any service in Python has to do.
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import click
 import grpc
 import grpc.aio
 
+from bench.processes import LOG_NAME, ServerProcess
 from kvnode.v1 import kv_pb2
 
 ECHO: Final = "/bench.Echo/Echo"
@@ -46,15 +47,12 @@ async def serve() -> None:
 
 
 @contextmanager
-def echo_server() -> Iterator[str]:
-    """Its address."""
-    command = [sys.executable, "-m", "bench.echo"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield f"127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.kill()
+def echo_server(directory: Path) -> Iterator[str]:
+    """Its address; its log is in the directory."""
+    log = directory / LOG_NAME
+    command = (sys.executable, "-m", "bench.echo")
+    with ServerProcess("echo", command, directory, lambda: log.read_bytes().endswith(b"\n")):
+        yield f"127.0.0.1:{int(log.read_text())}"
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ class Figures:
         """Subject -> why there are no figures of it."""
         self.failed: dict[str, str] = {}
         """Question -> why it has no answer."""
+        self.untaken: dict[str, str] = {}
+        """What could not be measured, once or at all -> why."""
 
     def add(self, name: str, subject: str, value: float, unit: str) -> None:
         """One repetition more."""
@@ -141,6 +143,7 @@ def dumped(figures: Figures, around: dict[str, Any], rows: list[dict[str, Any]])
         "figures": figures.to_json(),
         "absent": figures.absent,
         "failed": figures.failed,
+        "untaken": figures.untaken,
         "table": rows,
     }
     return json.dumps(whole, indent=1)

@@ -1,9 +1,10 @@
 """Does a write get dearer with more keys, a longer history or restarts, and what does a key take?
 
 Loading keys, batches of writes and reads over all keys there are, anonymous memory and disk, at
-10 K, 100 K, 1 M and 3 M keys of 16 + 100 bytes, for kvnode and redis. Disk is that after a
-checkpoint and with the log's retention (here seconds) passed; *live* leaves free pages out.
-Then one counter's increments, early and late in its history, and writes before and after restarts.
+10 K, 100 K, 1 M and 3 M keys of 16 + 100 bytes, for kvnode and redis, and up to 1 M for etcd. Disk
+is that after a checkpoint and with the log's retention (here seconds) passed; *live* leaves free
+pages out. Then one counter's increments, early and late in its history, and writes and increments
+before and after restarts.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from bench.loads import Call, Run
 from bench.room import KEY_BYTES, SEED, VALUE, Room, counting
 from bench.servers import Servers, kvnodes, until
-from bench.stores import KvnodeStore
+from bench.stores import EtcdStore, KvnodeStore
 
 BATCH: Final = 100
 IN_FLIGHT: Final = 8
-HISTORY_BATCHES: Final = 4
-"""Loops between the first and the last look at the counter."""
+PICTURE: Final = f"keys, batches of {BATCH}"
+HISTORY: Final = 4
+"""Loops between the early and the late ones, for each of those."""
+ETCD_KEYS_MAX: Final = 1_000_000
 
 
 def config(room: Room) -> str:
@@ -37,12 +41,15 @@ async def measure(room: Room) -> None:
     """Size after size, then histories and restarts."""
     made = random.Random(SEED)
     keys = [made.randbytes(KEY_BYTES) for _ in range(room.pace.sizes[-1])]
-    async with room.systems(1, "redis", config=config(room)) as systems:
+    async with room.systems(config=config(room)) as systems:
         for servers in systems:
-            await grow(room, servers, keys)
+            with room.part(f"growth of {servers.store.name}"):
+                await grow(room, servers, keys)
     async with kvnodes(room.new_directory()) as nodes:
-        await count_long(room, nodes)
-        await restart(room, nodes)
+        with room.part("growth/increment"):
+            await count_long(room, nodes)
+        with room.part("growth/restarts"):
+            await restart(room, nodes)
 
 
 async def grow(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None:
@@ -52,12 +59,16 @@ async def grow(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None
     empty_bytes = servers.process.anonymous_bytes()
     loading_s, loaded = 0.0, 0
     for size in room.pace.sizes:
+        if isinstance(store, EtcdStore) and size > ETCD_KEYS_MAX:
+            break
+        room.tell(f"{name}: to {size:,} of {len(keys):,} keys")
         started = time.perf_counter()
         await room.write_all(store, keys[loaded:size])
         loading_s += time.perf_counter() - started
         loaded = size
         add(f"growth/load at {size:,}", name, loading_s, "s")
         if isinstance(store, KvnodeStore):
+            room.tell(f"{name}: {size:,} keys, until the log has left")
             await until(lambda: is_settled(store), "the log has left")
             status = await store.client.admin.status()
             live = status.log.used_bytes + status.checkpoint.used_bytes
@@ -67,6 +78,7 @@ async def grow(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None
         add(f"growth/memory per key at {size:,}", name, (memory - empty_bytes) / size, "bytes")
         disk = servers.process.disk_bytes() / size
         add(f"growth/disk per key at {size:,}", name, disk, "bytes")
+        room.tell(f"{name}: {size:,} keys, writes and reads")
         await work(room, servers, keys[:size])
 
 
@@ -96,36 +108,46 @@ async def work(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None
 
     for what, call in (("writes", write), ("reads", read)):
         for _ in range(room.pace.rounds):
-            before_s = servers.process.cpu_s()
-            run = await room.loop([call] * IN_FLIGHT)
-            spent = (servers.process.cpu_s() - before_s) / run.operations_all * 1e6
-            picture = f"curve/keys, batches of {BATCH}/{what}"
-            room.figures.add(f"{picture} at {size:,}", name, run.operations_per_s, "operations/s")
-            room.figures.add(f"{picture}, CPU at {size:,}", name, spent, "us/operation")
+            run, spent_us = await loop(room, servers, call)
+            room.add_points(PICTURE, what, size, name, run)
+            figure = f"curve/{PICTURE}/{what}, CPU at {size:,}"
+            room.figures.add(figure, name, spent_us, "us/operation")
+
+
+async def loop(room: Room, servers: Servers[Any], call: Call) -> tuple[Run, float]:
+    """A closed loop, and the CPU of the first server for an operation (us)."""
+    before_s = servers.process.cpu_s()
+    run = await room.loop([call] * IN_FLIGHT)
+    return run, (servers.process.cpu_s() - before_s) / run.operations_all * 1e6
 
 
 async def count_long(room: Room, nodes: Servers[KvnodeStore]) -> None:
     """CPU of an increment, early and late."""
-    for part in range(HISTORY_BATCHES + 1):
-        before_s = nodes.process.cpu_s()
-        run = await room.loop([counting(nodes.store, [b"hot"] * BATCH)] * IN_FLIGHT)
-        spent = (nodes.process.cpu_s() - before_s) / run.operations_all * 1e6
-        if part in (0, HISTORY_BATCHES):
-            when = "late" if part else "early"
-            room.figures.add(f"growth/increment, {when}", "kvnode", spent, "us/operation")
+    increment = counting(nodes.store, [b"hot"] * BATCH)
+    await loop(room, nodes, increment)  # what runs for the first time
+    for when in ("early", "", "late"):
+        for _ in range(room.pace.rounds if when else HISTORY * room.pace.rounds):
+            room.tell(f"one counter{when and ', '}{when}")
+            _, spent_us = await loop(room, nodes, increment)
+            if when:
+                room.figures.add(f"growth/increment, {when}", "kvnode", spent_us, "us/operation")
 
 
 async def restart(room: Room, nodes: Servers[KvnodeStore]) -> None:
-    """CPU of a write, before and after restarts."""
-    for part in range(room.pace.restarts + 1):
-        if part:
+    """CPU of a write and of an increment, before and after restarts."""
+    write = room.writing(nodes.store, BATCH)
+    calls = {"write": write, "increment": counting(nodes.store, [b"hot"] * BATCH)}
+    for count in range(room.pace.restarts + 1):
+        if count:
+            room.tell(f"restart {count} of {room.pace.restarts}")
             nodes.process.stop()
             nodes.process.start()
             nodes.process.wait_ready()
-        await room.loop([room.writing(nodes.store, BATCH)])  # a connection is there
-        before_s = nodes.process.cpu_s()
-        run = await room.loop([room.writing(nodes.store, BATCH)] * IN_FLIGHT)
-        spent = (nodes.process.cpu_s() - before_s) / run.operations_all * 1e6
-        if part in (0, room.pace.restarts):
-            when = f"after {part} restarts"
-            room.figures.add(f"growth/write {when}", "kvnode", spent, "us/operation")
+        await room.loop([write])  # a connection is there
+        if count not in (0, room.pace.restarts):
+            continue
+        for _ in range(room.pace.rounds):
+            for what, call in calls.items():
+                _, spent_us = await loop(room, nodes, call)
+                name = f"growth/{what}, after {count} restarts"
+                room.figures.add(name, "kvnode", spent_us, "us/operation")

@@ -44,12 +44,14 @@ async def lag_ms(writer: Store, reader: Store, key: bytes) -> tuple[float, float
 async def measure(room: Room) -> None:
     """Idle, then loaded, the systems in turns."""
     async with room.systems(3) as systems:
-        for round_ in range(room.pace.rounds):
+        for round_ in room.rounds():
             for servers in systems:
-                await lags(room, servers, f"idle/{round_}", "lag/idle")
+                with room.part(f"lag/idle of {servers.store.name}"):
+                    await lags(room, servers, f"idle/{round_}", "lag/idle")
             for servers in systems:
-                async with loaded(room, servers.store):
-                    await lags(room, servers, f"loaded/{round_}", "lag/1 K")
+                with room.part(f"lag/1 K of {servers.store.name}"):
+                    async with loaded(room, servers.store):
+                        await lags(room, servers, f"loaded/{round_}", "lag/1 K")
 
 
 async def lags(room: Room, servers: Servers[Any], prefix: str, name: str) -> None:

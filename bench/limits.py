@@ -28,6 +28,7 @@ from kvnode.v1 import kv_pb2
 
 ORIGIN: Final = 1
 PAGE_BYTES: Final = 4096
+PRESENT_BYTES: Final = 16 << 20
 BLOCKS_PER_S: Final = 2_000
 """Made beforehand, for each second that the pace gives."""
 BLOCK_OPERATIONS: Final = 200_000
@@ -36,14 +37,17 @@ BLOCK_OPERATIONS: Final = 200_000
 
 async def measure(room: Room) -> None:
     """Disk first, then gRPC."""
-    for _ in range(room.pace.rounds):
-        syncs(room)
+    for _ in room.rounds():
+        with room.part("limits/fdatasync"):
+            syncs(room)
         for batch in (1, 100, 1000):
-            appends(room, batch)
-    with echo_server() as address:
+            with room.part(f"limits/log append {batch}"):
+                appends(room, batch)
+    with echo_server(room.new_directory()) as address:
         async with grpc.aio.insecure_channel(address) as channel:
-            for _ in range(room.pace.rounds):
-                await echoes(room, channel)
+            for _ in room.rounds():
+                with room.part("limits/echo"):
+                    await echoes(room, channel)
 
 
 def timed(room: Room, name: str, step: Callable[[], bool], batch: int = 1) -> None:
@@ -62,17 +66,28 @@ def timed(room: Room, name: str, step: Callable[[], bool], batch: int = 1) -> No
 
 
 def syncs(room: Room) -> None:
-    """A page appended and synced."""
-    path = room.new_directory() / "appended"
-    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    """A page appended and synced, and one of a file whose pages are there already."""
+    path = room.new_directory() / "written"
+    file = os.open(path, os.O_CREAT | os.O_WRONLY)
+    position = 0
 
     def step() -> bool:
-        os.write(file, bytes(PAGE_BYTES))
+        nonlocal position
+        os.pwrite(file, bytes(PAGE_BYTES), position)
         os.fdatasync(file)
+        position += PAGE_BYTES
         return True
+
+    def again() -> bool:
+        nonlocal position
+        position %= PRESENT_BYTES
+        return step()
 
     try:
         timed(room, "fdatasync", step)
+        os.pwrite(file, bytes(PRESENT_BYTES), 0)
+        os.fsync(file)
+        timed(room, "fdatasync, file as long before", again)
     finally:
         os.close(file)
 

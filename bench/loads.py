@@ -41,7 +41,8 @@ class Run:
 async def closed_loop(calls: Sequence[Call], *, seconds: float, warmup_s: float = 0.0) -> Run:
     """One caller for each of ``calls``, which it makes again and again for ``seconds``.
 
-    Each makes one that counts at least, however slow it or the machine is.
+    Each makes one that counts at least, however slow it or the machine is. An error of one ends
+    them all.
     """
     begin = time.perf_counter() + warmup_s
     end = begin + seconds
@@ -60,7 +61,13 @@ async def closed_loop(calls: Sequence[Call], *, seconds: float, warmup_s: float 
                 done += count
                 latencies.append((ended - started) * 1e3)
 
-    await asyncio.gather(*(caller(call) for call in calls))
+    callers = [asyncio.create_task(caller(call)) for call in calls]
+    try:
+        await asyncio.gather(*callers)
+    finally:
+        for task in callers:
+            task.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
     taken = time.perf_counter() - begin
     return Run(done / taken, latencies, everything)
 

@@ -23,13 +23,8 @@ LOADS: Final = {
 async def measure(room: Room) -> None:
     """All loads, the systems in turns."""
     async with room.systems() as systems:
-        for _ in range(room.pace.rounds):
+        for _ in room.rounds():
             for name, (batch, in_flight) in LOADS.items():
                 for servers in systems:
-                    before_s = servers.process.cpu_s()
-                    run = await room.loop([room.writing(servers.store, batch)] * in_flight)
-                    spent_s = servers.process.cpu_s() - before_s
-                    subject = servers.store.name
-                    room.add(f"one node/{name}", subject, run)
-                    per_write = spent_s / run.operations_all * 1e6
-                    room.figures.add(f"one node/{name}/cpu", subject, per_write, "us/operation")
+                    calls = [room.writing(servers.store, batch)] * in_flight
+                    await room.take(f"one node/{name}", servers, calls)

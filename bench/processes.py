@@ -1,16 +1,19 @@
 """A server under measurement: a process with a directory and a log, its CPU time and memory.
 
-It ends with the ``with`` block, by SIGTERM and if that does not do by SIGKILL, and with the bench
-however that ends (``bench/tied.py``). Its session is its own, so Ctrl-C reaches the bench alone.
+It ends with the ``with`` block, by SIGTERM and if that does not do by SIGKILL (peers at once: they
+take seconds to leave their clusters, or refuse to), and with the bench however that ends
+(``bench/tied.py``). Its session is its own, so Ctrl-C reaches the bench alone.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -37,8 +40,10 @@ class ServerProcess:
         command: Sequence[str],
         directory: Path,
         ready: Callable[[], bool],
+        ending: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
+        self._ending = ending
         self.directory = directory
         self._command = [sys.executable, "-m", "bench.tied", str(os.getpid()), *command]
         self._ready = ready
@@ -89,9 +94,16 @@ class ServerProcess:
             return False
 
     def tell_to_stop(self) -> None:
-        """SIGTERM, without waiting."""
+        """Send the signal, without waiting."""
         if self._process is not None:
-            self._process.terminate()
+            self._process.send_signal(self._ending)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        process, self._process = self._process, None
+        assert process is not None, f"{self.name} does not run"
+        process.kill()
+        process.wait()
 
     def stop(self) -> None:
         """End it and wait. Idempotent."""
@@ -99,12 +111,12 @@ class ServerProcess:
         if process is None:
             return
         try:
-            process.terminate()
-            process.wait(STOP_DEADLINE_S)
-        except BaseException:
+            process.send_signal(self._ending)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_DEADLINE_S)
+        finally:
             process.kill()
             process.wait()
-            raise
 
     def __enter__(self) -> Self:
         self.start()

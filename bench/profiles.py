@@ -115,16 +115,16 @@ async def measure(room: Room) -> None:
     """One after the other on the same nodes."""
     chance = random.Random(SEED)
     async with kvnodes(room.new_directory(), 3) as nodes:
-        for _ in range(room.pace.rounds):
+        for _ in room.rounds():
             for name, profile in PROFILES.items():
                 calls = [
                     profile(nodes.stores[number % len(nodes.stores)], chance)
                     for number in range(CALLERS)
                 ]
-                async with probing(nodes) as lags:
-                    run = await room.loop(calls)
-                room.add(f"profiles/{name}", "kvnode", run)
-                for percent in (50, 99):
-                    value = percentile(lags, percent)
-                    room.figures.add(f"profiles/{name}/lag p{percent}", "kvnode", value, "ms")
-                await nodes.wait_converged()
+                with room.part(f"lag of profiles/{name}"):
+                    async with probing(nodes) as lags:
+                        await room.take(f"profiles/{name}", nodes, calls)
+                    for percent in (50, 99):
+                        value = percentile(lags, percent)
+                        room.figures.add(f"profiles/{name}/lag p{percent}", "kvnode", value, "ms")
+                    await nodes.wait_converged()

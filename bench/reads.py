@@ -24,21 +24,18 @@ async def measure(room: Room) -> None:
     async with room.systems() as systems:
         for servers in systems:
             await room.load(servers.store)
-        for _ in range(room.pace.rounds):
+        for _ in room.rounds():
             for servers in systems:
-                store = servers.store
-                name = store.name
-                run = await room.loop([room.reading(store, 100)] * 8)
-                room.add("reads/batch 100", name, run)
-                run = await room.loop([room.reading(store, 1)] * 64)
-                room.add("reads/single, 64 in flight", name, run)
+                batches = [room.reading(servers.store, 100)] * 8
+                await room.take("reads/batch 100", servers, batches)
+                singles = [room.reading(servers.store, 1)] * 64
+                await room.take("reads/single, 64 in flight", servers, singles)
             for title, share in MIXED.items():
                 for servers in systems:
-                    run = await room.loop([mixed(room, servers.store, share)] * 64)
-                    room.add(f"reads/mixed {title}", servers.store.name, run)
-            store = systems[0].store
-            run = await room.loop([scanning(room, store)] * 2)
-            room.add(f"reads/scan of {SCANNED}", "kvnode", run, "keys/s")
+                    calls = [mixed(room, servers.store, share)] * 64
+                    await room.take(f"reads/mixed {title}", servers, calls)
+            scans = [scanning(room, systems[0].store)] * 2
+            await room.take(f"reads/scan of {SCANNED}", systems[0], scans, "keys/s")
 
 
 def mixed(room: Room, store: Store, share: float) -> Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
@@ -38,7 +39,7 @@ def heading(question: str) -> str:
 def percentile(values: Sequence[float], percent: float) -> float:
     """The value that ``percent`` per cent of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def line(name: str, values: Sequence[float], unit: str) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from bench.figures import Figures
 from bench.loads import Call, Run, closed_loop
+from bench.pace import Pace
 from bench.servers import Servers, absence, etcds, kvnodes, redises
 from bench.stores import Counting, Pair, Store
 
@@ -25,74 +27,9 @@ VALUE: Final = bytes(range(VALUE_BYTES))
 SEED: Final = 1
 LOAD_BATCH: Final = 1_000
 LOAD_IN_FLIGHT: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long and how much."""
-
-    seconds: float
-    """Of one closed loop."""
-    warmup_s: float
-    rounds: int
-    """Repetitions of all loops of a question."""
-    keys: int
-    """Written to at random."""
-    loaded: int
-    """Keys there are before reads."""
-    lag_writes: int
-    """Whose arrival at another node is timed."""
-    missed: int
-    """Writes to catch up with."""
-    service_s: float
-    """Of an open loop."""
-    sizes: tuple[int, ...]
-    """Numbers of keys to grow to."""
-    nodes: tuple[int, ...]
-    """Sizes of clusters to compare."""
-    restarts: int
-
-
-FULL: Final = Pace(
-    seconds=3.0,
-    warmup_s=1.0,
-    rounds=3,
-    keys=1_000_000,
-    loaded=200_000,
-    lag_writes=500,
-    missed=100_000,
-    service_s=60.0,
-    sizes=(10_000, 100_000, 1_000_000, 3_000_000),
-    nodes=(1, 2, 3, 5),
-    restarts=5,
-)
-QUICK: Final = Pace(
-    seconds=0.6,
-    warmup_s=0.2,
-    rounds=1,
-    keys=1_000_000,
-    loaded=20_000,
-    lag_writes=60,
-    missed=20_000,
-    service_s=4.0,
-    sizes=(10_000, 50_000),
-    nodes=(1, 2, 3, 5),
-    restarts=2,
-)
-TINY: Final = Pace(
-    seconds=0.02,
-    warmup_s=0.0,
-    rounds=1,
-    keys=4_000,
-    loaded=1_000,
-    lag_writes=3,
-    missed=200,
-    service_s=0.15,
-    sizes=(500, 1_000),
-    nodes=(1, 2),
-    restarts=1,
-)
-"""For tests: that it runs, not how fast."""
+LOAD_TOLD: Final = 250_000
+"""Keys between two words about how far a load is."""
+REASON_LENGTH_MAX: Final = 300
 
 
 @dataclass(slots=True)
@@ -102,6 +39,8 @@ class Room:
     pace: Pace
     directory: Path
     figures: Figures = field(default_factory=Figures)
+    tell: Callable[[str], None] = lambda _: None
+    """Is told how far the question is."""
     _keys: list[bytes] = field(default_factory=list)
     _random: random.Random = field(default_factory=lambda: random.Random(SEED))
     _directories: int = 0
@@ -131,6 +70,27 @@ class Room:
         path.mkdir(parents=True)
         return path
 
+    def clear(self) -> None:
+        """Remove what lies in those directories: nobody runs in them any more."""
+        for path in self.directory.iterdir():
+            shutil.rmtree(path)
+
+    def rounds(self) -> Iterator[int]:
+        """Number of each repetition."""
+        for number in range(self.pace.rounds):
+            if self.pace.rounds > 1:
+                self.tell(f"round {number + 1} of {self.pace.rounds}")
+            yield number
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What is measured in the block fails alone: its reason is told, and the rest goes on."""
+        try:
+            yield
+        except Exception as error:  # whatever a server or its client raised
+            self.figures.untaken[name] = reason_of(error)
+            self.tell(f"not taken: {name}: {self.figures.untaken[name]}")
+
     @asynccontextmanager
     async def systems(
         self, count: int = 1, *names: str, config: str = ""
@@ -142,6 +102,7 @@ class Room:
         kinds: dict[str, Callable[..., Any]] = {"redis": redises, "etcd": etcds}
         directory = self.new_directory()
         async with AsyncExitStack() as stack:
+            self.tell("starting servers")
             found = [await stack.enter_async_context(kvnodes(directory, count, config))]
             for name in names or kinds:
                 if reason := absence(name):
@@ -154,11 +115,32 @@ class Room:
         """A closed loop as long as the pace says."""
         return await closed_loop(calls, seconds=self.pace.seconds, warmup_s=self.pace.warmup_s)
 
+    async def take(
+        self, name: str, servers: Servers[Any], calls: Sequence[Call], what: str = "operations/s"
+    ) -> None:
+        """A closed loop's rate and percentiles, and the CPU of all servers for an operation."""
+        subject = servers.store.name
+        with self.part(f"{name} of {subject}"):
+            before_s = servers.cpu_s()
+            run = await self.loop(calls)
+            spent_us = (servers.cpu_s() - before_s) / run.operations_all * 1e6
+            self.add(name, subject, run, what)
+            self.figures.add(f"{name}/cpu", subject, spent_us, "us/operation")
+
     def add(self, name: str, subject: str, run: Run, what: str = "operations/s") -> None:
         """Rate and percentiles of a loop."""
         self.figures.add(name, subject, run.operations_per_s, what)
         self.figures.add(f"{name}/p50", subject, run.percentile_ms(50), "ms")
         self.figures.add(f"{name}/p99", subject, run.percentile_ms(99), "ms")
+
+    def add_points(self, picture: str, series: str, number: int, subject: str, run: Run) -> None:
+        """One each of the curves of throughput and of two latencies (``bench/pictures.py``)."""
+        name = f"curve/{picture}/{series}"
+        rate = run.operations_per_s
+        self.figures.add(f"{name} at {number:,}", subject, rate, "operations/s")
+        for percent in (50, 99):
+            value = run.percentile_ms(percent)
+            self.figures.add(f"{name}, p{percent} at {number:,}", subject, value, "ms")
 
     def writing(self, store: Store, batch: int) -> Call:
         """Writes so many random keys in one call."""
@@ -196,6 +178,8 @@ class Room:
 
         async def writer() -> None:
             for start in starts:
+                if start and start % LOAD_TOLD == 0:
+                    self.tell(f"{store.name}: {start:,} of {len(keys):,} keys loaded")
                 await store.write([(key, VALUE) for key in keys[start : start + LOAD_BATCH]])
 
         await asyncio.gather(*(writer() for _ in range(LOAD_IN_FLIGHT)))
@@ -212,6 +196,12 @@ def counting(store: Counting, keys: Sequence[bytes]) -> Call:
         return len(keys)
 
     return increment
+
+
+def reason_of(error: Exception) -> str:
+    """On one line, and no longer than that needs to be."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return reason if len(reason) <= REASON_LENGTH_MAX else reason[:REASON_LENGTH_MAX] + " ..."
 
 
 Measure = Callable[[Room], Coroutine[Any, Any, None]]

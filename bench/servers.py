@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -50,6 +58,8 @@ class Servers(Generic[StoreT]):
     stores: Sequence[StoreT]
     writers: Sequence[StoreT]
     """Those that take writes: all of them, but for redis the primary only."""
+    connect: Callable[[], AbstractAsyncContextManager[StoreT]]
+    """A new client of the first."""
 
     @property
     def store(self) -> StoreT:
@@ -60,6 +70,10 @@ class Servers(Generic[StoreT]):
     def process(self) -> ServerProcess:
         """The first."""
         return self.processes[0]
+
+    def cpu_s(self) -> float:
+        """What all of them have spent."""
+        return sum(process.cpu_s() for process in self.processes)
 
     async def wait_converged(self) -> None:
         """Return when all are where all the others are."""
@@ -89,6 +103,11 @@ def absence(system: str) -> str | None:
     if system == "etcd" and shutil.which("etcd") is None:
         return "etcd is not installed (apt install etcd-server)"
     return None
+
+
+def peer_process(name: str, command: Sequence[str], directory: Path, port: int) -> ServerProcess:
+    """One that is ready when it listens; its data are of no use afterwards."""
+    return ServerProcess(name, command, directory, connects(port), ending=signal.SIGKILL)
 
 
 def connects(port: int) -> Callable[[], bool]:
@@ -137,7 +156,7 @@ async def kvnodes(
             return all(peer.state == "connected" for status in told for peer in status.peers)
 
         await until(connected, "the nodes are connected")
-        yield Servers(processes, stores, stores)
+        yield Servers(processes, stores, stores, partial(kvnode_store, endpoints[0]))
 
 
 def kvnode_process(
@@ -173,12 +192,12 @@ async def redises(directory: Path, count: int = 1) -> AsyncIterator[Servers[Redi
             command += ["--shutdown-timeout", "0"]  # its replicas are stopped at the same time
             if number:
                 command += ["--replicaof", HOST, str(ports[0])]
-            processes.append(ServerProcess(f"redis{number}", command, own, connects(port)))
+            processes.append(peer_process(f"redis{number}", command, own, port))
         stack.enter_context(started(processes))
         stores = [await stack.enter_async_context(redis_store(port)) for port in ports]
         for replica in stores[1:]:
             await until(replica.is_linked, "the replica follows")
-        yield Servers(processes, stores, stores[:1])
+        yield Servers(processes, stores, stores[:1], partial(redis_store, ports[0]))
 
 
 @asynccontextmanager
@@ -197,9 +216,10 @@ async def etcds(directory: Path, count: int = 1) -> AsyncIterator[Servers[EtcdSt
             command += ["--initial-cluster", cluster, "--log-level", "error"]
             command += ["--max-txn-ops", str(TXN_OPERATIONS_MAX)]
             command += ["--quota-backend-bytes", str(ETCD_QUOTA_BYTES)]
-            processes.append(ServerProcess(f"etcd{number}", command, own, connects(port)))
+            processes.append(peer_process(f"etcd{number}", command, own, port))
         stack.enter_context(started(processes))
-        stores = [await stack.enter_async_context(etcd_store(f"{HOST}:{port}")) for port in ports]
+        endpoints = [f"{HOST}:{port}" for port in ports]
+        stores = [await stack.enter_async_context(etcd_store(endpoint)) for endpoint in endpoints]
         for store in stores:
             await store.put(b"first", b"")  # there is a leader
-        yield Servers(processes, stores, stores)
+        yield Servers(processes, stores, stores, partial(etcd_store, endpoints[0]))

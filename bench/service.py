@@ -5,9 +5,9 @@ single puts that the client gathers: write p99, replication lag p99 of writes be
 in progress at the 99th percentile, success.
 
 *Overload*: what one node takes in a closed loop is measured, then twice that offered. Every call
-has to be taken or refused in so many words; those taken have to be quick, memory flat, and the node
-itself again within seconds. The requests are serialised beforehand: their client must not be what
-is overloaded.
+has to be taken or refused in so many words; those taken have to wait no longer than a full queue
+does, memory has to be flat, and the node itself again within seconds. The requests are serialised
+beforehand: their client must not be what is overloaded.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from bench.servers import Servers, kvnodes
 from bench.stores import KvnodeStore
 from kvnode import Put, ResourceExhausted
 from kvnode.client.operations import write_request
+from kvnode.config import Config
 from kvnode.v1 import kv_pb2
 
 WRITES_PER_S: Final = 10_000
 BATCH: Final = 100
-IN_FLIGHT: Final = 8
-"""When it is measured what a node can bear."""
+IN_FLIGHT: Final = 32
+"""When it is measured what a node can bear: as many as take it there."""
 PROBE_S: Final = 0.05
 """Between two writes whose lag is measured."""
 WRITE: Final = "/kvnode.v1.KeyValue/Write"
@@ -52,14 +53,21 @@ MB: Final = 1e6
 
 
 async def measure(room: Room) -> None:
-    """Service levels, overload, and at last what may be too much for this client."""
+    """Service levels, single puts last, and overload."""
     whole_s = room.pace.service_s
     async with kvnodes(room.new_directory(), 3) as nodes:
-        await service(room, nodes, "service", BATCH, whole_s)
+        for name, batch, seconds in (
+            ("service", BATCH, whole_s),
+            ("service, single puts", 1, whole_s / 3),
+        ):
+            room.tell(f"{name}: {WRITES_PER_S:,} writes/s for {seconds:.0f} s")
+            with room.part(name):
+                await service(room, nodes, name, batch, seconds)
+                await nodes.wait_converged()
     async with kvnodes(room.new_directory()) as nodes:
-        await overload(room, nodes, whole_s / 3)
-    async with kvnodes(room.new_directory(), 3) as nodes:
-        await service(room, nodes, "service, single puts", 1, whole_s / 3)
+        room.tell(f"overload for {whole_s / 3:.0f} s")
+        with room.part("overload"):
+            await overload(room, nodes, whole_s / 3)
 
 
 async def service(
@@ -130,13 +138,15 @@ async def overload(room: Room, nodes: Servers[KvnodeStore], seconds: float) -> N
 
         calls = [partial(call, number) for number in range(IN_FLIGHT)]
         borne = (await room.loop(calls)).operations_per_s
-        before = process.anonymous_bytes()
+        before = len(sizes) - 1
         offered = await open_loop(
             call,
             calls_per_s=OVERLOAD * borne / BATCH,
             seconds=seconds,
             refused=is_refusal,
         )
+        sizes.append(process.anonymous_bytes())
+        middle = (before + len(sizes)) // 2
         quick_s = await quick_again(store)
     add, kvnode = room.figures.add, "kvnode"
     not_taken = offered.calls - len(offered.latencies_ms)
@@ -151,8 +161,10 @@ async def overload(room: Room, nodes: Servers[KvnodeStore], seconds: float) -> N
         add("overload/told", kvnode, told, "% of what was not taken")
     for name, count in offered.errors.items():
         add(f"overload/{name}", kvnode, count, "calls")
-    add("overload/memory before", kvnode, before / MB, "MB")
-    add("overload/memory highest", kvnode, max(sizes) / MB, "MB")
+    add("overload/full queue", kvnode, Config().queue_operations_max / borne * 1e3, "ms")
+    add("overload/memory before", kvnode, sizes[before] / MB, "MB")
+    add("overload/memory, first half", kvnode, max(sizes[before:middle]) / MB, "MB")
+    add("overload/memory, second half", kvnode, max(sizes[middle:]) / MB, "MB")
     add("overload/memory after", kvnode, process.anonymous_bytes() / MB, "MB")
     add("overload/recovery", kvnode, offered.drained_s + quick_s, "s")
 

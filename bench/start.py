@@ -1,40 +1,43 @@
-"""How long does a start take with many keys: ``python -m bench.start [--keys N] [--json]``?
+"""How long after kill -9 is a node ready that has many keys, or many entries in its log?
 
-A store is made once by a node's engine: keys of 16 random bytes, values of 100 bytes, a block in
-the log for every batch, the last checkpoint just written. Then the real ``kvnode serve`` is started
-on it, in turn after kill -9 and after a clean stop, and after a kill when the machine seems to have
-been restarted, so that all is looked at first. The time runs until it prints that it serves. The
-parts are of a process that imports and opens the same and nothing else. On a busy machine compare
-CPU times. (1 M keys: about 3 minutes, most of it to make the store.)
+kvnode and its peers take 1 M keys and then 100 K other writes, are killed and started again; the
+time runs until a client that is new has read a key. What a node of kvnode wrote last is in no
+checkpoint then. *Checkpointed* nodes start on files of their own that were put together beforehand,
+with 1 M keys and then with 1 M single puts more, each an entry of the log; there the time runs
+until ``kvnode serve`` prints that it serves.
+
+``python -m bench.start [--keys N] [--json]`` tells more of a checkpointed node: also after a clean
+stop, and after a kill when the machine seems to have been restarted, so that all is looked at
+first. The parts are of a process that imports and opens the same and nothing else. On a busy
+machine compare CPU times. (1 M keys: about 3 minutes, most of it to make the store.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 
+from bench.made_stores import NAME, add_entries, add_keys, node_of, restart_machine
+from bench.processes import ServerProcess
 from bench.report import heading
-from kvnode.config import Config
-from kvnode.core.operations import Put
-from kvnode.core.replica import Request
-from kvnode.node.engine import Engine
-from kvnode.storage.directory import DataDirectory
+from bench.room import Room
+from bench.servers import Servers, until
+from bench.stores import Store
 
-VALUE_BYTES: Final = 100
-START_S: Final = 300
-NAME: Final = "start"
+BATCH: Final = 1000
+WRITES: Final = 20
+"""Batches before a kill, a tenth of the keys in all."""
+PARTS_S: Final = 300
 PARTS: Final = """
 import json, sys, time
 from pathlib import Path
@@ -54,26 +57,61 @@ print(json.dumps([imported - began, opened - imported, recovered - opened]))
 """
 
 
-def make(folder: Path, keys: int, batch: int) -> None:
-    """Write the store."""
+async def measure(room: Room) -> None:
+    """All that were written to, then those that were made."""
+    count = room.pace.started
+    async with room.systems() as systems:
+        for servers in systems:
+            with room.part(f"start of {servers.store.name}"):
+                await room.write_all(servers.store, room.keys[:count])
+                for _ in room.rounds():
+                    await kill_and_start(room, servers)
+    with room.part("start/checkpointed"):
+        await start_made(room, count, room.pace.entries)
 
-    async def write() -> None:
-        directory = DataDirectory(folder, cluster="default", name=NAME, now_ms=1)
-        origin = directory.identity.origin_id
-        engine = Engine(Config(name=NAME), origin, directory.log, directory.state)
-        chance = random.Random(1)
-        for first in range(0, keys, batch):
-            puts = [
-                Put(chance.randbytes(16), chance.randbytes(VALUE_BYTES))
-                for _ in range(min(batch, keys - first))
-            ]
-            while engine.checkpoints.overdue:
-                await engine.checkpoints.flush()
-            await engine.submit(Request(puts, b""), 0)
-        await engine.close()
-        directory.close()
 
-    asyncio.run(write())
+async def kill_and_start(room: Room, servers: Servers[Any]) -> None:
+    """Some writes, kill -9, and then until a key is there again."""
+    count, name = room.pace.started, servers.store.name
+    async with servers.connect() as store:
+        for _ in range(WRITES):
+            await store.write(room.some_pairs(max(1, count // 10 // WRITES), count))
+    process = servers.process
+    process.kill()
+    began = time.perf_counter()
+    process.start()
+    process.wait_ready()
+    async with servers.connect() as store:
+        await until(partial(answers, store, room.keys[0]), f"{name} has its keys again")
+    figures = room.figures
+    figures.add(f"start/kill -9 at {count:,}", name, time.perf_counter() - began, "s")
+    figures.add(f"start/kill -9 at {count:,}/cpu", name, process.cpu_s(), "s")
+
+
+async def answers(store: Store, key: bytes) -> bool:
+    """The key is read; a server that still loads says so by an error."""
+    try:
+        return await store.get(key) is not None
+    except Exception:  # any of its client's
+        return False
+
+
+async def start_made(room: Room, keys: int, entries: int) -> None:
+    """After kill -9, with few and with many entries in the log."""
+    directory = room.new_directory()
+    process, folder = node_of(directory), directory / "data"
+    await add_keys(folder, keys, BATCH, room.tell)
+    names = [f"start/checkpointed at {keys:,}"]
+    names.append(f"start/checkpointed, {entries:,} log entries, at {keys:,}")
+    for name in names:
+        with process:
+            for _ in room.rounds():
+                process.kill()
+                start = started(process)
+                room.figures.add(name, "kvnode", start.seconds, "s")
+                room.figures.add(f"{name}/cpu", "kvnode", start.cpu_s, "s")
+        if name == names[0]:
+            await add_entries(folder, entries, room.tell)
 
 
 class Start(NamedTuple):
@@ -84,75 +122,48 @@ class Start(NamedTuple):
     """Of the node; a look before is another process."""
 
 
-def serve(folder: Path) -> tuple[subprocess.Popen[str], Start]:
-    """A node that serves, and how long that took."""
+def started(process: ServerProcess) -> Start:
+    """It serves."""
     began = time.perf_counter()
-    command = ["serve", "--name", NAME, "--data", str(folder), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kvnode", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert " serving on " in line, f"the node said {line!r}"
-    seconds = time.perf_counter() - began
-    used = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return process, Start(seconds, sum(map(int, used)) / os.sysconf("SC_CLK_TCK"))
-
-
-def end(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """Send the signal and wait."""
-    with process:
-        process.send_signal(number)
-        process.wait(START_S)
-
-
-def restart_machine(folder: Path) -> None:
-    """Let the directory look so."""
-    lock = folder / "LOCK"
-    number, _, phase = lock.read_text().split()
-    lock.write_text(f"{number} another {phase}")
+    process.start()
+    process.wait_ready()
+    return Start(time.perf_counter() - began, process.cpu_s())
 
 
 @click.command()
 @click.option("--keys", default=1_000_000, show_default=True, type=click.IntRange(1))
-@click.option("--batch", default=1000, show_default=True, help="Operations of a block in the log.")
+@click.option("--batch", default=BATCH, show_default=True, help="Operations of a block in the log.")
 @click.option("--times", default=3, show_default=True, help="Starts of each kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def main(*, keys: int, batch: int, times: int, as_json: bool) -> None:
     """Print the time to ready after kill -9, after a clean stop, and with a look before."""
     found: dict[str, list[Start]] = {"kill -9": [], "clean stop": [], "machine restarted": []}
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory(prefix="kvnode-bench-") as made:
         folder = Path(made) / "data"
         began = time.perf_counter()
-        make(folder, keys, batch)
+        asyncio.run(add_keys(folder, keys, batch, lambda _: None))
         made_s = time.perf_counter() - began
         disk = {
             part: (folder / "v1" / part / "data.mdb").stat().st_blocks * 512 / keys
             for part in ("log", "state")
         }
-        for number in range(times):
-            end(serve(folder)[0], signal.SIGKILL)
-            process, start = serve(folder)
-            found["kill -9"].append(start)
-            end(process, signal.SIGTERM)
-            process, start = serve(folder)
-            found["clean stop"].append(start)
-            end(process, signal.SIGKILL)
-            if not number:
-                restart_machine(folder)
-                process, start = serve(folder)
-                found["machine restarted"].append(start)
-                end(process, signal.SIGTERM)
+        with node_of(Path(made)) as process:
+            for number in range(times):
+                process.kill()
+                found["kill -9"].append(started(process))
+                process.stop()
+                found["clean stop"].append(started(process))
+                if not number:
+                    process.kill()
+                    restart_machine(folder)
+                    found["machine restarted"].append(started(process))
         parts = json.loads(
             subprocess.run(
                 [sys.executable, "-c", PARTS, str(folder), NAME],
                 capture_output=True,
                 check=True,
                 text=True,
-                timeout=START_S,
+                timeout=PARTS_S,
             ).stdout
         )
     if as_json:

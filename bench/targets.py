@@ -7,6 +7,7 @@ measured says so; nothing is filled in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -65,6 +66,20 @@ def _at_most(question: str, name: str, bound: float) -> Target:
     return Target(question, (name, "kvnode"), bound)
 
 
+def _vs_own(question: str, name: str, one: str, other: str, bound: float) -> Target:
+    """A figure of kvnode against another of its own, whose name differs at the end."""
+    peer = ((name + other, "kvnode"),)
+    return Target(question, (name + one, "kvnode"), bound, peer=peer, called=other)
+
+
+LEVEL: Final = 1.1
+"""As much as before, as well as that can be measured."""
+DEEPER: Final = round(math.log(3_000_000) / math.log(10_000), 2)
+"""What a tree of 3 M keys costs more than one of 10 K."""
+
+CPU: Final = "curve/keys, batches of 100/writes, CPU "
+COUNT: Final = "growth/increment, "
+ENTRIES: Final = "start/checkpointed, 1,000,000 log entries, at 1,000,000"
 B100: Final = "one node/batch 100"
 SINGLE: Final = "one node/single, 64 in flight"
 ALONE: Final = "one node/single, 1 in flight/p50"
@@ -106,6 +121,25 @@ TARGETS: Final[Sequence[Target]] = (
     _at_most("anonymous memory at 1 M keys, MB", "growth/memory at 1,000,000", 150),
     _at_most("anonymous memory at 3 M keys, MB", "growth/memory at 3,000,000", 150),
     _at_most("disk per key at 1 M keys, bytes", "growth/disk per key at 1,000,000", 230),
+    _at_most("ready after kill -9 with 1 M keys, s", "start/kill -9 at 1,000,000", 1.5),
+    _at_most("the same, all checkpointed, s", "start/checkpointed at 1,000,000", 1.5),
+    _at_most("the same and 1 M log entries, s", ENTRIES, 1.5),
+    _vs_own("CPU of a write at 3 M keys, us", CPU, "at 3,000,000", "at 10,000", DEEPER),
+    _vs_own("CPU of an increment, late, us", COUNT, "late", "early", LEVEL),
+    _vs_own(
+        "CPU of a write after 5 restarts, us",
+        "growth/write, ",
+        "after 5 restarts",
+        "after 0 restarts",
+        LEVEL,
+    ),
+    _vs_own(
+        "CPU of an increment after 5 restarts, us",
+        COUNT,
+        "after 5 restarts",
+        "after 0 restarts",
+        LEVEL,
+    ),
     _vs("local reads, batches of 100, /s", "reads/batch 100", "redis", "pipelines of GET", 1.0),
     _vs("local reads, 64 in flight, /s", "reads/single, 64 in flight", "redis", "GET", 0.35),
     _at_most("10 K writes/s offered, write p99 ms", "service/write/p99", 50),
@@ -113,6 +147,14 @@ TARGETS: Final[Sequence[Target]] = (
     _at_most("the same, requests in progress, p99", "service/depth/p99", 100),
     Target("the same, success %", ("service/success", "kvnode"), 99.9, at_least=True),
     Target("twice the load, refusals told %", ("overload/told", "kvnode"), 100, at_least=True),
+    _vs_own("the same, p99 of those taken, ms", "overload/", "taken/p99", "full queue", 2.0),
+    _vs_own(
+        "the same, memory in second half, MB",
+        "overload/memory, ",
+        "second half",
+        "first half",
+        LEVEL,
+    ),
     _at_most("the same, recovery s", "overload/recovery", 5),
 )
 
@@ -142,7 +184,7 @@ def _row(figures: Figures, target: Target) -> Row:
 
 def table(rows: Sequence[Row], figures: Figures) -> str:
     """The rows that were measured as text, which peers are missing, and what failed."""
-    lines = [f"{'question':42} {'peer':34} {'kvnode':>10} {'ratio':>7} {'wanted':>10}"]
+    lines = [f"{'question':42} {'peer':44} {'kvnode':>10} {'ratio':>7} {'wanted':>10}"]
     for row in rows:
         if row.kvnode is None:
             continue
@@ -153,13 +195,14 @@ def table(rows: Sequence[Row], figures: Figures) -> str:
         wanted = f"{'>=' if row.at_least else '<='} {row.bound:g}"
         verdict = {True: "", False: "  missed", None: "  unknown"}[row.met]
         lines.append(
-            f"{row.question:42} {peer:34} {shown(row.kvnode):>10} {ratio:>7} {wanted:>10}{verdict}"
+            f"{row.question:42} {peer:44} {shown(row.kvnode):>10} {ratio:>7} {wanted:>10}{verdict}"
         )
     unmeasured = [row.question for row in rows if row.kvnode is None]
     if unmeasured:
         lines.append(f"not measured in this run: {len(unmeasured)} of {len(rows)} rows")
     lines += [f"absent: {name}: {reason}" for name, reason in figures.absent.items()]
     lines += [f"failed: {name}: {reason}" for name, reason in figures.failed.items()]
+    lines += [f"not taken: {name}: {reason}" for name, reason in figures.untaken.items()]
     return "\n".join(lines)
 
 

@@ -25,16 +25,19 @@ async def measure(room: Room) -> None:
     """The systems in turns."""
     async with room.systems(NODES) as systems:
         for servers in systems:
-            await room.loop(calls(room, servers.writers))
-            await servers.wait_converged()
-        for _ in range(room.pace.rounds):
+            with room.part(f"three nodes/warm-up of {servers.store.name}"):
+                await room.loop(calls(room, servers.writers))
+                await servers.wait_converged()
+        for _ in room.rounds():
             for servers in systems:
-                accepted, converged = await converge(room, servers)
                 name = servers.store.name
-                room.add("three nodes/accepted", name, accepted)
-                room.figures.add("three nodes/converged", name, converged, "operations/s")
+                with room.part(f"three nodes/converged of {name}"):
+                    accepted, converged = await converge(room, servers)
+                    room.add("three nodes/accepted", name, accepted)
+                    room.figures.add("three nodes/converged", name, converged, "operations/s")
             for servers in systems:
-                await spend(room, servers)
+                with room.part(f"three nodes/cpu of {servers.store.name}"):
+                    await spend(room, servers)
 
 
 def calls(room: Room, writers: Sequence[Any]) -> list[Call]:

@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 from click.testing import CliRunner
 
 from bench.command import QUESTIONS, Question, ask, main, question
+from bench.pace import TINY
 from bench.pictures import drawn
 from bench.processes import ROOT
-from bench.room import TINY, Room
+from bench.room import Room
+from bench.targets import TARGETS, Target
 from tests.bench.test_servers import running
+
+OWN: Final[dict[str, str | tuple[str, ...]]] = {
+    "one-node": "one node/",
+    "reads": "reads/",
+    "counters": "counters/",
+    "three-nodes": "three nodes/",
+    "lag": "lag/",
+    "catch-up": "catch-up/",
+    "service": ("service/", "overload/"),
+    "growth": ("growth/", "curve/keys,"),
+    "start": "start/",
+}
+"""Question -> how the names of its figures begin that are in the table at the end."""
+
+BY_CHANCE: Final = "overload/told"
+"""Only where something was refused."""
+
+
+def belongs(target: Target, question_: str) -> bool:
+    name = target.kvnode[0]
+    return name.startswith(OWN.get(question_, ("none",))) and name != BY_CHANCE
+
+
+def shape(name: str) -> str:
+    """A name without its numbers of keys and restarts, which are others here."""
+    return re.sub(r"\d[\d,]*(?= log|$)|\d+(?= restarts)", "#", name)
+
+
+def test_every_row_of_the_table_is_some_question_s() -> None:
+    for target in TARGETS:
+        owners = [name for name in QUESTIONS if belongs(target, name)]
+        assert len(owners) == (target.kvnode[0] != BY_CHANCE), target
 
 
 @pytest.mark.cluster
@@ -34,6 +71,9 @@ def test_every_question_is_answered(
     assert all(figure.values for figure in figures)
     assert set(room.figures.absent) <= {"redis", "etcd"}
     assert bool(drawn(room.figures)) is (name in ("curves", "growth"))
+    assert not room.figures.untaken
+    wanted = {shape(target.kvnode[0]) for target in TARGETS if belongs(target, name)}
+    assert wanted <= {shape(figure.name) for figure in figures}
     assert not running(str(tmp_path))
 
 
@@ -68,6 +108,34 @@ def test_a_question_that_fails_is_named_and_the_others_are_asked(tmp_path: Path)
     room = Room(TINY, tmp_path)
     ask(room, Question("doomed", "Does it?", fail))
     assert room.figures.failed == {"doomed": "OSError: no disk"}
+
+
+def test_an_interruption_in_a_task_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def interrupted(_room: Room) -> None:
+        async def task() -> None:
+            raise KeyboardInterrupt
+
+        forgotten = asyncio.create_task(task())
+        await asyncio.sleep(60)
+        await forgotten
+
+    room = Room(TINY, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        ask(room, Question("interrupted", "Is it?", interrupted))
+    gc.collect()
+    assert not caplog.records
+    assert not room.figures.failed
+
+
+def test_a_question_leaves_no_directory_also_when_it_fails(tmp_path: Path) -> None:
+    async def fail(room: Room) -> None:
+        (room.new_directory() / "file").write_bytes(b"x")
+        raise OSError("no disk")
+
+    ask(Room(TINY, tmp_path), Question("doomed", "Does it?", fail))
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_lists_the_questions() -> None:

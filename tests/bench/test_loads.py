@@ -126,9 +126,27 @@ def test_an_open_loop_ends_when_told_to() -> None:
     assert asyncio.run(run()) >= 4
 
 
-def test_an_error_of_a_closed_loop_is_not_swallowed() -> None:
-    async def call() -> int:
+def test_an_error_of_a_closed_loop_is_not_swallowed_and_ends_all_callers() -> None:
+    """Else they would run beside what is measured next."""
+    calls = 0
+
+    async def fail() -> int:
+        await asyncio.sleep(0)
         raise OSError("gone")
 
-    with pytest.raises(OSError, match="gone"):
-        asyncio.run(closed_loop([call], seconds=0.01))
+    async def call() -> int:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        return 1
+
+    async def run() -> int:
+        with pytest.raises(OSError, match="gone"):
+            await closed_loop([call, fail, call], seconds=60)
+        made = calls
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return calls - made
+
+    assert asyncio.run(run()) == 0
+    assert calls

@@ -61,6 +61,31 @@ def test_a_process_that_ends_by_itself_is_told_with_its_last_words(tmp_path: Pat
         pass
 
 
+def test_a_process_that_will_not_end_is_killed_and_that_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-server refuses to stop while it writes its first log."""
+    monkeypatch.setattr("bench.processes.STOP_DEADLINE_S", 0.01)
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('deaf', flush=True); time.sleep(600)"
+    )
+    log = tmp_path / "deaf" / "log"
+    command = (sys.executable, "-c", code)
+    with ServerProcess("deaf", command, log.parent, lambda: b"deaf" in log.read_bytes()) as process:
+        pid = process.pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_process_can_be_killed_and_started_again(tmp_path: Path) -> None:
+    with ServerProcess("sleeper", SLEEP, tmp_path / "s", lambda: True) as process:
+        first = process.pid
+        process.kill()
+        assert not Path(f"/proc/{first}").exists()
+        process.start()
+        assert process.pid != first
+
+
 def test_a_process_dies_with_a_killed_bench(tmp_path: Path) -> None:
     trace = f"trace={tmp_path}"
     code = (

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from bench.figures import Figures, circumstances, dumped
-from bench.targets import TARGETS, Target, as_objects, rows_of, table
+from bench.report import percentile
+from bench.targets import DEEPER, TARGETS, Target, as_objects, rows_of, table
 
 FASTER = Target("writes", ("w", "kvnode"), 2.0, at_least=True, peer=(("w", "redis"),), called="it")
 SLOWER = Target("latency", ("l", "kvnode"), 1.25, peer=(("e", "grpcio"), ("f", "bare")))
@@ -59,6 +60,7 @@ def test_what_was_not_measured_is_not_filled_in() -> None:
     figures = found(w_kvnode=5.0)
     figures.absent["redis"] = "redis-server is not installed"
     figures.failed["lag"] = "TimeoutError: too long"
+    figures.untaken["growth of etcd"] = "OSError: no disk"
     rows = rows_of(figures, [FASTER, FIXED])
     text = table(rows, figures)
     assert "it [not measured]" in text
@@ -66,6 +68,7 @@ def test_what_was_not_measured_is_not_filled_in() -> None:
     assert "not measured in this run: 1 of 2 rows" in text
     assert "absent: redis: redis-server is not installed" in text
     assert "failed: lag: TimeoutError: too long" in text
+    assert "not taken: growth of etcd: OSError: no disk" in text
     assert "memory" not in text
 
 
@@ -78,11 +81,28 @@ def test_a_missed_target_is_called_so() -> None:
 
 def test_the_json_has_machine_commit_and_every_repetition() -> None:
     figures = found(w_kvnode=20.0, w_redis=10.0)
+    figures.untaken["w of etcd"] = "TimeoutError: no answer"
     whole = json.loads(dumped(figures, circumstances(), as_objects(rows_of(figures, [FASTER]))))
     assert {"commit", "processor", "cores", "memory_gib", "python"} <= whole["circumstances"].keys()
     assert whole["figures"][0]["values"] == [20.0]
     assert whole["table"][0]["ratio"] == 2.0
     assert whole["table"][0]["met"] is True
+    assert whole["untaken"] == {"w of etcd": "TimeoutError: no answer"}
+
+
+@pytest.mark.parametrize(
+    ("count", "percent", "wanted"),
+    [(1, 50, 1), (1, 99, 1), (2, 50, 1), (100, 50, 50), (100, 99, 99), (100, 100, 100), (3, 99, 3)],
+)
+def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(
+    count: int, percent: float, wanted: float
+) -> None:
+    assert percentile(list(range(count, 0, -1)), percent) == wanted
+
+
+def test_a_tree_of_more_keys_may_cost_what_its_depth_says() -> None:
+    """3 M keys lie half again as deep as 10 K do, about."""
+    assert 1.6 < DEEPER < 1.65
 
 
 def test_no_two_targets_are_the_same() -> None:
