@@ -31,7 +31,7 @@ OWN: Final[dict[str, str | tuple[str, ...]]] = {
     "lag": "lag/",
     "catch-up": "catch-up/",
     "service": ("service/", "overload/"),
-    "growth": ("growth/", "curve/keys,"),
+    "growth": ("growth/", "curve/writes by keys"),
     "start": "start/",
 }
 """Question -> how the names of its figures begin that are in the table at the end."""
