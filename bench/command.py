@@ -101,13 +101,15 @@ def main(
     1: a question failed as a whole; the others were measured. 130: interrupted.
     """
     raise_when_interrupted()
-    room_pace = QUICK if quick else PACES[pace]
-    around = circumstances()
+    pace = "quick" if quick else pace
+    around = {"pace": pace, **circumstances()}
     click.echo("  ".join(f"{name} {value}" for name, value in around.items()))
+    if around["load"] > around["cores"] / 2:
+        click.echo("Others use this machine too: read ratios, and those with care.", err=True)
     started = time.monotonic()
     try:
         with TemporaryDirectory(prefix="kvnode-bench-") as directory:
-            room = Room(room_pace, Path(directory))
+            room = Room(PACES[pace], Path(directory))
             for name in questions or QUESTIONS:
                 ask(room, question(name))
     except KeyboardInterrupt:

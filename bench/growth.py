@@ -21,7 +21,6 @@ from bench.stores import EtcdStore, KvnodeStore
 
 BATCH: Final = 100
 IN_FLIGHT: Final = 8
-PICTURE: Final = f"keys, batches of {BATCH}"
 HISTORY: Final = 4
 """Loops between the early and the late ones, for each of those."""
 ETCD_KEYS_MAX: Final = 1_000_000
@@ -107,10 +106,11 @@ async def work(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None
         return BATCH
 
     for what, call in (("writes", write), ("reads", read)):
+        picture = f"{what} by keys, batches of {BATCH}"
         for _ in range(room.pace.rounds):
             run, spent_us = await loop(room, servers, call)
-            room.add_points(PICTURE, what, size, name, run)
-            figure = f"curve/{PICTURE}/{what}, CPU at {size:,}"
+            room.add_points(picture, what, size, name, run)
+            figure = f"curve/{picture}/{what}, CPU at {size:,}"
             room.figures.add(figure, name, spent_us, "us/operation")
 
 

@@ -77,7 +77,7 @@ LEVEL: Final = 1.1
 DEEPER: Final = round(math.log(3_000_000) / math.log(10_000), 2)
 """What a tree of 3 M keys costs more than one of 10 K."""
 
-CPU: Final = "curve/keys, batches of 100/writes, CPU "
+CPU: Final = "curve/writes by keys, batches of 100/writes, CPU "
 COUNT: Final = "growth/increment, "
 ENTRIES: Final = "start/checkpointed, 1,000,000 log entries, at 1,000,000"
 B100: Final = "one node/batch 100"

@@ -31,7 +31,7 @@ OWN: Final[dict[str, str | tuple[str, ...]]] = {
     "lag": "lag/",
     "catch-up": "catch-up/",
     "service": ("service/", "overload/"),
-    "growth": ("growth/", "curve/keys,"),
+    "growth": ("growth/", "curve/writes by keys"),
     "start": "start/",
 }
 """Question -> how the names of its figures begin that are in the table at the end."""
@@ -94,6 +94,7 @@ def test_a_run_writes_its_files_names_absent_peers_and_leaves_nothing(tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
     whole = json.loads((tmp_path / "run.json").read_text())
     assert set(whole["absent"]) == {"redis"}
+    assert whole["circumstances"]["pace"] == "tiny"
     assert not whole["failed"]
     assert "absent: redis" in done.stdout
     assert not list((tmp_path / "pictures").iterdir()), "no curve is in these"
