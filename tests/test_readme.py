@@ -12,12 +12,13 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+import kvnode
 from cluster.processes import LocalCluster
-from kvnode import Client, Value
+from kvnode import Client, KvnodeError, Value
 from kvnode.testing import LocalNodes
 from tests.cluster.convergence import wait_for
 
@@ -139,6 +140,23 @@ def chapter() -> list[str]:
     """The pieces of the client's chapter, one program."""
     _, _, after = README.partition("\n## The Python client\n")
     return re.findall(r"(?ms)^```python\n(.*?)^```", after.partition("\n## ")[0])
+
+
+def test_the_clients_tables_name_all_there_is() -> None:
+    """Every method, level and exception of the public surface has its row."""
+    _, _, after = README.partition("\n## The Python client\n")
+    rows = [line for line in after.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    named = {word for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    assert {name for name in vars(Client) if not name.startswith("_")} <= named
+    levels = {*get_args(get_args(kvnode.Durability)[0]), *get_args(kvnode.Consistency)}
+    said = " ".join(named)
+    assert not {level for level in levels if f'"{level}"' not in said}
+    exceptions = {
+        name
+        for name in kvnode.__all__
+        if isinstance(each := getattr(kvnode, name), type) and issubclass(each, KvnodeError)
+    }
+    assert exceptions <= named
 
 
 def test_the_read_model_follows(tmp_path: Path) -> None:

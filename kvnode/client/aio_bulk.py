@@ -105,6 +105,7 @@ class AsyncBulk:
 
     async def __aenter__(self) -> AsyncBulk:
         """Start."""
+        self._driver.own_loop()
         self._pump = asyncio.create_task(self._write(), name="kvnode-bulk")
         return self
 

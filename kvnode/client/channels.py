@@ -50,7 +50,7 @@ SILENT: Final = frozenset(
 )
 """How a call ends when nobody is there."""
 
-CLOSED: Final = "this client is closed"
+CLOSED: Final = "this client is closed, or was used before its process was forked"
 
 OPTIONS: Final = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),

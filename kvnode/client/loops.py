@@ -122,6 +122,7 @@ class LoopDriver:
     async def _carry_out(self, step: Step, aside: Callable[[], None] | None) -> object:
         match step:
             case Send():
+                self.own_loop()
                 try:
                     return await self._wires[step.endpoint.address].call(step)
                 except asyncio.CancelledError:
@@ -155,7 +156,7 @@ class LoopDriver:
         """Return when the entry is settled."""
         if self.failover.closed:
             raise RuntimeError(CLOSED)
-        loop = self._own_loop()
+        loop = self.own_loop()
         settled: asyncio.Future[None] = loop.create_future()
         entry.wake = partial(wake, settled)
         lane = self._lanes.get(entry.lane)
@@ -187,7 +188,7 @@ class LoopDriver:
                 entry.give_up()
         self._sweeping = bool(self._open)
         if self._sweeping:
-            self._own_loop().call_later(GRACE_S, self._sweep)
+            self.own_loop().call_later(GRACE_S, self._sweep)
 
     def _start(self, key: Hashable) -> None:
         """Let go who can."""
@@ -213,14 +214,15 @@ class LoopDriver:
         lane.land(flight)
         if lane.waiting and key not in self._due:
             self._due.add(key)
-            self._own_loop().call_soon(self._start, key)
+            self.own_loop().call_soon(self._start, key)
 
     def _begin(self, work: Any) -> None:
-        task = self._own_loop().create_task(work)
+        task = self.own_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _own_loop(self) -> asyncio.AbstractEventLoop:
+    def own_loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop; RuntimeError if another one used the client first."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop

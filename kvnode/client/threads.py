@@ -9,10 +9,12 @@ his own deadline.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any, Final, TypeVar, cast
+from weakref import WeakSet
 
 import grpc
 from grpc import RpcError, StatusCode
@@ -42,6 +44,18 @@ LOOK_S: Final = 1.0
 """How long a node has to say that it is well again."""
 
 
+DRIVERS: Final[WeakSet[ThreadDriver]] = WeakSet()
+
+
+def close_in_child() -> None:
+    """Of a fork: gRPC's threads are not there, and its connections would have two writers."""
+    for driver in DRIVERS:
+        driver.forked()
+
+
+os.register_at_fork(after_in_child=close_in_child)
+
+
 class ThreadDriver:
     """The connections of one client and of its sessions. Thread safe."""
 
@@ -52,6 +66,13 @@ class ThreadDriver:
         self._lanes: dict[Hashable, Lane] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        DRIVERS.add(self)
+
+    def forked(self) -> None:
+        """In the child: what is connected is its parent's, as are those who wait."""
+        if any(wire.connected for wire in self._wires.values()):
+            self._lock = threading.Lock()  # whoever held it is not here
+            self.failover.closed = True
 
     def close(self) -> None:
         """Close every channel; calls in progress end without a reply."""
@@ -215,6 +236,11 @@ class Wire:
         self._closed = False
         self._channel: grpc.Channel | None = None
         self._calls: dict[str, grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
+
+    @property
+    def connected(self) -> bool:
+        """Whether it was used and not closed."""
+        return self._channel is not None
 
     def call(self, step: Send) -> object:
         """The reply, or gRPC's error. RuntimeError if the channel is closed."""

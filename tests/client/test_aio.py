@@ -186,3 +186,26 @@ def test_a_batch_is_written_at_the_end_of_its_block(node: ScriptedNode) -> None:
     with_client(work, node.address)
     assert node.methods == ["Write"]
     assert len(node.operations) == 3
+
+
+def test_another_loop_is_refused_at_every_call(node: ScriptedNode) -> None:
+    client = AsyncClient(node.address)
+
+    async def use() -> None:
+        await client.put("k", "v")
+
+    async def scan() -> None:
+        assert [each async for each in client.scan()] == []
+
+    async def outcome() -> None:
+        await client.outcome(b"x" * 16)
+
+    async def bulk() -> None:
+        async with client.bulk() as writer:
+            await writer.put("k", "v")
+
+    asyncio.run(use())
+    for call in (use, scan, outcome, bulk):
+        with pytest.raises(RuntimeError, match="loop that used it first"):
+            asyncio.run(call())
+    assert node.methods == ["Write"]
