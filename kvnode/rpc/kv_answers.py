@@ -50,7 +50,7 @@ class Answers:
         accepted: Accepted,
         vector: Vector,
     ) -> None:
-        """Say in an empty response what became of a request, which ``vector`` covers."""
+        """Say in a response without results what became of a request, which ``vector`` covers."""
         if vector is not self._vector:
             self._begin(vector)
         first = operations[0]

@@ -24,21 +24,15 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
 import lmdb
 
-from kvnode.storage.files import check_header, is_full, sync, unopened
-from kvnode.storage.interfaces import (
-    DamagedPages,
-    DiskFullError,
-    StorageError,
-    Usage,
-    WriteFailed,
-)
+from kvnode.storage.files import ADVICE, check_header, is_full, sync, unopened, unreadable
+from kvnode.storage.interfaces import DiskFullError, StorageError, Usage, WriteFailed
 
 FORMAT = "kvnode 3"
 """In the owner mark. 3: the checksums of rows cover their keys, and more rows have one."""
@@ -48,7 +42,6 @@ MAP_BYTES_SPARE = 1 << 20
 """Beyond a file that is there: opening may add a table."""
 COMPACT_BYTES_MIN = 64 << 20
 """Smaller files are not worth compacting."""
-ADVICE = "Restore it, or start with an empty data directory and let peers fill it"
 GIVEN_UP = " (MDB_PANIC: the environment is given up). Make room, and start the node again"
 EIO_TEXT = os.strerror(errno.EIO)
 
@@ -182,13 +175,18 @@ class Environment:
                 else:
                     with self._begin(buffers=buffers) as txn:
                         yield txn
-            except lmdb.PanicError as error:
-                raise DamagedPages(
-                    f"{self.path} cannot be read after a write that failed ({error}): start the "
-                    "node again"
-                ) from error
             except lmdb.Error as error:
-                raise DamagedPages(f"{self.path} cannot be read: {error}. {ADVICE}") from error
+                raise unreadable(self.path, error) from error
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The row under a key: a ``read`` of its own, in half the time."""
+        with self._gate:
+            try:
+                with nullcontext(self._pinned) if self._pinned else self._begin() as view:
+                    row: bytes | None = view.get(key, db=self.tables[table])
+            except lmdb.Error as error:
+                raise unreadable(self.path, error) from error
+        return row
 
     @contextmanager
     def held(self) -> Iterator[Callable[[], bool]]:

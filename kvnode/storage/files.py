@@ -9,11 +9,12 @@ from typing import Any
 
 import lmdb
 
-from kvnode.storage.interfaces import DiskFullError, StorageError
+from kvnode.storage.interfaces import DamagedPages, DiskFullError, StorageError
 
 MAGIC = 0xBEEFC0DE
 FULL_BYTES = 64 << 10
 """A disk with less room is full: what was cut short took the rest."""
+ADVICE = "Restore it, or start with an empty data directory and let peers fill it"
 
 
 def drop_below(txn: Any, table: Any, floor: bytes) -> None:
@@ -54,3 +55,12 @@ def unopened(file: Path, error: lmdb.Error) -> Exception:
     if isinstance(error, lmdb.DiskError):
         return DiskFullError(f"no room to make {file}: {error}")
     return StorageError(f"{file} cannot be opened: {error}")
+
+
+def unreadable(path: Path, error: lmdb.Error) -> DamagedPages:
+    """What it means that an environment cannot be read."""
+    if isinstance(error, lmdb.PanicError):
+        return DamagedPages(
+            f"{path} cannot be read after a write that failed ({error}): start the node again"
+        )
+    return DamagedPages(f"{path} cannot be read: {error}. {ADVICE}")

@@ -96,8 +96,7 @@ class LmdbState:
 
     def get(self, key: bytes) -> Entry | None:
         """The key's entry; StateError if it is damaged."""
-        with self._env.read() as txn:
-            raw = txn.get(key, db=self._entries)
+        raw = self._env.get("entries", key)
         try:
             return None if raw is None else decode_entry(raw, key)
         except StateError as error:

@@ -344,3 +344,17 @@ def change_pages(path: Path, key: bytes, offset: int, value: int) -> None:
         if key in raw[page : page + 4096]:
             raw[page + offset] = value
     file.write_bytes(raw)
+
+
+def test_a_pinned_view_is_what_all_readers_get_until_it_is_let_go(tmp_path: Path) -> None:
+    env = opened(tmp_path)
+    fill(env, 1)
+    env.pin()
+    fill(env, 2)
+    assert rows(env) == 1
+    assert env.get("rows", b"000000") == bytes(1000)
+    assert env.get("rows", b"000001") is None
+    env.unpin()
+    assert rows(env) == 2
+    assert env.get("rows", b"000001") == bytes(1000)
+    env.close()
