@@ -109,7 +109,6 @@ class AsyncClient:
         key: bytes | str,
         *,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> Value | Conflict: ...
     @overload
@@ -119,7 +118,6 @@ class AsyncClient:
         *,
         default: DefaultT,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> Value | Conflict | DefaultT: ...
     @overload
@@ -129,7 +127,6 @@ class AsyncClient:
         *,
         resolve: Resolver,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> Value: ...
     @overload
@@ -140,7 +137,6 @@ class AsyncClient:
         default: DefaultT,
         resolve: Resolver,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> Value | DefaultT: ...
     async def get(
@@ -150,18 +146,15 @@ class AsyncClient:
         default: object = MISSING,
         resolve: Resolver | None = None,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> object:
         """What is under a key: a ``Value``, or a ``Conflict`` unless ``resolve`` makes it one.
 
         KeyNotFound if that is nothing and there is no ``default``. Nothing is written: ``update``
-        does that. With ``freshness`` the result says how old what it shows may be.
+        does that. ``freshness`` of the result says how old what it shows may be, member by member.
         """
         return await self._driver.run(
-            self._calls.get(
-                key, default, resolve, consistency, freshness=freshness, timeout_s=timeout_s
-            )
+            self._calls.get(key, default, resolve, consistency, timeout_s=timeout_s)
         )
 
     async def batch_get(
@@ -169,13 +162,10 @@ class AsyncClient:
         keys: Iterable[bytes | str],
         *,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> list[Value | Conflict | Absent]:
         """What is under many keys, in the order asked."""
-        return await self._driver.run(
-            self._calls.batch_get(keys, consistency, freshness=freshness, timeout_s=timeout_s)
-        )
+        return await self._driver.run(self._calls.batch_get(keys, consistency, timeout_s=timeout_s))
 
     def scan(
         self,

@@ -96,14 +96,11 @@ class Calls:
         resolve: Resolver | None,
         consistency: Consistency | None,
         *,
-        freshness: bool,
         timeout_s: float | None,
     ) -> Steps[Any]:
         """A Value or Conflict, or ``default``; KeyNotFound without one."""
         try:
-            state = yield from self.state(
-                key, consistency, freshness=freshness, deadline=self.deadline(timeout_s)
-            )
+            state = yield from self.state(key, consistency, deadline=self.deadline(timeout_s))
         except KeyNotFound:
             if default is MISSING:
                 raise
@@ -115,12 +112,11 @@ class Calls:
         key: bytes | str,
         consistency: Consistency | None,
         *,
-        freshness: bool = False,
         deadline: float,
     ) -> Steps[Value | Conflict]:
         """What is under a key. KeyNotFound if that is nothing."""
         raw = key_bytes(key)
-        entry = self._read((raw,), consistency, freshness, deadline)
+        entry = self._read((raw,), consistency, deadline)
         (state,) = yield from self._shown(entry)
         if isinstance(state, Absent):
             raise absence(state)
@@ -131,28 +127,26 @@ class Calls:
         keys: Iterable[bytes | str],
         consistency: Consistency | None,
         *,
-        freshness: bool,
         timeout_s: float | None,
     ) -> Steps[list[Value | Conflict | Absent]]:
         """The states of many keys, in the order asked."""
         asked = tuple([key_bytes(key) for key in keys])
         if not asked:
             return []
-        entry = self._read(asked, consistency, freshness, self.deadline(timeout_s))
+        entry = self._read(asked, consistency, self.deadline(timeout_s))
         return (yield from self._shown(entry))
 
     def _read(
         self,
         keys: tuple[bytes, ...],
         consistency: Consistency | None,
-        freshness: bool,  # noqa: FBT001 - beside others that go by position
         deadline: float,
     ) -> Entry:
         session = self.settings.session
         level = self._level(consistency)
         after = session.message() if session and level != "local" else None
         return Entry(
-            lane=Wish(level, freshness, session is not None, self._apart(after)),
+            lane=Wish(level, session is not None, self._apart(after)),
             request=None,
             keys=keys,
             size=sum(map(len, keys)),
@@ -209,7 +203,8 @@ class Calls:
         else:
             reply = yield from self.failover.read(LIST_CONFLICTS, request, deadline)
         self.learn(reply)
-        states = [key_state_of(state) for state in reply.states]
+        freshness = freshness_of(reply.freshness)
+        states = [key_state_of(state, freshness) for state in reply.states]
         return [each for each in states if not isinstance(each, Absent)], reply.next_page_token
 
     # ---- writing
@@ -342,11 +337,11 @@ class Calls:
             return self.settings.consistency
         return checked_consistency(consistency, in_session=self.settings.session is not None)
 
-    def _page_options(self, consistency: Consistency | None) -> kv_pb2.ReadOptions | None:
+    def _page_options(self, consistency: Consistency | None) -> kv_pb2.ReadOptions:
         level = self._level(consistency)
         session = self.settings.session
         after = session.message() if session and level != "local" else None
-        return read_options(level, after, freshness=False)
+        return read_options(level, after)
 
     def new_request_id(self) -> bytes:
         """For a write whose caller has none."""

@@ -123,7 +123,6 @@ class Client:
         key: bytes | str,
         *,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> Value | Conflict: ...
     @overload
@@ -133,7 +132,6 @@ class Client:
         *,
         default: DefaultT,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> Value | Conflict | DefaultT: ...
     @overload
@@ -143,7 +141,6 @@ class Client:
         *,
         resolve: Resolver,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> Value: ...
     @overload
@@ -154,7 +151,6 @@ class Client:
         default: DefaultT,
         resolve: Resolver,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> Value | DefaultT: ...
     def get(
@@ -164,18 +160,15 @@ class Client:
         default: object = MISSING,
         resolve: Resolver | None = None,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> object:
         """What is under a key: a ``Value``, or a ``Conflict`` unless ``resolve`` makes it one.
 
         KeyNotFound if that is nothing and there is no ``default``. Nothing is written: ``update``
-        does that. With ``freshness`` the result says how old what it shows may be.
+        does that. ``freshness`` of the result says how old what it shows may be, member by member.
         """
         return self._driver.run(
-            self._calls.get(
-                key, default, resolve, consistency, freshness=freshness, timeout_s=timeout_s
-            )
+            self._calls.get(key, default, resolve, consistency, timeout_s=timeout_s)
         )
 
     def batch_get(
@@ -183,13 +176,10 @@ class Client:
         keys: Iterable[bytes | str],
         *,
         consistency: Consistency | None = None,
-        freshness: bool = False,
         timeout_s: float | None = None,
     ) -> list[Value | Conflict | Absent]:
         """What is under many keys, in the order asked."""
-        return self._driver.run(
-            self._calls.batch_get(keys, consistency, freshness=freshness, timeout_s=timeout_s)
-        )
+        return self._driver.run(self._calls.batch_get(keys, consistency, timeout_s=timeout_s))
 
     def scan(
         self,

@@ -74,11 +74,7 @@ def write_options(
 
 
 def read_options(
-    consistency: Consistency, after: types_pb2.VersionVector | None, *, freshness: bool
-) -> kv_pb2.ReadOptions | None:
-    """The options of a read; None if it needs none."""
-    if after is None and not freshness and consistency in ("local", "session"):
-        return None
-    return kv_pb2.ReadOptions(
-        after=after, consistency=CONSISTENCIES[consistency], freshness=freshness
-    )
+    consistency: Consistency, after: types_pb2.VersionVector | None
+) -> kv_pb2.ReadOptions:
+    """The options of a read. Every one tells how old what it shows may be."""
+    return kv_pb2.ReadOptions(after=after, consistency=CONSISTENCIES[consistency], freshness=True)

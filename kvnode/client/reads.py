@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry
 from kvnode.client.levels import Consistency, read_options
-from kvnode.client.rpcs import BATCH_GET, GET
+from kvnode.client.rpcs import BATCH_GET
 from kvnode.client.settling import another
 from kvnode.client.steps import Steps
 from kvnode.core.errors import Reason
-from kvnode.errors import DataDamaged, InvalidArgument, KeyNotFound, KvnodeError, NodeFailure
+from kvnode.errors import DataDamaged, InvalidArgument, KvnodeError, NodeFailure
 from kvnode.v1 import kv_pb2, types_pb2
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ class Wish(NamedTuple):
     """What all entries of a lane of reads have in common."""
 
     consistency: Consistency
-    freshness: bool
     in_session: bool
-    """The session has to hear of everything, also of what is not there."""
+    """Others need not come after what it has seen."""
     apart: Session | None = None
     """It goes by itself: its node may have to wait for what it has seen."""
 
@@ -34,7 +33,7 @@ class Shown(NamedTuple):
     """What an entry of a read is settled with."""
 
     states: Sequence[types_pb2.KeyState]
-    reply: kv_pb2.GetResponse | kv_pb2.BatchGetResponse
+    reply: kv_pb2.BatchGetResponse
 
 
 def read_entries(
@@ -48,11 +47,8 @@ def read_entries(
     going = [entry for entry in entries if entry.depart("")]
     if not going:
         return
-    options = read_options(wish.consistency, after_all(going), freshness=wish.freshness)
+    options = read_options(wish.consistency, after_all(going))
     try:
-        if len(going) == 1 and len(going[0].keys) == 1 and not (wish.in_session or wish.freshness):
-            going[0].settle((yield from get(failover, going[0].keys[0], options, deadline)))
-            return
         keys = [key for entry in going for key in entry.keys]
         shown = yield from batch_get(failover, keys, options, deadline, divide=len(going) == 1)
     except (InvalidArgument, DataDamaged) as error:
@@ -73,24 +69,10 @@ def read_entries(
             entry.settle(Shown(states, shown.reply))
 
 
-def get(
-    failover: Failover, key: bytes, options: kv_pb2.ReadOptions | None, deadline: float
-) -> Steps[Shown]:
-    """The state of one key. That there is none is an error, which tells no more than that."""
-    try:
-        reply = yield from failover.read(GET, kv_pb2.GetRequest(key=key, options=options), deadline)
-    except KeyNotFound as error:
-        if error.reason != Reason.KEY_NOT_FOUND:
-            raise
-        absent = types_pb2.KeyState(key=key, context=error.context)
-        return Shown([absent], kv_pb2.GetResponse(state=absent))
-    return Shown([reply.state], reply)
-
-
 def batch_get(
     failover: Failover,
     keys: Sequence[bytes],
-    options: kv_pb2.ReadOptions | None,
+    options: kv_pb2.ReadOptions,
     deadline: float,
     *,
     divide: bool,

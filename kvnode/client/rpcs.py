@@ -9,7 +9,6 @@ from kvnode.v1 import kv_pb2 as pb
 
 SERVICE: Final = "/kvnode.v1.KeyValue/"
 
-GET: Final = Method(SERVICE + "Get", pb.GetRequest, pb.GetResponse)
 BATCH_GET: Final = Method(SERVICE + "BatchGet", pb.BatchGetRequest, pb.BatchGetResponse)
 SCAN: Final = Method(SERVICE + "Scan", pb.ScanRequest, pb.ScanResponse)
 LIST_CONFLICTS: Final = Method(

@@ -102,7 +102,7 @@ def in_session(calls: Calls) -> Calls:
 def siblings_of(calls: Calls, key: bytes, deadline: float) -> Steps[Value | Conflict | Absent]:
     """What is under the key, apart from other types."""
     left_s = max(0.001, deadline - calls.failover.now())
-    (state,) = yield from calls.batch_get([key], None, freshness=False, timeout_s=left_s)
+    (state,) = yield from calls.batch_get([key], None, timeout_s=left_s)
     return view(state, DataType.SIBLINGS)
 
 

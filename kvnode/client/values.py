@@ -97,8 +97,8 @@ class KeyState:
     pn_counter: int | None = None
     register: StoredValue | None = None
     siblings: tuple[StoredValue, ...] = ()
-    freshness: tuple[Freshness, ...] = field(default=(), repr=False)
-    """Per member, if it was asked for."""
+    freshness: tuple[Freshness, ...] = field(default=(), repr=False, compare=False)
+    """How old this may be: per member, what the answering node knew of it."""
 
     @property
     def types(self) -> tuple[DataType, ...]:
