@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from kvnode import __version__
 from kvnode.cli.interrupts import EXIT_INTERRUPTED
@@ -49,6 +50,19 @@ HOMES: Final = {
 WRITES: Final = frozenset({"put", "delete", "incr", "decr", "resolve", "undo"})
 
 
+SYNONYMS: Final = {
+    "set": "put",
+    "del": "delete",
+    "rm": "delete",
+    "ls": "scan",
+    "list": "scan",
+    "keys": "scan",
+    "increment": "incr",
+    "decrement": "decr",
+}
+"""What other stores call a command; only to name ours, they do nothing."""
+
+
 class Interrupted(click.ClickException):
     """Ctrl-C."""
 
@@ -70,6 +84,14 @@ class Commands(click.Group):
         command = getattr(import_module(home), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command and its arguments; UsageError with the one that may be meant."""
+        if args[0] not in HOMES and (meant := closest(args[0])):
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {meant!r}?", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C is an error like any other."""
@@ -147,6 +169,8 @@ def run(arguments: Sequence[str]) -> int:
         words = list(arguments) or ["--help"]
         code = cli.main(words, prog_name="kvnode", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except NoArgsIsHelpError:  # a group without a subcommand
+        return run([*arguments, "--help"])
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "kvnode"
         complain(f"{usage_problem(error)} See '{path} --help'.")
@@ -169,6 +193,13 @@ def run(arguments: Sequence[str]) -> int:
 
         complain(with_advice(error))
         return exit_code_of(error)
+
+
+def closest(word: str) -> str | None:
+    """The command that somebody may mean by a word which is none."""
+    from difflib import get_close_matches
+
+    return SYNONYMS.get(word) or next(iter(get_close_matches(word, HOMES, n=1)), None)
 
 
 def usage_problem(error: click.UsageError) -> str:

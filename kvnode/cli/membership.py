@@ -81,12 +81,12 @@ def members(settings: Settings) -> None:
 def join(settings: Settings, *, node: tuple[str, str], yes: bool, preview: bool) -> None:
     """Take a new node into the cluster.
 
-    NODE is its NAME=HOST:PORT. It has to run with `kvnode serve --join` and a new data
-    directory. The endpoint is any member.
+    NODE is its NAME=HOST:PORT. It has to run with `kvnode serve --join`, the name of this
+    cluster and a new data directory. The endpoint is any member.
 
     \b
     Examples:
-      kvnode serve --join --name d --listen 10.0.0.4:7080
+      kvnode serve --join --cluster fleet --name d --listen 10.0.0.4:7080
       kvnode join d=10.0.0.4:7080 -e 10.0.0.1:7080
       kvnode join d=10.0.0.4:7080 --yes
       kvnode members -e 10.0.0.1:7080

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kvnode.client.handles import as_it_is
 from kvnode.client.levels import Consistency, Durability
-from kvnode.client.updates import TRIES, view
+from kvnode.client.updates import TRIES, of_type
 from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ class AsyncCounter:
     async def value(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
     ) -> int:
-        """The sum; 0 if nothing was ever added."""
+        """The sum; 0 if nothing was ever added. FailedPrecondition if it is no such counter."""
         (state,) = await self._db.batch_get(
             [self.key], consistency=consistency, timeout_s=timeout_s
         )
-        found = view(state, self._type)
+        found = of_type(state, self._type)
         return found.counter if isinstance(found, Value) else 0
 
     async def delete(
@@ -87,11 +87,11 @@ class AsyncRegister:
     async def get(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
     ) -> Value:
-        """The value. KeyNotFound if there is none."""
+        """The value. KeyNotFound if there is none, FailedPrecondition if it is no register."""
         (state,) = await self._db.batch_get(
             [self.key], consistency=consistency, timeout_s=timeout_s
         )
-        found = view(state, DataType.LWW_REGISTER)
+        found = of_type(state, DataType.LWW_REGISTER)
         if not isinstance(found, Value):
             raise absence(found)
         return found
@@ -115,11 +115,14 @@ class AsyncSiblings:
     async def get(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
     ) -> Value | Conflict:
-        """The value, or all of them. KeyNotFound if there is none."""
+        """The value, or all of them. KeyNotFound if there is none.
+
+        FailedPrecondition if the key holds only other types, as when it is written.
+        """
         (state,) = await self._db.batch_get(
             [self.key], consistency=consistency, timeout_s=timeout_s
         )
-        found = view(state, DataType.SIBLINGS)
+        found = of_type(state, DataType.SIBLINGS)
         if isinstance(found, Absent):
             raise absence(found)
         return found

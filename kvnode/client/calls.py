@@ -367,8 +367,8 @@ def resolved(state: Value | Conflict, resolve: Resolver | None) -> Value:
         raise ConflictError(state)
     made = resolve(state)
     if not isinstance(made, (bytes, str)):
-        raise TypeError(f"a resolver returns bytes or str, not {type(made).__name__}")
-    raw = made.encode() if isinstance(made, str) else made
+        hint = " (resolvers.union() with parentheses?)" if callable(made) else ""
+        raise TypeError(f"a resolver returns bytes or str, not {type(made).__name__}{hint}")
     return Value(
         state.key,
         state.context,
@@ -377,7 +377,7 @@ def resolved(state: Value | Conflict, resolve: Resolver | None) -> Value:
         state.register,
         state.siblings,
         state.freshness,
-        raw,
+        made.encode() if isinstance(made, str) else made,
     )
 
 

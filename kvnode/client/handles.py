@@ -1,6 +1,7 @@
 """Handles: one key and its type, so that neither has to be said at every call.
 
-A handle sees the values of its type only, whatever else two regions may have put under the key.
+A handle sees the values of its type only, whatever else two regions may have put under the key. A
+key that holds other types and none of its own is refused with TYPE_CONFLICT, reading and writing.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvnode.client.levels import Consistency, Durability
-from kvnode.client.updates import TRIES, view
+from kvnode.client.updates import TRIES, of_type
 from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ class Counter:
     def value(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
     ) -> int:
-        """The sum; 0 if nothing was ever added."""
+        """The sum; 0 if nothing was ever added. FailedPrecondition if it is no such counter."""
         (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
-        found = view(state, self._type)
+        found = of_type(state, self._type)
         return found.counter if isinstance(found, Value) else 0
 
     def delete(
@@ -87,9 +88,9 @@ class Register:
     def get(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
     ) -> Value:
-        """The value. KeyNotFound if there is none."""
+        """The value. KeyNotFound if there is none, FailedPrecondition if it is no register."""
         (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
-        found = view(state, DataType.LWW_REGISTER)
+        found = of_type(state, DataType.LWW_REGISTER)
         if not isinstance(found, Value):
             raise absence(found)
         return found
@@ -113,9 +114,12 @@ class Siblings:
     def get(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
     ) -> Value | Conflict:
-        """The value, or all of them. KeyNotFound if there is none."""
+        """The value, or all of them. KeyNotFound if there is none.
+
+        FailedPrecondition if the key holds only other types, as when it is written.
+        """
         (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
-        found = view(state, DataType.SIBLINGS)
+        found = of_type(state, DataType.SIBLINGS)
         if isinstance(found, Absent):
             raise absence(found)
         return found

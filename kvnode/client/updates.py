@@ -29,8 +29,10 @@ from kvnode.client.values import (
     KeyState,
     Value,
     absence,
+    shown,
 )
 from kvnode.core.errors import Reason
+from kvnode.errors import FailedPrecondition
 
 TRIES: Final = 5
 PAUSE_S: Final = 0.02
@@ -53,13 +55,18 @@ def update(
     durability: Durability | None,
     timeout_s: float | None,
 ) -> Steps[Value]:
-    """The value that is there in the end. ConflictError if it stays several."""
+    """The value that is there in the end.
+
+    Raises:
+        ConflictError: it stays several.
+        FailedPrecondition: TYPE_CONFLICT, the key holds only other types; nothing was written.
+    """
     if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
         raise refuse(Reason.BAD_REQUEST, f"tries {tries!r} is not a number from 1")
     deadline = calls.deadline(timeout_s)
     calls = in_session(calls)
     raw = key_bytes(key)
-    state = yield from siblings_of(calls, raw, deadline)
+    state = of_type((yield from state_of(calls, raw, deadline)), DataType.SIBLINGS)
     found = None if isinstance(state, Absent) else resolved(state, resolve)
     new = change(stored(found) if found else None)
     if new is None or (found is state and as_bytes(new, Reason.BAD_VALUE, "value") == found.value):
@@ -101,15 +108,33 @@ def in_session(calls: Calls) -> Calls:
 
 def siblings_of(calls: Calls, key: bytes, deadline: float) -> Steps[Value | Conflict | Absent]:
     """What is under the key, apart from other types."""
+    return view((yield from state_of(calls, key, deadline)), DataType.SIBLINGS)
+
+
+def state_of(calls: Calls, key: bytes, deadline: float) -> Steps[KeyState]:
+    """All that is under the key."""
     left_s = max(0.001, deadline - calls.failover.now())
     (state,) = yield from calls.batch_get([key], None, timeout_s=left_s)
-    return view(state, DataType.SIBLINGS)
+    return state
 
 
 def stored(state: Value) -> bytes:
     """The value of siblings."""
     assert isinstance(state.value, bytes), "siblings hold bytes"
     return state.value
+
+
+def of_type(state: KeyState, kind: DataType) -> Value | Conflict | Absent:
+    """``view``; FailedPrecondition, as a write of this type, if the key holds only other types."""
+    held = state.types
+    if held and kind not in held:
+        raise FailedPrecondition(
+            f"the key {shown(state.key)} holds {' and '.join(each.name for each in held)}, "
+            f"not {kind.name}: delete it first, or use another key",
+            reason=Reason.TYPE_CONFLICT,
+            facts={"types": ",".join(each.name for each in held)},
+        )
+    return view(state, kind)
 
 
 def view(state: KeyState, kind: DataType) -> Value | Conflict | Absent:

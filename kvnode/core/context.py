@@ -97,8 +97,8 @@ def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Con
     ):
         raise Refused(
             Reason.BAD_CONTEXT,
-            f"the context was not made by this cluster for the key {quoted(key)}: "
-            "pass the one that get returned for this key, unchanged",
+            f"the context was not made by this cluster for the key {quoted(key)}, or the nodes' "
+            '"secret" settings differ: pass the one that get returned for this key, unchanged',
         )
     try:
         return _unpack(msgpack.unpackb(payload[1:]))

@@ -136,8 +136,9 @@ def decode_cursor(token: bytes, prefix: bytes, secret: bytes) -> Cursor:
     ):
         raise Refused(
             Reason.BAD_TOKEN,
-            "the token was not made by this cluster for a watch of this prefix: pass the one of "
-            "the last change, unchanged, with the same prefix",
+            "the token was not made by this cluster for a watch of this prefix, or the nodes' "
+            '"secret" settings differ: pass the one of the last change, unchanged, with the same '
+            "prefix",
         )
     try:
         seen, behind, scanned = msgpack.unpackb(payload[1:])

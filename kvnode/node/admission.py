@@ -91,7 +91,11 @@ class Admission:
             )
         lines = [f"node {name} ({old:016x}) is no member any more, for good"]
         if self._is_running(old):
-            lines.append("it is running, and stops serving as soon as it hears of it")
+            silent_s = self._ambient.monotonic() - self._last_heard(old)
+            lines.append(
+                f"it was heard {silent_s:.1f} s ago; if it runs, it stops serving as soon as it "
+                "hears of it"
+            )
         lines += self._what_is_lost(old)
         lines.append(
             "collection goes on without it when all members have acknowledged: "
@@ -186,7 +190,7 @@ class Admission:
             raise Refused(
                 Reason.NO_NEWCOMER,
                 f"no node waits at {address}: {error}. Start it with kvnode serve --join "
-                f"--name {name} --listen {address}",
+                f"--cluster {self._config.cluster} --name {name} --listen {address}",
             ) from error
         finally:
             await link.close()

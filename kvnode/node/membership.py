@@ -53,6 +53,9 @@ EXPELLED = (
 )
 
 
+HAS_LEFT = "has left the cluster: stop it; its data directory can be deleted"
+
+
 class IdentityLost(Protocol):
     """Somebody else has written under this node's origin; ``forked``: and told others."""
 
@@ -143,7 +146,8 @@ class Membership:
             case "serving":
                 return ""
             case "forgotten":
-                return EXPELLED
+                forget = roster.forgets.get(self.origin)
+                return HAS_LEFT if forget and forget.by == self.origin else EXPELLED
             case "leaving":
                 return "this node is leaving the cluster"
             case "returning":
@@ -173,7 +177,9 @@ class Membership:
                 "identity: one of the two is a copy and has to be stopped",
             )
         reason = Reason.FORGOTTEN if place == "forgotten" else Reason.JOINING
-        return Refused(reason, f"node {self.name!r} is {place}: {self.waits()}")
+        waits = self.waits()
+        state = waits if waits == HAS_LEFT else f"is {place}: {waits}"
+        return Refused(reason, f"node {self.name!r} {state}")
 
     def counted(self) -> frozenset[int] | None:
         """Others whose reports decide what is stable and what may leave the log."""

@@ -61,11 +61,17 @@ class Pusher:
                 if self.peer.state != state:
                     logger.warning("peer %s %s: %s", self.peer.name, state, error)
                 self.peer.state = "refused" if error.refused else "unreachable"
-                self.peer.problem = str(error)
+                self.peer.problem = self._problem(error)
             finally:
                 stream.close()
             pause_ms = self._config.reconnect_interval_ms
             await asyncio.sleep(pause_ms / 1000 * self._ambient.chance.uniform(0.5, 1.0))
+
+    def _problem(self, error: LinkError) -> str:
+        """What is wrong, in words; what another node at the address asks for says nothing here."""
+        if error.node not in ("", self.peer.name):
+            return f"node {error.node!r} answers there, not {self.peer.name!r}"
+        return str(error)
 
     async def _serve(self, stream: PushStream) -> None:
         self._unanswered.clear()
@@ -123,7 +129,11 @@ class Pusher:
                 f"no answer from {self.peer.address} for {self._config.peer_timeout_ms} ms"
             ) from error
         if hello:
-            self._replicator.meet(self.peer, hello)
+            try:
+                self._replicator.meet(self.peer, hello)
+            except LinkError as error:
+                error.node = hello.name
+                raise
             self._origin = hello.origin
         if self.peer.origin != self._origin:
             raise LinkError(f"another node {self.peer.name!r} has taken the place of this one")

@@ -49,12 +49,16 @@ REFUSALS = frozenset(
 class LinkError(Exception):
     """The link is down; the message says why in one line."""
 
-    def __init__(self, message: str, *, refused: bool = False, reason: str = "") -> None:
+    def __init__(
+        self, message: str, *, refused: bool = False, reason: str = "", node: str = ""
+    ) -> None:
         super().__init__(message)
         self.refused = refused
         """The peer is there and does not want to talk."""
         self.reason = reason
         """Its machine-readable reason, if it gave one."""
+        self.node = node
+        """Its name, if it gave one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +269,13 @@ def _status_error(
             text = cause_of(text)
         case _:
             text = f"{code.name}: {text}" if text else code.name
-    return LinkError(text, refused=code in REFUSALS, reason=_reason(metadata))
+    info = _told(metadata)
+    node = info.metadata.get("node", "")
+    return LinkError(text, refused=code in REFUSALS, reason=info.reason, node=node)
 
 
-def _reason(metadata: grpc.aio.Metadata | None) -> str:
+def _told(metadata: grpc.aio.Metadata | None) -> ErrorInfo:
+    """What the peer added to its refusal; empty if it added nothing."""
     status = Status()
     for key, value in metadata or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
@@ -276,5 +283,5 @@ def _reason(metadata: grpc.aio.Metadata | None) -> str:
     info = ErrorInfo()
     for detail in status.details:
         if detail.Unpack(info):
-            return str(info.reason)
-    return ""
+            break
+    return info

@@ -69,7 +69,11 @@ class ReplicationService:
         if not first.HasField("hello"):
             raise Refused(Reason.BAD_REQUEST, "a push stream begins with a hello")
         hello = hello_from_wire(first.hello)
-        peer = node.introduce(hello)
+        try:
+            peer = node.introduce(hello)
+        except Refused as refusal:  # by whom: who dialled may have meant another node
+            refusal.facts["node"] = node.hello().name
+            raise
         node.stream_opened(peer, hello)
         try:
             await node.pushed(

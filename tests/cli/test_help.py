@@ -9,7 +9,7 @@ import click
 import pytest
 
 from kvnode.cli.advice import exit_code_of
-from kvnode.cli.commands import HOMES, cli, run
+from kvnode.cli.commands import HOMES, SYNONYMS, cli, run
 from kvnode.cli.interrupts import EXIT_INTERRUPTED
 from kvnode.cli.options import TOKEN
 from kvnode.cli.output import EXIT_BROKEN_PIPE
@@ -58,6 +58,21 @@ def test_the_list_of_commands_shows_no_cut_sentence(capfd: pytest.CaptureFixture
     assert run(["--help"]) == 0
     assert capfd.readouterr().out == text
     assert run(["-h"]) == 0
+
+
+@pytest.mark.parametrize("group", ["gc", "quarantine"])
+def test_a_group_alone_prints_its_help(capfd: pytest.CaptureFixture[str], group: str) -> None:
+    """As ``kvnode`` alone does."""
+    assert run([group, "--help"]) == 0
+    text = capfd.readouterr().out
+    assert "\nCommands:\n" in text
+    assert run([group]) == 0
+    assert capfd.readouterr() == (text, "")
+
+
+def test_synonyms_name_commands() -> None:
+    assert set(SYNONYMS.values()) <= set(HOMES)
+    assert not set(SYNONYMS) & set(HOMES)
 
 
 def test_the_exit_codes_are_in_the_help(capfd: pytest.CaptureFixture[str]) -> None:

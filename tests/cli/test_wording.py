@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from kvnode import Client, DataType
 from kvnode.cli.advice import key_words
-from kvnode.cli.commands import HOMES, run
+from kvnode.cli.commands import HOMES, SYNONYMS, run
 from kvnode.cli.options import decode_base64
 from kvnode.v1 import kv_pb2
 from tests.cli.commands import Cli, conflict, ok
@@ -128,6 +128,14 @@ def test_a_value_that_is_too_long_is_not_counted(cli: Cli, key: str, tmp_path: P
         (("--endpoit", "x", "status"), "Did you mean '--endpoint'? See 'kvnode --help'."),
         (("put", "c", "v", "--lwww"), "Did you mean '--lww'? See 'kvnode put --help'."),
         (("frobnicate",), "No such command 'frobnicate'. See 'kvnode --help'."),
+        (
+            ("conflict",),
+            "No such command 'conflict'. Did you mean 'conflicts'? See 'kvnode --help'.",
+        ),
+        *(
+            ((word, "k"), f"No such command '{word}'. Did you mean '{name}'? See 'kvnode --help'.")
+            for word, name in SYNONYMS.items()
+        ),
         (
             ("resolve", "x"),
             "Give one of --keep N, --value VALUE, or --file FILE (- is standard input).",

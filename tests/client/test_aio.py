@@ -52,7 +52,7 @@ def test_calls_are_what_a_client_sends(node: ScriptedNode) -> None:
         assert (await client.admin.status()).name == "EWR"
 
     with_client(work, node.address)
-    assert node.methods == ["Write", "Write", "Get", "Scan", "Status"]
+    assert node.methods == ["Write", "Write", "BatchGet", "Scan", "Status"]
 
 
 @pytest.mark.parametrize("answer", [LOST, fail(StatusCode.INTERNAL), fail(StatusCode.UNKNOWN)])
@@ -92,7 +92,7 @@ def test_what_this_node_cannot_take_goes_on(
 
     node.script = [answer]
     with_client(work, node.address, other.address)
-    assert (node.methods, other.methods) == (["Write"], ["Write", "Get"])
+    assert (node.methods, other.methods) == (["Write"], ["Write", "BatchGet"])
 
 
 def test_errors_are_those_of_the_client_for_threads(node: ScriptedNode) -> None:

@@ -254,7 +254,7 @@ def test_endpoints_that_cannot_be_connected_are_skipped(
         assert client.increment("k").endpoint == node.address
         assert client.get("k").one().value == b"v"
     assert silent == [(address, "connection refused") for address in dead]
-    assert node.methods == ["Write", "Get"]
+    assert node.methods == ["Write", "BatchGet"]
 
 
 def test_an_endpoint_that_was_dead_is_asked_last(
@@ -269,7 +269,7 @@ def test_an_endpoint_that_was_dead_is_asked_last(
         assert silent.pop() == (dead, "connection refused")
         assert client.get("k").one().value == b"v"
         assert [address for address, _ in silent] == [middle.address]
-    assert other.methods == ["Get"]
+    assert other.methods == ["BatchGet"]
 
 
 def test_with_no_node_at_all_reads_and_writes_are_certain_failures() -> None:

@@ -216,7 +216,7 @@ def test_reads_share_calls_too_and_keep_their_own_fates(node: ScriptedNode) -> N
         with pytest.raises(KeyNotFound) as raised:
             futures[2].result()
         assert raised.value.context == b"nothing"
-    assert node.methods[FLIGHTS_MAX:] == ["BatchGet", "Get", "BatchGet"]
+    assert node.methods[FLIGHTS_MAX:] == ["BatchGet"] * 3
 
 
 def test_keys_that_are_too_much_for_one_reply_are_asked_for_in_parts(

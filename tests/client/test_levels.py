@@ -94,13 +94,15 @@ def test_a_read_asks_for_its_level_and_shows_how_old_it_may_be(
         kv_pb2.Freshness(node="SYD", unknown=True),
     ]
     node.script = [reply(kv_pb2.BatchGetResponse(states=[state], freshness=fresh))]
-    found = client.get("k", consistency="quorum", freshness=True)
+    found = client.get("k", consistency="quorum")
     assert options(node) == kv_pb2.ReadOptions(
         consistency=kv_pb2.CONSISTENCY_QUORUM, freshness=True
     )
     assert found.freshness == (Freshness("EWR", 0), Freshness("NRT", 70), Freshness("SYD", None))
-    list(client.scan(consistency="all"))
-    assert options(node) == kv_pb2.ReadOptions(consistency=kv_pb2.CONSISTENCY_ALL)
+    node.script = [reply(kv_pb2.ScanResponse(states=[state], freshness=fresh))]
+    (scanned,) = client.scan(consistency="all")
+    assert options(node) == kv_pb2.ReadOptions(consistency=kv_pb2.CONSISTENCY_ALL, freshness=True)
+    assert scanned.freshness == found.freshness
 
 
 def short_of(wanted: int) -> Answer:

@@ -31,14 +31,14 @@ LEVELS = "durability=None, timeout_s=None"
 SURFACE = {
     "admin": None,
     "batch": f"*, {LEVELS}",
-    "batch_get": "keys, *, consistency=None, freshness=False, timeout_s=None",
+    "batch_get": "keys, *, consistency=None, timeout_s=None",
     "bulk": f"*, limits=None, progress=None, {LEVELS}",
     "close": "",
     "conflicts": "*, prefix=b'', page_size=1000, consistency=None, timeout_s=None",
     "counter": "key, *, grow_only=False",
     "delete": f"key, *, type=None, context=None, request_id=None, {LEVELS}",
     "endpoints": None,
-    "get": "key, *, default=..., resolve=None, consistency=None, freshness=False, timeout_s=None",
+    "get": "key, *, default=..., resolve=None, consistency=None, timeout_s=None",
     "increment": f"key, amount=1, *, type=None, request_id=None, {LEVELS}",
     "outcome": "unknown, *, timeout_s=None",
     "put": "key, value, *, lww=False, context=None, blind=False, ttl=None, request_id=None,"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,17 +11,20 @@ from google.protobuf.message import Message
 from grpc import ServicerContext, StatusCode
 
 from kvnode import (
+    AsyncClient,
     Client,
     Conflict,
     ConflictError,
     DataType,
     Dot,
+    FailedPrecondition,
     InvalidArgument,
     KeyNotFound,
     StoredValue,
     Value,
     resolvers,
 )
+from kvnode.client.values import key_state_of
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import Answer, ScriptedNode, refuse, succeed
 
@@ -95,10 +100,12 @@ def test_get_resolves_and_writes_nothing(client: Client, node: ScriptedNode) -> 
     assert isinstance(found, Value)
     assert (found.value, len(found.siblings), found.context) == (b"b", 2, b"seen")
     assert client.get("k", resolve=resolvers.latest).value == b"a"
-    assert set(node.methods) == {"Get"}
-    node.script = [got(siblings(b"a", b"b"))]
-    with pytest.raises(TypeError, match="returns bytes or str"):
+    assert set(node.methods) == {"BatchGet"}
+    node.script = [got(siblings(b"a", b"b"))] * 2
+    with pytest.raises(TypeError, match=r"returns bytes or str, not NoneType$"):
         client.get("k", resolve=lambda _: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError, match=r"not function \(resolvers.union\(\) with parentheses\?\)"):
+        client.get("k", resolve=resolvers.union)  # type: ignore[arg-type]
 
 
 def test_a_default_stands_for_nothing_only(client: Client, node: ScriptedNode) -> None:
@@ -204,14 +211,80 @@ def test_update_looks_after_its_own_write_wherever_it_is(
 
 def test_handles_see_their_own_type_only(client: Client, node: ScriptedNode) -> None:
     both = siblings(b"a", pn_counter=types_pb2.CounterValue(value=7))
-    node.script = [got(both)] * 5
+    node.script = [got(both)] * 2
     assert client.counter("k").value() == 7
     found = client.siblings("k").get()
     assert isinstance(found, Value)
     assert found.value == b"a"
-    assert client.counter("k", grow_only=True).value() == 0
+
+
+def test_handles_say_when_nothing_is_there(client: Client, node: ScriptedNode) -> None:
+    node.script = [got(siblings())] * 3
+    assert client.counter("k").value() == 0
     with pytest.raises(KeyNotFound):
         client.register("k").get()
+    with pytest.raises(KeyNotFound):
+        client.siblings("k").get()
+
+
+READS: dict[str, Callable[[Any], Any]] = {
+    "counter": lambda db: db.counter("k").value(),
+    "grow-only counter": lambda db: db.counter("k", grow_only=True).value(),
+    "register": lambda db: db.register("k").get(),
+    "siblings": lambda db: db.siblings("k").get(),
+    "update": lambda db: db.update("k", lambda _: None),
+    "update that writes": lambda db: db.update("k", more),
+}
+SEVEN = types_pb2.CounterValue(value=7)
+STORED = types_pb2.StoredValue(value=b"r", dot=types_pb2.Dot(origin=1, seq=1))
+ELSE = {
+    "counter": siblings(b"a", g_counter=SEVEN),
+    "grow-only counter": siblings(b"a", pn_counter=SEVEN),
+    "register": siblings(b"a", pn_counter=SEVEN),
+    "siblings": siblings(lww_register=STORED, pn_counter=SEVEN),
+    "update": siblings(pn_counter=SEVEN),
+    "update that writes": siblings(lww_register=STORED),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_key_of_another_type_is_not_taken_for_nothing(
+    client: Client, node: ScriptedNode, read: str
+) -> None:
+    """Zero or "no key" would be untrue; a write through the same handle is refused like this."""
+    node.script = [got(ELSE[read])]
+    with pytest.raises(FailedPrecondition) as raised:
+        READS[read](client)
+    check_refusal(raised.value, read)
+    assert puts(node) == []
+
+
+@pytest.mark.parametrize("read", READS)
+def test_nor_by_the_asyncio_client(node: ScriptedNode, read: str) -> None:
+    async def ask() -> None:
+        async with AsyncClient(node.address) as db:
+            await READS[read](db)
+
+    node.script = [got(ELSE[read])]
+    with pytest.raises(FailedPrecondition) as raised:
+        asyncio.run(ask())
+    check_refusal(raised.value, read)
+
+
+def check_refusal(error: FailedPrecondition, read: str) -> None:
+    """It has the reason and facts of a node's, and names all types that are there."""
+    held = key_state_of(ELSE[read]).types
+    assert error.reason == "TYPE_CONFLICT"
+    assert error.facts == {"types": ",".join(kind.name for kind in held)}
+    assert f"the key 'k' holds {' and '.join(kind.name for kind in held)}, not " in str(error)
+
+
+def test_an_update_that_was_written_is_not_called_refused(
+    client: Client, node: ScriptedNode
+) -> None:
+    """Another type alone is there after the write: somebody saw the write and deleted it."""
+    node.script = [got(siblings(b"a")), succeed, got(siblings(pn_counter=SEVEN))]
+    assert client.update("k", more).value == b"ax"
 
 
 def test_handles_write_their_own_type(client: Client, node: ScriptedNode) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sys
 import threading
@@ -139,7 +140,10 @@ def test_what_is_no_newcomer_is_not_taken_in(nodes: Members, ask: Ask) -> None:
     nobody = ask("a", "join", f"d={nodes.addresses['d']}", "--yes")
     assert nobody.code == 5
     assert "no node waits at" in nobody.err
-    assert "kvnode serve --join --name d" in nobody.err
+    assert (
+        "Start it with kvnode serve --join --cluster default --name d --listen "
+        f"{nodes.addresses['d']}\n"
+    ) in nobody.err
 
     member = ask("a", "join", f"b={nodes.addresses['b']}", "--yes")
     assert member.code == 5
@@ -162,6 +166,33 @@ def test_what_is_no_newcomer_is_not_taken_in(nodes: Members, ask: Ask) -> None:
     assert "there is no member 'x': there are" in unknown.err
     assert names_of(nodes, "a") == before
     assert nodes.place("b") == "serving"
+
+
+def test_a_newcomer_of_another_cluster_is_told_how_to_be_started(nodes: Members, ask: Ask) -> None:
+    """Not the command that has just failed: the cluster is what was missing in it."""
+    where = nodes.addresses["d"]
+    nodes.node["d"] = nodes.run(nodes.data("d"), "d", where, "--join", "--cluster", "other")
+    nodes.wait_place("d", "joining")
+    refused = ask("a", "join", f"d={where}", "--yes")
+    assert refused.code == 5
+    assert refused.err == (
+        f"Error: no node waits at {where}: node 'a' is of cluster 'default', this one ('d') of"
+        " 'other'. Start it with kvnode serve --join --cluster default --name d --listen"
+        f" {where}\n"
+    )
+
+
+def test_peers_say_that_another_node_has_a_peer_s_address(nodes: Members, ask: Ask) -> None:
+    """What that node would have to be told says nothing about the peer."""
+    nodes.stop("c")
+    nodes.run(nodes.data("d"), "tokyo", nodes.addresses["c"], "--join")
+
+    def problem() -> str:
+        rows = json.loads(ask("a", "peers", "--json").out)
+        (found,) = [row["problem"] for row in rows if row["name"] == "c"]
+        return str(found)
+
+    wait_for(lambda: problem() == "node 'tokyo' answers there, not 'c'", "a knows who answers", 30)
 
 
 def test_trap_3_a_wiped_node_is_replaced_and_counts_in_a_slot_of_its_own(
@@ -223,6 +254,13 @@ def test_a_forgotten_node_that_returns_is_told_so_and_gives_nothing(
     before = names_of(nodes, "a")
     preview = ask("a", "forget", "c", "--preview", "--json")
     assert json.loads(preview.out)["done"] is False
+    assert "it was heard" not in preview.out.decode(), "c was not heard since the start"
+    running = ask("a", "forget", "b", "--preview").out.decode()
+    assert re.search(
+        r"^it was heard \d+\.\d s ago; if it runs, it stops serving as soon as it hears of it$",
+        running,
+        re.MULTILINE,
+    )
     assert names_of(nodes, "a") == before
     itself = ask("a", "forget", "a", "--yes")
     assert itself.code == 6
@@ -252,6 +290,9 @@ def test_a_node_that_leaves_hands_over_what_it_has(nodes: Members, ask: Ask) -> 
     assert b"all it had is on a, b" in left.out
     nodes.wait_place("c", "forgotten")
     nodes.assert_takes_no_calls("c", "FORGOTTEN")
+    assert ask("c", "get", "last").err.startswith(
+        "Error: node 'c' has left the cluster: stop it; its data directory can be deleted"
+    )
     states = assert_same(nodes.clients("ab"))
     assert states[b"last"].one().value == b"from c"
     assert states[b"count"].pn_counter == 3

@@ -70,6 +70,8 @@ def test_a_token_of_another_prefix_cluster_or_form_is_refused() -> None:
     assert refusal(token, prefix=b"") == Reason.BAD_TOKEN
     assert refusal(token, prefix=b"pp") == Reason.BAD_TOKEN
     assert refusal(token, secret=b"other") == Reason.BAD_TOKEN
+    with pytest.raises(Refused, match='or the nodes\' "secret" settings differ'):
+        decode_cursor(token, b"p", b"other")
     for changed in (token[:-1], token[1:], b"\x02" + token[1:], token + b"\0", b"x", bytes(50)):
         assert refusal(changed) == Reason.BAD_TOKEN
     assert refusal(bytes(2 << 20)) == Reason.BAD_TOKEN

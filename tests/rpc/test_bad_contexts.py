@@ -80,6 +80,13 @@ def test_a_context_made_with_the_cluster_s_secret_is_taken(api: Api, key: bytes)
     assert api.values(key) == [b"new"]
 
 
+def test_a_cause_that_is_a_setting_is_named(api: Api, key: bytes) -> None:
+    """Nodes of one cluster that have different secrets refuse each other's contexts."""
+    token = made_for(key, api.status().origin, secret=b"elsewhere")
+    refused = refusal(lambda: api.put(key, b"v", context=token))
+    assert 'or the nodes\' "secret" settings differ' in refused.message
+
+
 def test_a_context_excludes_blind(api: Api, key: bytes) -> None:
     context = api.put(key, b"old").result.context
     assert_refused(api, lambda: api.put(key, b"v", context=context, blind=True), Reason.BAD_REQUEST)

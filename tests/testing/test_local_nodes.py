@@ -86,7 +86,7 @@ def test_levels_say_what_they_reached(kvnode_cluster: LocalNodes) -> None:
         assert one.put("k", "v", durability="all").stored_by == ("n1", "n2", "n3")
         assert len(one.increment("n", durability=2).stored_by) >= 2
         assert one.put("k", "w", durability="buffered").stored_by == ()
-        shown = one.get("k", consistency="all", freshness=True)
+        shown = one.get("k", consistency="all")
         assert {each.node for each in shown.freshness} == {"n1", "n2", "n3"}
         with pytest.raises(InvalidArgument):
             one.put("k", "v", durability=4)
