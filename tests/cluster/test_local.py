@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from cluster.control import Contact, NotRunning
 from cluster.local import DIRECTORY
+from cluster.local_view import program_name
 from cluster.processes import ROOT
 from kvnode import Client
 from tests.cluster.convergence import wait_for
@@ -112,6 +114,22 @@ def test_so_do_the_processes_they_start(free: None, elsewhere: Path) -> None:  #
     assert DIRECTORY.exists()
     assert "ready" in local("status", cwd=elsewhere).stdout
     assert local("down", cwd=elsewhere).stdout == "The cluster is down.\n"
+
+
+def test_the_program_is_named_so_that_a_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "our shop" / "bin" / "kvnode"
+    monkeypatch.setattr(sys, "executable", str(installed.with_name("python")))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(tmp_path)
+    assert program_name() == "'our shop/bin/kvnode'"
+
+
+def test_a_delay_that_is_no_number_is_told_as_such() -> None:
+    done = local("delay", "n1", "n2", "80ms")
+    assert done.returncode == 2
+    assert "'80ms' is not a valid number of milliseconds." in done.stderr
 
 
 def test_after_up_heal_start_and_resume_the_nodes_have_caught_up(
