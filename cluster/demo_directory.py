@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
@@ -56,7 +57,7 @@ class DemoDirectory:
             say(
                 f"The nodes' logs and data are in {self.path}. To look into one:\n"
                 f"  .venv/bin/kvnode serve --name {self._example} --cluster local "
-                f"--data {self.path}/{self._example}/data"
+                f"--data {shlex.quote(str(self.path / self._example / 'data'))}"
             )
         else:
             _remove(self.path)

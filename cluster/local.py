@@ -54,6 +54,15 @@ Examples:
 """
 
 
+class Milliseconds(click.FloatRange):
+    """How long, with a name that error messages can show."""
+
+    name = "number of milliseconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+
 class Plain(click.ClickException):
     """An error for people: what happened and what to do."""
 
@@ -260,8 +269,10 @@ def drop(a: str, b: str, *, one_way: bool) -> None:
 @main.command()
 @click.argument("a")
 @click.argument("b")
-@click.argument("ms", type=click.FloatRange(min=0))
-@click.option("--jitter", type=click.FloatRange(min=0), default=0.0, help="Up to so many ms more.")
+@click.argument("ms", type=Milliseconds())
+@click.option(
+    "--jitter", type=Milliseconds(), metavar="MS", default=0.0, help="Up to so many ms more."
+)
 @one_way
 def delay(a: str, b: str, ms: float, jitter: float, *, one_way: bool) -> None:
     """Delay the bytes between two nodes by MS milliseconds each way."""

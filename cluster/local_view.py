@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -46,8 +47,7 @@ def few(phrases: Sequence[str], comma: str) -> str:
 def show_start(view: ClusterView, kept: set[str], first_port: int) -> None:
     """What runs, and how to talk to it."""
     note_other_ports([int(node.address.rpartition(":")[2]) for node in view.nodes], first_port)
-    installed = Path(sys.executable).with_name("kvnode")
-    program = "kvnode" if shutil.which("kvnode") else os.path.relpath(installed)
+    program = program_name()
     out.print(f"{len(view.nodes)} nodes are up. Talk to them:")
     for node in view.nodes:
         out.print(f"  {node.name}: {program} --endpoint {node.address} status", soft_wrap=True)
@@ -56,6 +56,13 @@ def show_start(view: ClusterView, kept: set[str], first_port: int) -> None:
     out.print("Break something:  ./cluster/local cut|drop|delay|reset A B, isolate A, kill A")
     out.print("Mend and look:    ./cluster/local heal, start A, status, logs A")
     out.print("End it:           ./cluster/local down")
+
+
+def program_name() -> str:
+    """What to type for ``kvnode`` here."""
+    if shutil.which("kvnode"):
+        return "kvnode"
+    return shlex.quote(os.path.relpath(Path(sys.executable).with_name("kvnode")))
 
 
 def note_other_ports(ports: Sequence[int], first: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -173,7 +174,7 @@ def test_the_read_model_follows(tmp_path: Path) -> None:
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             ) as process:
                 try:
-                    wait_for(partial(shows, tmp_path, f"b'{cart}'"), "the table follows")
+                    wait_for(partial(shows, tmp_path, cart), "the table follows")
                 finally:
                     process.kill()
 
@@ -236,6 +237,20 @@ def test_the_examples_are_typed(tmp_path: Path) -> None:
             check=False,
         )
         assert (finding in done.stdout) if finding else done.returncode == 0, done.stdout
+
+
+def test_the_examples_of_running_tests_select_some() -> None:
+    examples = re.findall(r"`\./tests/run ([^`]+)`", README)
+    assert examples
+    for example in examples:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "--collect-only", "-q", *shlex.split(example)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{example}: {done.stdout[-300:]}"
 
 
 def test_the_demo_holds_on_the_first_flights() -> None:

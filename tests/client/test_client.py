@@ -26,6 +26,10 @@ from tests.client.scripted import DOT, REPLIES, SESSION, ScriptedNode, reply
 A_DOT = Dot(DOT.origin, DOT.seq)
 
 
+FRESH = kv_pb2.ReadOptions(freshness=True)
+"""Of every read."""
+
+
 def state(key: bytes) -> types_pb2.KeyState:
     """A key with a counter."""
     return types_pb2.KeyState(key=key, pn_counter=types_pb2.CounterValue(value=1))
@@ -35,7 +39,7 @@ def test_get(client: Client, node: ScriptedNode) -> None:
     found = client.get("k")
     item = StoredValue(b"v", A_DOT, 1000, "EWR")
     assert found == Value(b"k", b"ctx", siblings=(item,), value=b"v")
-    assert node.calls == [("Get", kv_pb2.GetRequest(key=b"k"))]
+    assert node.calls == [("BatchGet", kv_pb2.BatchGetRequest(keys=[b"k"], options=FRESH))]
 
 
 def test_batch_get_keeps_the_order_and_the_absent(client: Client, node: ScriptedNode) -> None:
@@ -44,7 +48,7 @@ def test_batch_get_keeps_the_order_and_the_absent(client: Client, node: Scripted
     ]
     found = client.batch_get([b"b", "a"])
     assert [(each.key, each.visible) for each in found] == [(b"b", True), (b"a", False)]
-    assert node.calls[0][1] == kv_pb2.BatchGetRequest(keys=[b"b", b"a"])
+    assert node.calls[0][1] == kv_pb2.BatchGetRequest(keys=[b"b", b"a"], options=FRESH)
 
 
 def test_batch_get_of_nothing_asks_nobody(client: Client, node: ScriptedNode) -> None:
@@ -154,7 +158,9 @@ def test_scan_asks_page_by_page(client: Client, node: ScriptedNode) -> None:
     assert [request.page_token for request in requests] == [b"", b"1", b"2"]
     for request in requests:
         request.page_token = b""
-        assert request == kv_pb2.ScanRequest(prefix=b"p", start=b"s", end=b"t", limit=2)
+        assert request == kv_pb2.ScanRequest(
+            prefix=b"p", start=b"s", end=b"t", limit=2, options=FRESH
+        )
 
 
 def test_conflicts_asks_page_by_page(client: Client, node: ScriptedNode) -> None:
@@ -163,7 +169,7 @@ def test_conflicts_asks_page_by_page(client: Client, node: ScriptedNode) -> None
         reply(kv_pb2.ListConflictsResponse(states=[state(b"b")])),
     ]
     assert [each.key for each in client.conflicts(prefix="p")] == [b"a", b"b"]
-    assert node.calls[0][1] == kv_pb2.ListConflictsRequest(prefix=b"p", limit=1000)
+    assert node.calls[0][1] == kv_pb2.ListConflictsRequest(prefix=b"p", limit=1000, options=FRESH)
     assert node.calls[1][1].page_token == b"1"
 
 

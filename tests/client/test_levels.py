@@ -160,8 +160,9 @@ def test_what_one_node_does_not_have_yet_another_may(
 
 def test_without_a_session_calls_name_none(client: Client, node: ScriptedNode) -> None:
     client.put("k", "v")
-    client.get("k")
     assert not node.calls[-1][1].HasField("options")
+    client.get("k")
+    assert not options(node).HasField("after")
     assert client.token == b""
     with pytest.raises(InvalidArgument, match="keeps no session"):
         client.get("k", consistency="session")
@@ -172,19 +173,17 @@ def test_a_session_sends_what_it_has_seen(client: Client, node: ScriptedNode) ->
         view.put("k", "v")
         assert not node.calls[0][1].HasField("options")
         view.get("k")
-        assert options(node) == kv_pb2.ReadOptions(after=SESSION)
+        assert options(node) == kv_pb2.ReadOptions(after=SESSION, freshness=True)
         view.increment("k")
         assert options(node) == kv_pb2.WriteOptions(after=SESSION)
         list(view.scan())
-        assert options(node) == kv_pb2.ReadOptions(after=SESSION)
+        assert options(node) == kv_pb2.ReadOptions(after=SESSION, freshness=True)
         view.get("k", consistency="local")
-        assert not node.calls[-1][1].HasField("options")
+        assert not options(node).HasField("after")
         token = view.token
-    client.get("k")
-    assert not node.calls[-1][1].HasField("options")
     with Client(node.address) as later, later.session(token) as again:
         again.get("k")
-        assert options(node) == kv_pb2.ReadOptions(after=SESSION)
+        assert options(node) == kv_pb2.ReadOptions(after=SESSION, freshness=True)
 
 
 def test_a_session_learns_from_reads_and_only_grows(client: Client, node: ScriptedNode) -> None:

@@ -202,7 +202,7 @@ def test_update_looks_after_its_own_write_wherever_it_is(
     """Its second read names the write, so that a node without it waits or is passed over."""
     node.script = [got(siblings(b"a")), succeed, got(siblings(b"ax"))]
     client.update("k", more)
-    assert not node.calls[0][1].HasField("options")
+    assert not node.calls[0][1].options.HasField("after")
     assert node.calls[2][1].options.HasField("after")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from cluster.control import Contact, NotRunning
 from cluster.local import DIRECTORY
+from cluster.local_view import program_name
 from cluster.processes import ROOT
 from kvnode import Client
 from tests.cluster.convergence import wait_for
@@ -22,11 +24,11 @@ pytestmark = [
 ]
 
 
-def local(*arguments: str) -> subprocess.CompletedProcess[str]:
+def local(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run ./cluster/local."""
     return subprocess.run(
-        ["./cluster/local", *arguments],
-        cwd=ROOT,
+        [ROOT / "cluster" / "local", *arguments],
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=60,
@@ -81,6 +83,53 @@ def test_up_twice_is_refused_and_down_cleans_up(free: None) -> None:  # noqa: AR
     assert "down" in refused("up")
     assert said("down") == "The cluster is down.\n"
     assert said("down") == "No cluster is running.\n"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A directory with modules called like ours, and like one of Python's."""
+    for name in ("bench/__init__.py", "cluster/__init__.py", "kvnode.py", "random.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"raise SystemExit('{name} of another project')")
+    return tmp_path
+
+
+@pytest.mark.parametrize("script", ["cluster/chaos", "cluster/demo", "cluster/local", "bench/run"])
+def test_scripts_run_their_own_modules_wherever_one_stands(script: str, elsewhere: Path) -> None:
+    done = subprocess.run(
+        [ROOT / script, "--help"],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Usage: ./{script}" in done.stdout
+
+
+def test_so_do_the_processes_they_start(free: None, elsewhere: Path) -> None:  # noqa: ARG001
+    done = local("up", "--nodes", "1", cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert DIRECTORY.exists()
+    assert "ready" in local("status", cwd=elsewhere).stdout
+    assert local("down", cwd=elsewhere).stdout == "The cluster is down.\n"
+
+
+def test_the_program_is_named_so_that_a_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "our shop" / "bin" / "kvnode"
+    monkeypatch.setattr(sys, "executable", str(installed.with_name("python")))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(tmp_path)
+    assert program_name() == "'our shop/bin/kvnode'"
+
+
+def test_a_delay_that_is_no_number_is_told_as_such() -> None:
+    done = local("delay", "n1", "n2", "80ms")
+    assert done.returncode == 2
+    assert "'80ms' is not a valid number of milliseconds." in done.stderr
 
 
 def test_after_up_heal_start_and_resume_the_nodes_have_caught_up(
