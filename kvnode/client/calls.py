@@ -260,7 +260,7 @@ class Calls:
         if options is not None:
             request.options.CopyFrom(options)
         return Entry(
-            lane=(level, after is not None, self._apart(after)),
+            lane=("write", level, after is not None, self._apart(after)),  # no read has this one
             request=request,
             keys=keys,
             size=size,
