@@ -36,15 +36,17 @@ class LocalNodes:
     """``count`` nodes, n1, n2 and so on, all linked. Use it in a ``with`` block.
 
     Its methods are for the test's thread; also a test on an event loop may call them, they take
-    milliseconds (``wait_equal`` as long as it takes).
+    milliseconds (``wait_equal`` as long as it takes). Their files are in a temporary directory made
+    in ``directory``, or where the system keeps such.
     """
 
     __test__ = False  # for pytest, should its name ever begin so
 
-    def __init__(self, count: int = 3) -> None:
+    def __init__(self, count: int = 3, *, directory: Path | None = None) -> None:
         if not 1 <= count <= NODES_MAX:
             raise ValueError(f"{count} nodes; 1 to {NODES_MAX} are possible")
         self.names = tuple(f"n{number}" for number in range(1, count + 1))
+        self._parent = directory
         self._directory: TemporaryDirectory[str] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kvnode-nodes")
@@ -104,7 +106,9 @@ class LocalNodes:
 
     def __enter__(self) -> LocalNodes:
         """Start all, and wait until they serve."""
-        self._directory = TemporaryDirectory(prefix="kvnode-", ignore_cleanup_errors=True)
+        self._directory = TemporaryDirectory(
+            prefix="kvnode-", dir=self._parent, ignore_cleanup_errors=True
+        )
         self._thread.start()
         try:
             self._on_loop(self._start_all(Path(self._directory.name)))

@@ -202,6 +202,19 @@ def test_one_node_is_a_cluster_too() -> None:
         nodes.wait_equal()
 
 
+def test_their_files_are_in_the_directory_given_and_go_with_them(tmp_path: Path) -> None:
+    with LocalNodes(1, directory=tmp_path):
+        assert [each.name for each in tmp_path.glob("kvnode-*/*")] == ["n1"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_of_the_fixture_are_where_pytest_clears_up(
+    kvnode_cluster: LocalNodes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = tmp_path_factory.getbasetemp().glob("kvnode-*/*")
+    assert sorted(each.name for each in made) == list(kvnode_cluster.names)
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="1 to 9"):
         LocalNodes(0)
