@@ -57,6 +57,8 @@ class ReplicationServicer:
     def Push(self, request_iterator, context):
         """Eager push: the caller streams its own blocks as it commits them; the
         callee answers each message, once its blocks are synced, with a report.
+        A refusal names the callee in the ErrorInfo's metadata, "node": the caller
+        may have meant another one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
