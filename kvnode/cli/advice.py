@@ -48,6 +48,11 @@ QUOTED_OR_TYPE: Final = re.compile(
 )
 """A quoted key, which stays as it is whatever it contains, or the name of a type."""
 
+QUOTED_OR_VALUE: Final = re.compile(
+    r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|holds (siblings|lww_register), not (?:pn|g)_counter"""
+)
+"""A quoted key, or that it holds what cannot be added to."""
+
 TYPE_ADVICE: Final = {
     "holds lww_register, not siblings": "or put it with --lww",
     "holds siblings, not lww_register": "or put it without --lww",
@@ -108,6 +113,10 @@ def about_types(error: RequestRefused) -> str:
     if error.reason != Reason.TYPE_CONFLICT:
         return str(error)
     message = QUOTED_OR_TYPE.sub(lambda found: TYPE_WORDS.get(found[0], found[0]), str(error))
+    message = QUOTED_OR_VALUE.sub(
+        lambda found: f"holds a value ({found[1]}), not a counter" if found[1] else found[0],
+        message,
+    )
     if "say which" in message and (held := error.facts.get("types")):
         names = [TYPE_WORDS.get(name, name) for name in held.split(",")]
         return f"{message}, with {' or '.join(f'--type {name}' for name in names)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kvnode.client.client import Client
     from kvnode.v1 import admin_pb2, journal_pb2, types_pb2
 
-COLUMNS: Final = ("id", "key", "lost value", "by", "time", "won", "by", "time")
+COLUMNS: Final = ("id", "key", "lost value", "by", "time", "lost to a", "by", "time")
 TABLE_ROWS: Final = 1_000
 """Rows of one table on a terminal; a longer listing is several tables."""
 
@@ -67,8 +67,8 @@ def undo(
     that knows what is there now. The value that is there now is not kept. A value that was to
     expire does so when it would have; one that has expired is not put back.
 
-    It shows what it is about to do and asks. If the winner has been overwritten since, it does
-    nothing unless --over-newer is given.
+    It shows what it is about to do and asks. If the winner has been overwritten since, also by
+    the lost value itself, it does nothing unless --over-newer is given.
 
     \b
     Examples:
@@ -82,6 +82,8 @@ def undo(
         ttl_left(row)
         before = present_text(present)
         after = stored_text(row.lost, cut(row.lost.value))
+        if not over_newer and is_there(row, present):
+            raise click.ClickException(f"key {escaped(key)} holds {before}: that is there already")
         if not (over_newer or is_winner(row, present)):
             raise click.ClickException(
                 f"key {escaped(key)} holds {before}, which is not what won over {after};"
@@ -146,6 +148,13 @@ def is_winner(row: journal_pb2.LostValue, present: admin_pb2.Cell | None) -> boo
     return present.register.dot == row.winner.dot
 
 
+def is_there(row: journal_pb2.LostValue, present: admin_pb2.Cell | None) -> bool:
+    """Whether the key holds the lost value, put back before or written anew."""
+    if present is None or present.deleted:
+        return False
+    return present.visible and present.register.value == row.lost.value
+
+
 def present_text(cell: admin_pb2.Cell | None) -> str:
     """What is there now."""
     if cell is None:
@@ -170,13 +179,18 @@ def write_lost(settings: Settings, prefix: bytes, limit: int | None, *, keys_onl
     from kvnode.client.records import lost_values
 
     with settings.client() as client:
-        rows = islice(lost_values(client, prefix), limit)
+        rows: Iterator[journal_pb2.LostValue] = islice(lost_values(client, prefix), limit)
         if keys_only:
             write_keys(settings, (row.key for row in rows))
         elif settings.json:
             for row in rows:
                 write_json(message_object(row))
         elif stdout_is_terminal():
+            first = next(rows, None)
+            if first is None:
+                write_line("No lost values.")
+                return
+            rows = chain((first,), rows)
             while page := list(islice(rows, TABLE_ROWS)):
                 expires = [row.lost.expires_ms for row in page]
                 write_line(with_expiry(COLUMNS, list(table_rows(page)), expires, terminal=True))

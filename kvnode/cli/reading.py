@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -155,7 +155,7 @@ def scan(
     page_size = min(limit or TABLE_KEYS, TABLE_KEYS)
     with settings.client() as client:
         states = client.scan(prefix=prefix, start=start, end=end, page_size=page_size)
-        write_states(settings, islice(states, limit), keys_only=keys_only)
+        write_states(settings, islice(states, limit), keys_only=keys_only, nothing="No keys.")
 
 
 @click.command()
@@ -181,8 +181,9 @@ def conflicts(
     scan'. 'kvnode siblings KEY' shows who wrote each value.
 
     With --resolved it lists the values that a last-writer-wins register has dropped although
-    they were concurrent with the winner, newest first: who wrote them and when, and what won.
-    'kvnode undo KEY' puts one back. A node remembers the last 10,000 of them (64 MiB).
+    they were concurrent with the winner, newest first: who wrote them and when, and
+    whether they were lost to a value or a delete. 'kvnode undo KEY' puts one back. A node
+    remembers the last 10,000 of them (64 MiB).
 
     \b
     Examples:
@@ -199,11 +200,14 @@ def conflicts(
     page_size = min(limit or TABLE_KEYS, TABLE_KEYS)
     with settings.client() as client:
         states = client.conflicts(prefix=prefix, page_size=page_size)
-        write_states(settings, islice(states, limit), keys_only=keys_only)
+        found = islice(states, limit)
+        write_states(settings, found, keys_only=keys_only, nothing="No conflicts.")
 
 
-def write_states(settings: Settings, states: Iterator[KeyState], *, keys_only: bool) -> None:
-    """A listing, written as it arrives."""
+def write_states(
+    settings: Settings, states: Iterator[KeyState], *, keys_only: bool, nothing: str
+) -> None:
+    """A listing, written as it arrives; ``nothing`` on a terminal if it is empty."""
     from kvnode.cli.states import state_object
 
     if settings.json:
@@ -214,6 +218,11 @@ def write_states(settings: Settings, states: Iterator[KeyState], *, keys_only: b
         for state in states:
             write_line(escaped(state.key))
     elif stdout_is_terminal():
+        first = next(states, None)
+        if first is None:
+            write_line(nothing)
+            return
+        states = chain((first,), states)
         while page := list(islice(states, TABLE_KEYS)):
             write_line(table_text(("key", "type", "value"), list(table_rows(page)), terminal=True))
     else:

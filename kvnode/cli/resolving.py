@@ -121,11 +121,18 @@ def resolve(
         except KvnodeError as error:
             note(f"resolved, but the key could not be read back: {error}")
             return
-    tell(settings, after)
+    said = f"resolved {escaped(key)}"
+    if not state.in_conflict:
+        done = "its value is replaced" if operations else "nothing was changed"
+        said = f"{escaped(key)} was not in conflict: {done}"
+    tell(settings, after, said)
 
 
-def tell(settings: Settings, after: KeyState) -> None:
-    """What the key holds now. ConflictError if a value arrived that was not seen."""
+def tell(settings: Settings, after: KeyState, said: str) -> None:
+    """What the key holds now, or for people what was done.
+
+    ConflictError if a value arrived that was not seen.
+    """
     from kvnode.cli.states import sibling_table, state_object
     from kvnode.client.values import ConflictError
 
@@ -137,7 +144,7 @@ def tell(settings: Settings, after: KeyState) -> None:
             note(sibling_table(after, terminal=False))
         raise ConflictError(after)
     if not settings.json:
-        write_line(f"resolved {escaped(after.key)}")
+        write_line(said)
 
 
 def chosen(state: KeyState, keep: str) -> Entry:

@@ -43,7 +43,8 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
     """Print changes of keys as they come.
 
     From now on, or from where another watch of the same prefix ended. It goes on at the next
-    endpoint when one is gone, until Ctrl-C; then it says the token to go on from.
+    endpoint when one is gone, until Ctrl-C; then it says the token to go on from. While no node
+    answers, standard error says so.
 
     A line shows what was done to a key (there, put, incremented, deleted) and each of its values
     as it is now: WHAT, KEY, TYPE and VALUE separated by tabs and escaped as 'kvnode --help' says,
@@ -68,6 +69,7 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
         prefix=prefix,
         since=given,
         patience_s=settings.timeout_s if settings.timeout_given else PATIENCE_S,
+        on_waiting=lambda whom: note(f"waiting for {whom}"),
     )
     try:
         with following:

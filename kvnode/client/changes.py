@@ -22,7 +22,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
+
+from grpc import Call, StatusCode
 
 from kvnode.client.channels import addresses_of
 from kvnode.client.operations import bound_bytes
@@ -35,6 +37,7 @@ from kvnode.errors import (
     NodeUnavailable,
     RequestRefused,
     WatchBehind,
+    cause_of,
 )
 from kvnode.v1 import watch_pb2
 
@@ -47,6 +50,8 @@ SILENT_S_MIN: Final = 1.0
 """A busy machine is not a dead one."""
 FIRST_S: Final = 5.0
 """A node's first response comes at once; who does not send it by then is not there."""
+WAITING_S: Final = 1.0
+"""How long no endpoint may be well before that is told: another one mostly is at once."""
 PAUSE_S: Final = 0.05
 """After every endpoint has failed; doubled each time up to ``PAUSE_S_MAX``."""
 PAUSE_S_MAX: Final = 1.0
@@ -122,6 +127,8 @@ class Course:
         """Since an endpoint was well."""
         self._ill_at: float | None = None
         """When the first of them was."""
+        self._complained = False
+        """Whether that was told."""
         self._answered = False
         self._hopeless: dict[str, KvnodeError] = {}
         """Endpoints that cannot go on from this token, whenever they are asked."""
@@ -151,7 +158,7 @@ class Course:
         self.silence_s = max(SILENT_S_MIN, SILENT_BEATS * self._heartbeat_s)
         if response.waiting:
             return None
-        self._ill_at, self._failures = None, 0
+        self._ill_at, self._failures, self._complained = None, 0, False
         self._hopeless.clear()
         self._parts.extend(response.changes)
         if not response.token:
@@ -183,7 +190,7 @@ class Course:
         if now_s - self._ill_at > self._patience_s:
             ends = next(iter(self._hopeless.values()), None) or NodeUnavailable(
                 f"no endpoint has told of changes for {self._patience_s:g} s, the last one asked"
-                f" was {self.address}: {exception}"
+                f" was {self.address} ({why(failure)})"
             )
             raise self._marked(ends) from failure.cause
         self._at = (self._at + 1) % len(self.addresses)
@@ -191,11 +198,30 @@ class Course:
         rounds = self._failures // len(self.addresses)
         return min(PAUSE_S_MAX, PAUSE_S * 2.0**rounds) if rounds else 0.0
 
+    def complaint(self, failure: Failure, now_s: float) -> str:
+        """Whom the watch waits for and why; once, when none has been well for ``WAITING_S``."""
+        if self._complained or self._ill_at is None or now_s - self._ill_at < WAITING_S:
+            return ""
+        self._complained = True
+        return f"{', '.join(self.addresses)} ({why(failure)})"
+
     def _marked(self, error: KvnodeError) -> KvnodeError:
         """The error with the token."""
         if isinstance(error, RequestRefused):
             error.facts["token"] = self.token.hex()
         return error
+
+
+def why(failure: Failure) -> str:
+    """Why an endpoint tells nothing, in a few words if the transport said it."""
+    if failure.cause is not None:
+        ended = cast("Call", failure.cause)
+        match ended.code():
+            case StatusCode.UNAVAILABLE:
+                return cause_of(ended.details() or "")
+            case StatusCode.CANCELLED:  # here, after a silence
+                return "no answer"
+    return str(failure.exception)
 
 
 def _change(message: watch_pb2.Change, token: bytes) -> Change:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, Final, cast
@@ -57,6 +57,7 @@ class Watch:
         since: bytes | None = None,
         patience_s: float = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
+        on_waiting: Callable[[str], None] | None = None,
     ) -> None:
         """Nothing is sent before the first change is asked for.
 
@@ -67,10 +68,13 @@ class Watch:
                 None: what changes from now on.
             patience_s: how long no endpoint may tell of anything.
             heartbeat_s: how often the node is to give a sign of life, 0.1 to 60.
+            on_waiting: called when no endpoint has been well for a second, once until one is,
+                with the endpoints and the cause: "10.0.0.1:7080 (connection refused)".
         """
         self._course = Course(
             endpoints, prefix, since, patience_s=patience_s, heartbeat_s=heartbeat_s
         )
+        self._on_waiting = on_waiting
         self._closed = threading.Event()
         self._call: Any = None
 
@@ -114,7 +118,12 @@ class Watch:
             except grpc.RpcError as error:
                 failure = failure_of(error, course.address)
             if not self._closed.is_set():
-                self._closed.wait(course.failed(failure, time.monotonic()))
+                now_s = time.monotonic()
+                pause_s = course.failed(failure, now_s)
+                complaint = course.complaint(failure, now_s)
+                if complaint and self._on_waiting:
+                    self._on_waiting(complaint)
+                self._closed.wait(pause_s)
 
     def _follow(self) -> Iterator[Step]:
         """The steps of one call; it should end with ``grpc.RpcError``."""
@@ -191,11 +200,13 @@ class AsyncWatch:
         since: bytes | None = None,
         patience_s: float = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
+        on_waiting: Callable[[str], None] | None = None,
     ) -> None:
         """As ``Watch``."""
         self._course = Course(
             endpoints, prefix, since, patience_s=patience_s, heartbeat_s=heartbeat_s
         )
+        self._on_waiting = on_waiting
         self._closed = asyncio.Event()
         self._call: Any = None
 
@@ -249,7 +260,11 @@ class AsyncWatch:
                     raise
                 return  # gRPC's word for the end that ``close`` made
             if not self._closed.is_set():
-                pause_s = course.failed(failure, time.monotonic())
+                now_s = time.monotonic()
+                pause_s = course.failed(failure, now_s)
+                complaint = course.complaint(failure, now_s)
+                if complaint and self._on_waiting:
+                    self._on_waiting(complaint)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await self._closed.wait()

@@ -28,6 +28,27 @@ def test_a_conflict_is_shown_and_nothing_is_chosen(cli: Cli, key: str) -> None:
     assert "kvnode resolve" in lines[-1]
 
 
+def test_a_terminal_is_told_that_there_is_nothing(
+    cli: Cli, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe gets nothing."""
+    assert ok(cli("conflicts", key)) == ok(cli("scan", key)) == b""
+    monkeypatch.setattr("kvnode.cli.reading.stdout_is_terminal", lambda: True)
+    assert ok(cli("conflicts", key)) == b"No conflicts.\n"
+    assert ok(cli("scan", key)) == b"No keys.\n"
+    conflict(cli, key, "one", "two")
+    assert "two" in ok(cli("conflicts", key)).decode()
+
+
+def test_resolve_says_that_there_was_no_conflict(cli: Cli, key: str) -> None:
+    ok(cli("put", key, "v"))
+    kept = ok(cli("resolve", key, "--keep", "1")).decode()
+    assert kept == f"{key} was not in conflict: nothing was changed\n"
+    merged = ok(cli("resolve", key, "--value", "w")).decode()
+    assert merged == f"{key} was not in conflict: its value is replaced\n"
+    assert ok(cli("get", key)) == b"w"
+
+
 def test_siblings_names_who_when_and_where(cli: Cli, key: str) -> None:
     conflict(cli, key, "one", "two\n")
     lines = ok(cli("siblings", key)).decode().splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -72,6 +73,26 @@ def test_undo_puts_the_lost_value_back(cli: Cli, lost: str) -> None:
     assert "new (by EWR at " in done.err
     assert "-> old (by impostor at " in done.err
     assert ok(cli("get", lost)) == b"old"
+
+
+def test_undo_twice_says_that_it_is_done(cli: Cli, lost: str) -> None:
+    assert cli("undo", lost, "--yes").code == 0
+    done = cli("undo", lost, "--yes")
+    assert (done.code, done.out) == (1, b"")
+    assert done.err.startswith(f"Error: key {lost} holds old (by EWR at ")
+    assert done.err.endswith("): that is there already\n")
+
+
+def test_the_table_says_what_a_value_was_lost_to(
+    cli: Cli, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr("kvnode.cli.losers.stdout_is_terminal", lambda: True)
+    drawn = ok(cli("conflicts", lost, "--resolved")).decode()
+    head, _, row = re.sub(r"\x1b\[[0-9;]*m", "", drawn).splitlines()
+    at = head.index("lost to a")
+    assert row[at:].split()[:2] == ["value", "EWR"]
+    assert ok(cli("conflicts", lost + "?", "--resolved")) == b"No lost values.\n"
 
 
 def test_undo_promises_what_it_is_asked_to(cli: Cli, lost: str) -> None:

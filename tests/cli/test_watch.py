@@ -26,10 +26,10 @@ def watching(node_endpoint: str) -> Iterator[Start]:
     """Starts watches; whatever happens, none is left."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def run(*arguments: str) -> subprocess.Popen[bytes]:
+    def run(*arguments: str, endpoint: str = node_endpoint) -> subprocess.Popen[bytes]:
         processes.append(
             subprocess.Popen(
-                [*COMMAND, "watch", "-e", node_endpoint, *arguments],
+                [*COMMAND, "watch", "-e", endpoint, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=ROOT,
@@ -74,6 +74,12 @@ def test_lines_for_people_and_a_token_at_the_end(watching: Start, client: Client
     client.put(f"{key}/b", "later")
     again = watching("--prefix", f"{key}/", "--since", err.split()[1].decode())
     assert line(again) == f"put\t{key}/b\tsiblings\tlater\n"
+
+
+def test_a_wrong_port_is_not_waited_for_in_silence(watching: Start) -> None:
+    process = watching(endpoint="127.0.0.1:1")
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"waiting for 127.0.0.1:1 (connection refused)\n"
 
 
 def test_json_for_programs(watching: Start, client: Client, key: str) -> None:

@@ -187,6 +187,17 @@ def test_the_option_that_chose_the_wrong_type_is_named(cli: Cli, key: str, clien
     assert "or leave out --grow-only\n" in cli("incr", f"{key}-p", "--grow-only").err
 
 
+@pytest.mark.parametrize("command", [("incr",), ("decr",), ("incr", "--grow-only")])
+@pytest.mark.parametrize("lww", [False, True])
+def test_a_value_is_no_counter(
+    cli: Cli, key: str, client: Client, command: tuple[str, ...], *, lww: bool
+) -> None:
+    """pn_counter is not the word of who wanted to add."""
+    client.put(key, "v", lww=lww)
+    kind = "lww_register" if lww else "siblings"
+    assert f"' holds a value ({kind}), not a counter: delete it" in cli(*command, key).err
+
+
 BOTH = refuse(
     StatusCode.FAILED_PRECONDITION,
     "TYPE_CONFLICT",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 
-from kvnode.client.changes import BEGINNING, Course, Step
-from kvnode.client.status import Failure, Fate
+from kvnode.client.changes import BEGINNING, Course, Step, why
+from kvnode.client.status import Failure, Fate, failure_of
 from kvnode.core.errors import Reason
 from kvnode.errors import (
     DeadlineExceeded,
@@ -169,6 +171,45 @@ def test_patience_ends(failure: Failure) -> None:
     with pytest.raises(NodeUnavailable) as caught:
         way.failed(failure, 10.1)
     assert caught.value.facts["token"] == b"t0".hex()
+
+
+def ended(code: StatusCode, details: str) -> Failure:
+    """A call that the transport ended."""
+    return failure_of(AioRpcError(code, Metadata(), Metadata(), details), ENDPOINTS[0])
+
+
+REFUSED = ended(
+    StatusCode.UNAVAILABLE,
+    "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect "
+    "to remote host: Connection refused",
+)
+
+
+def test_who_waits_is_told_once_and_why_in_few_words() -> None:
+    """A wrong port is nothing to be silent about for as long as patience lasts."""
+    way = course()
+    complaint = "127.0.0.1:1, 127.0.0.1:2 (connection refused)"
+    for begin in (0, 100):
+        told = []
+        for now in (0, 0.5, 1.1, 1.5, 9):
+            way.request()
+            way.failed(REFUSED, begin + now)
+            told.append(way.complaint(REFUSED, begin + now))
+        assert told == ["", "", complaint, "", ""]
+        way.request()
+        way.take(response(b"t0"))
+    way.failed(REFUSED, 200)
+    with pytest.raises(NodeUnavailable) as caught:
+        way.failed(REFUSED, 210.1)
+    assert str(caught.value) == (
+        "no endpoint has told of changes for 10 s, the last one asked was 127.0.0.1:2"
+        " (connection refused)"
+    )
+
+
+def test_what_a_node_said_itself_is_told_as_it_is() -> None:
+    assert why(LOST) == "the connection broke"
+    assert why(ended(StatusCode.CANCELLED, "Locally cancelled")) == "no answer"
 
 
 def test_patience_begins_anew_with_each_sign_of_life() -> None:

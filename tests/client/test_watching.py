@@ -197,6 +197,22 @@ def test_another_task_ends_it(process: NodeProcess) -> None:
     asyncio.run(test())
 
 
+def test_who_waits_for_nobody_is_told() -> None:
+    """After a second, in both kinds; the command line shows it for threads."""
+    told: list[str] = []
+
+    async def test() -> None:
+        def tell(text: str) -> None:
+            told.append(text)
+            watch.close()
+
+        watch = AsyncWatch(NOBODY, on_waiting=tell)
+        assert await anext(watch.steps(), None) is None
+
+    asyncio.run(test())
+    assert told == [f"{NOBODY} (connection refused)"]
+
+
 def test_a_cancelled_task_stays_cancelled(process: NodeProcess) -> None:
     async def test() -> None:
         watch = AsyncWatch(process.address)
