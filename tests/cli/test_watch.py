@@ -68,7 +68,7 @@ def test_lines_for_people_and_a_token_at_the_end(watching: Start, client: Client
     assert line(process) == f"incremented\t{key}/n\tpn_counter\t6\n"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=100)
-    assert (process.returncode, out) == (130, b"")
+    assert (process.returncode, out) == (130, b""), err
     assert err.startswith(b"token ")
     assert err.count(b"\n") == 1
     client.put(f"{key}/b", "later")

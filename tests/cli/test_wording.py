@@ -46,7 +46,7 @@ def test_a_put_goes_on_where_the_key_cannot_be_read(capfd: pytest.CaptureFixture
     ):
         with scripted_node(answer) as node:
             assert run(["put", "k", "v", "-e", node.address]) == 0
-        assert node.methods == ["Get", "Write"]
+        assert node.methods == ["BatchGet", "Write"]
         assert capfd.readouterr().out.startswith("stored k (write ")
 
 
@@ -57,7 +57,7 @@ def test_a_put_to_a_node_that_answers_no_read_is_not_sent(
     """It is certain then that nothing was written."""
     with scripted_node(*[answer] * 4) as node:
         assert run(["put", "k", "v", "-e", node.address, "--timeout", "0.5"]) == 7
-    assert set(node.methods) == {"Get"}
+    assert set(node.methods) == {"BatchGet"}
     assert capfd.readouterr().err.count("\n") == 1
 
 

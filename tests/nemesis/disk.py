@@ -33,6 +33,11 @@ def slow(delay_ms: int) -> str:
     return f"{SYNCS}:delay_exit={delay_ms * 1000}"
 
 
+def is_broken(name: str, said: str) -> bool:
+    """Whether a node says that its own environment is; what its peers have lost it tells too."""
+    return any(BROKEN in line and f"/{name}/data/" in line for line in said.splitlines())
+
+
 def missing() -> str:
     """Why there can be no such faults here; "" if there can."""
     strace = shutil.which("strace")

@@ -244,7 +244,7 @@ class Hands:
     def _broke(self, name: str, told: int) -> bool:
         """Whether the fault began within a commit (see disk.py); the node has to stop then."""
         log = self._cluster.node(name).log
-        if disk.BROKEN not in log.read_bytes()[told:].decode(errors="replace"):
+        if not disk.is_broken(name, log.read_bytes()[told:].decode(errors="replace")):
             return False
         until_s = monotonic() + STOP_DEADLINE_S
         pause = threading.Event()

@@ -90,3 +90,9 @@ def test_a_process_that_ends_meanwhile_is_no_problem(writer: Writer, tmp_path: P
 def test_without_strace_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert disk.missing() == "strace is not installed"
+
+
+def test_what_a_peer_has_lost_is_not_taken_for_the_nodes_own() -> None:
+    lost = "/somewhere/n2/data/v1/log cannot be written: No space left (MDB_PANIC: given up)"
+    assert disk.is_broken("n2", f"CRITICAL kvnode.node.engine: the node stops: {lost}\n")
+    assert not disk.is_broken("n3", f"WARNING peer n2 unreachable: UNKNOWN: the log failed: {lost}")
