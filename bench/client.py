@@ -1,7 +1,8 @@
 """What does the client cost per operation of a batch, beside serialising the message?
 
 ``python -m bench.client``: no node; building the request from operations and the receipts from a
-response. CPU time, best of several.
+response; and the same of ``put_many`` and ``increment_many``, from the caller's mapping or keys to
+the request, and from the brief answer to the receipt. CPU time, best of several.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ import click
 
 from bench.report import heading
 from kvnode import Increment, Operation, Put
+from kvnode.client.columns import (
+    increment_columns,
+    increments_request,
+    put_columns,
+    puts_request,
+)
 from kvnode.client.operations import write_request
+from kvnode.client.receipts import many_receipt_of
 from kvnode.client.values import OperationReceipt, operation_receipt_of
 from kvnode.v1 import kv_pb2, types_pb2
 
@@ -39,6 +47,18 @@ def receipts_of(response: kv_pb2.WriteResponse) -> list[OperationReceipt]:
     return [operation_receipt_of(result) for result in response.results]
 
 
+def many_puts(values: dict[str, bytes]) -> kv_pb2.WriteRequest:
+    """What ``put_many`` makes of them."""
+    keys, texts = put_columns(values)
+    return puts_request(keys, texts, lww=True, ttl=None, request_id=b"0" * 16)[0]
+
+
+def many_increments(keys: list[str]) -> kv_pb2.WriteRequest:
+    """What ``increment_many`` makes of them."""
+    asked, amounts = increment_columns(keys)
+    return increments_request(asked, amounts, type=None, request_id=b"0" * 16)[0]
+
+
 @click.command()
 def main() -> None:
     """Print microseconds per operation."""
@@ -61,8 +81,23 @@ def main() -> None:
         build = best_us(partial(write_request, operations, b"0" * 16))
         receipts = best_us(partial(receipts_of, response))
         click.echo(
-            f"  {name:12} build {build:5.2f} us, receipts {receipts:5.2f} us, "
+            f"  {name:14} build {build:5.2f} us, receipts {receipts:5.2f} us, "
             f"serialise alone {serialise:5.2f} us"
+        )
+    keys = [f"user:{number}" for number in range(BATCH)]
+    brief = kv_pb2.WriteResponse(
+        first=types_pb2.Dot(origin=2**63 + 1, seq=1),
+        session=types_pb2.VersionVector(entries=[types_pb2.Dot(origin=1, seq=1)] * 3),
+    )
+    receipt = best_us(partial(many_receipt_of, brief, "h:1", BATCH))
+    makers: dict[str, Callable[[], kv_pb2.WriteRequest]] = {
+        "increment_many": partial(many_increments, keys),
+        "put_many": partial(many_puts, dict.fromkeys(keys, b"x" * 100)),
+    }
+    for name, make in makers.items():
+        click.echo(
+            f"  {name:14} build {best_us(make):.2f} us, receipt {receipt:.3f} us, "
+            f"serialise alone {best_us(make().SerializeToString):.2f} us"
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from bench.loads import Call, Run
@@ -69,6 +69,7 @@ async def grow(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None
         if isinstance(store, KvnodeStore):
             room.tell(f"{name}: {size:,} keys, until the log has left")
             await until(lambda: is_settled(store), "the log has left")
+            await until(Unchanged(servers.process.disk_bytes, room.pace.seconds), "it is tidied")
             status = await store.client.admin.status()
             live = status.log.used_bytes + status.checkpoint.used_bytes
             add(f"growth/live per key at {size:,}", name, live / size, "bytes")
@@ -86,6 +87,25 @@ async def is_settled(store: KvnodeStore) -> bool:
     status = await store.client.admin.status()
     checkpoint = status.checkpoint
     return not (checkpoint.behind_ops or checkpoint.running or status.log.oldest_ms)
+
+
+class Unchanged:
+    """Whether a number has stayed what it is for longer than a node takes to look after its files:
+    what it does when all is quiet it does within two looks at the log's retention.
+    """
+
+    def __init__(self, number: Callable[[], int], seconds: float) -> None:
+        """``seconds``: the pace that ``config`` was made with."""
+        self._number = number
+        self._long_s = 3 * max(0.2, 0.7 * seconds)
+        self._last, self._since = -1, 0.0
+
+    async def __call__(self) -> bool:
+        """As of now."""
+        number, now = self._number(), time.perf_counter()
+        if number != self._last:
+            self._last, self._since = number, now
+        return now - self._since > self._long_s
 
 
 async def work(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import grpc
+
 from bench.report import percentile
 
 SAMPLE_S: Final = 0.01
@@ -98,6 +100,13 @@ class Offered:
         return len(self.latencies_ms) / self.calls
 
 
+def name_of(error: Exception) -> str:
+    """gRPC's code for its errors, else the type."""
+    if isinstance(error, grpc.RpcError):
+        return str(error.code().name)
+    return type(error).__name__
+
+
 async def open_loop(
     call: Callable[[int], Awaitable[int]],
     *,
@@ -122,7 +131,7 @@ async def open_loop(
             if refused(error):
                 offered.refused += 1
             else:
-                offered.errors[type(error).__name__] += 1
+                offered.errors[name_of(error)] += 1
         else:
             offered.operations += count
             offered.latencies_ms.append((time.perf_counter() - due) * 1e3)

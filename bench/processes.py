@@ -136,16 +136,15 @@ class ServerProcess:
         self.stop()
 
     def cpu_s(self) -> float:
-        """Of the process so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        """Of the process and those it started so far, user and system."""
+        return sum(map(_spent_s, (self.pid, *_children(self.pid))))
 
     def anonymous_bytes(self) -> int:
-        """Memory that no file backs."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-        raise ServerFailed(f"{self.name}: this kernel does not tell RssAnon")
+        """Memory that no file backs, of the process and those it has started."""
+        found = [_anonymous_bytes(pid) for pid in (self.pid, *_children(self.pid))]
+        if found[0] is None:
+            raise ServerFailed(f"{self.name}: this kernel does not tell RssAnon")
+        return sum(size or 0 for size in found)
 
     def disk_bytes(self) -> int:
         """Blocks on disk of all that lies in its directory, without the log it printed."""
@@ -154,3 +153,33 @@ class ServerProcess:
             for file in self.directory.rglob("*")
             if file.is_file() and file != self.log
         )
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that it has started and that run. They may end while one looks."""
+    return [
+        int(child)
+        for tasks in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in _read(tasks).split()
+    ]
+
+
+def _spent_s(pid: int) -> float:
+    """Processor time, with that of those it started and that have ended."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / TICKS_PER_S
+
+
+def _anonymous_bytes(pid: int) -> int | None:
+    for line in _read(Path(f"/proc/{pid}/status")).splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _read(file: Path) -> str:
+    """Empty if the process has ended."""
+    try:
+        return file.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -118,9 +118,13 @@ class Room:
     async def take(
         self, name: str, servers: Servers[Any], calls: Sequence[Call], what: str = "operations/s"
     ) -> None:
-        """A closed loop's rate and percentiles, and the CPU of all servers for an operation."""
+        """A closed loop's rate and percentiles, and the CPU of all servers for an operation.
+
+        It begins when what other loads have left to do is done: a checkpoint, a rewritten file.
+        """
         subject = servers.store.name
         with self.part(f"{name} of {subject}"):
+            await servers.wait_at_rest()
             before_s = servers.cpu_s()
             run = await self.loop(calls)
             spent_us = (servers.cpu_s() - before_s) / run.operations_all * 1e6

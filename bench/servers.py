@@ -79,6 +79,11 @@ class Servers(Generic[StoreT]):
         """Return when all are where all the others are."""
         await until(self._converged, "all servers have the same")
 
+    async def wait_at_rest(self) -> None:
+        """Return when none has anything left to do of what it was asked before."""
+        for store in self.stores:
+            await until(store.is_at_rest, f"{store.name} is at rest")
+
     async def _converged(self) -> bool:
         first, *others = await asyncio.gather(*(store.position() for store in self.stores))
         return all(other == first for other in others)

@@ -60,9 +60,10 @@ class Config:
     round_bytes_max: int = 4 << 20
 
     # A checkpoint starts when this much has changed since the last one; replay after a crash and
-    # memory are in proportion. Writes are refused at 4 times that.
+    # memory are in proportion (some 650 bytes a key, twice that while it is written). Once the next
+    # one is full while it is written, writes slow down; at 4 times that they are refused.
     checkpoint_bytes: int = 16 << 20
-    checkpoint_keys: int = 100_000
+    checkpoint_keys: int = 64_000
     checkpoint_interval_ms: int = 30_000
 
     # What every member has acknowledged stays in the log so long, so that a node restored from a
@@ -105,7 +106,8 @@ class Config:
     peer_timeout_ms: int = 3_000
     # Between attempts to open a link, at most (with jitter).
     reconnect_interval_ms: int = 500
-    # Own blocks kept in memory for pushing; a peer further behind pulls from the log.
+    # Own blocks that not all members have, kept in memory for pushing; a peer further behind pulls
+    # from the log. (What all have goes with the next look at the log, retention_interval_ms.)
     push_buffer_bytes: int = 16 << 20
     push_message_bytes: int = 1 << 20
     # Messages on their way to one peer: few, so that blocks gather into larger ones under load.

@@ -165,7 +165,7 @@ def present_text(cell: admin_pb2.Cell | None) -> str:
 def stored_text(item: types_pb2.StoredValue, value: str) -> str:
     """A value with who wrote it and when."""
     from kvnode.cli.states import local_time, provenance
-    from kvnode.client.values import stored_value_of
+    from kvnode.client.states import stored_value_of
 
     node, time, dot = provenance(stored_value_of(item))
     expires = f", expires at {local_time(item.expires_ms)}" if item.expires_ms else ""

@@ -24,9 +24,9 @@ SWITCH_INTERVAL_S = 0.0005
 
 GARBAGE_LOOK_OBJECTS = 2_000
 """Python's default of 700 looks for cycles in every other round of 64 writes, whose objects are in
-none and mostly stay: up to 4 % of what a write costs. But a refused call leaves a cycle that holds
-its request: after hostile calls (tests/fuzz) a node has grown by 47 MiB with 700, by 59 with this,
-by 94 with 10,000."""
+none and mostly stay. But gRPC leaves a cycle behind a refused call that holds it: after hostile
+calls (tests/fuzz) a node has grown by 51 MiB with 2,000, by 67 with 20,000, which would take 4 %
+less of the loop's time for a write."""
 
 
 def _peers(pairs: tuple[str, ...]) -> dict[str, str] | None:
@@ -104,6 +104,7 @@ def serve(
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_no_cancelled_calls)
+    from kvnode.cli.memory import give_back_memory
     from kvnode.storage.interfaces import DiskFullError, StorageError
 
     try:
@@ -119,6 +120,7 @@ def serve(
             found=found,
         )
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        give_back_memory()
         gc.set_threshold(GARBAGE_LOOK_OBJECTS)
         with StopSignal() as stop:
             failure, port = asyncio.run(_run(config, stop))
@@ -189,15 +191,19 @@ def _no_word_of_ignored_signals() -> Iterator[None]:
 
 async def _run(config: Config, stop_signal: StopSignal) -> tuple[BaseException | None, int]:
     """Why the node stopped, and the port it had."""
-    from kvnode.node.last_calls import calls_over
-    from kvnode.node.node import Node
+    from kvnode.cli.memory import give_back_rest, no_look_for_cycles
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     stop_signal.wake = lambda: loop.call_soon_threadsafe(stop.set)
     if stop_signal.asked:
         stop.set()
-    node = Node(config)
+    with no_look_for_cycles():
+        from kvnode.node.last_calls import calls_over
+        from kvnode.node.node import Node
+
+        node = Node(config)
+    node.engine.rest.on_end = give_back_rest
     node.directory.serving(alone=True)
     try:
         await node.start()

@@ -6,7 +6,7 @@
 ...     async for found in db.scan(prefix="user:"):
 ...         print(found.key)
 
-Tasks that call at once share calls: ``asyncio.gather`` of a hundred puts is one or two calls.
+Tasks that call at once share calls: ``asyncio.gather`` of a hundred puts is one call.
 A client belongs to the event loop that used it first. A task that is cancelled while it waits for
 a write leaves the write's outcome open, as a lost reply does.
 """
@@ -27,13 +27,15 @@ from kvnode.client.calls import (
     MISSING,
     Calls,
     DefaultT,
-    Resolver,
     failover_of,
 )
 from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.levels import Consistency, Durability
 from kvnode.client.loops import LoopDriver
-from kvnode.client.operations import Delete, Increment, Operation, Put
+from kvnode.client.many import AsyncManyWrites
+from kvnode.client.operations import Operation
+from kvnode.client.receipts import batch_receipt_of
+from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
 from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
 from kvnode.client.updates import TRIES, Change, update
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from kvnode.client.watching import AsyncWatch
 
 
-class AsyncClient:
+class AsyncClient(AsyncManyWrites):
     """A connection to a kvnode cluster, for one event loop. See ``Client`` for what it promises.
 
     A write that got no reply until its deadline raises ``OutcomeUnknown``::
@@ -215,10 +217,19 @@ class AsyncClient:
 
         With ``ttl`` it expires so many seconds after the node took it.
         """
-        put = Put(key, value, lww, context, blind, ttl)
-        return await self._driver.run(
-            self._calls.write_one(put, "put", request_id, durability, timeout_s)
+        entry = self._calls.put(
+            key,
+            value,
+            lww=lww,
+            context=context,
+            blind=blind,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
+        await self._driver.submit(entry)
+        return self._calls.receipt_of_one(entry)
 
     async def delete(
         self,
@@ -231,10 +242,9 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> Receipt:
         """Remove what the node holds now, or exactly what ``context`` shows."""
-        delete = Delete(key, type, context)
-        return await self._driver.run(
-            self._calls.write_one(delete, "delete", request_id, durability, timeout_s)
-        )
+        entry = self._calls.delete(key, type, context, request_id, durability, timeout_s)
+        await self._driver.submit(entry)
+        return self._calls.receipt_of_one(entry)
 
     async def increment(
         self,
@@ -247,10 +257,9 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add to a counter; ``counter`` of the receipt is the sum at the node that took it."""
-        increment = Increment(key, amount, type)
-        return await self._driver.run(
-            self._calls.write_one(increment, "increment", request_id, durability, timeout_s)
-        )
+        entry = self._calls.increment(key, amount, type, request_id, durability, timeout_s)
+        await self._driver.submit(entry)
+        return self._calls.receipt_of_one(entry)
 
     async def write(
         self,
@@ -261,9 +270,9 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> BatchReceipt:
         """All operations or none, seen whole or not at all on every replica."""
-        return await self._driver.run(
-            self._calls.write(operations, request_id, durability, timeout_s)
-        )
+        entry = self._calls.batch(operations, request_id, durability, timeout_s)
+        await self._driver.submit(entry)
+        return self._calls.receipt(entry, batch_receipt_of)
 
     async def update(
         self,

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from grpc import RpcError
 
 from kvnode.client.channels import FRESH_S
+from kvnode.client.chunks import Chunk
 from kvnode.client.gathering import (
     ENDED,
     BulkFailure,
     BulkLimits,
-    Chunk,
     Progress,
     gathering,
 )
 from kvnode.client.levels import Durability
-from kvnode.client.operations import Delete, Increment, Operation, Put
+from kvnode.client.operations import Delete, Put
 from kvnode.client.rpcs import WRITE_STREAM
 from kvnode.client.values import DataType
 from kvnode.client.voyages import END_S, Voyage
@@ -72,7 +72,12 @@ class AsyncBulk:
         ttl: float | None = None,
     ) -> None:
         """As ``AsyncClient.put``; waits for room only."""
-        await self._take(Put(key, value, lww, context, blind, ttl))
+        if self._gathering.full:
+            await self._wait_for_room()
+        if context is None and not blind:
+            self._take(self._gathering.put, key, value, lww, ttl)
+        else:
+            self._take(self._gathering.take, Put(key, value, lww, context, blind, ttl))
 
     async def increment(
         self,
@@ -82,7 +87,9 @@ class AsyncBulk:
         type: DataType | None = None,  # noqa: A002 - the proto's name
     ) -> None:
         """As ``AsyncClient.increment``; waits for room only."""
-        await self._take(Increment(key, amount, type))
+        if self._gathering.full:
+            await self._wait_for_room()
+        self._take(self._gathering.increment, key, amount, type)
 
     async def delete(
         self,
@@ -92,7 +99,9 @@ class AsyncBulk:
         context: bytes | None = None,
     ) -> None:
         """As ``AsyncClient.delete``; waits for room only."""
-        await self._take(Delete(key, type, context))
+        if self._gathering.full:
+            await self._wait_for_room()
+        self._take(self._gathering.take, Delete(key, type, context))
 
     async def flush(self) -> None:
         """Return when all that was taken so far is acknowledged or has failed."""
@@ -128,14 +137,16 @@ class AsyncBulk:
         if kind is None and self._gathering.failures:
             raise self._gathering.error()
 
-    async def _take(self, operation: Operation) -> None:
-        if self._gathering.full:
-            async with self._room:
-                await self._room.wait_for(lambda: not self._gathering.full or self._over)
+    async def _wait_for_room(self) -> None:
+        async with self._room:
+            await self._room.wait_for(lambda: not self._gathering.full or self._over)
+
+    def _take(self, take: Callable[..., bool], *asked: object) -> None:
+        """``take`` what was asked for."""
         if self._pump is None or self._over:
             raise RuntimeError(ENDED)
-        self._gathering.take(operation)
-        self._work.set()
+        if take(*asked):
+            self._work.set()
 
     async def _write(self) -> None:
         """Write, and whatever ends that: nobody waits for it any more."""
@@ -155,7 +166,7 @@ class AsyncBulk:
             if wait_s != 0:
                 await self._news(wait_s)
                 continue
-            deadline = gathering.calls.deadline(gathering.timeout_s)
+            deadline = gathering.deadline()
             try:
                 endpoint = await self._driver.run(failover.place(deadline, FRESH_S))
                 voyage = Voyage(gathering, endpoint)
@@ -196,12 +207,10 @@ class AsyncBulk:
 
     async def _without_a_stream(self) -> None:
         chunk = self._gathering.chunk()
-        flight = chunk.flight
         try:
-            failover = self._gathering.calls.failover
-            await self._driver.run(failover.write(flight.entries, flight.deadline))
+            await self._driver.run(self._gathering.written(chunk))
         except RuntimeError as error:  # closed
-            flight.strand(error)
+            chunk.flight.strand(error)
         await self._landed([chunk])
 
     async def _landed(self, chunks: list[Chunk]) -> None:

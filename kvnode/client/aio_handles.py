@@ -11,7 +11,7 @@ from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, abs
 
 if TYPE_CHECKING:
     from kvnode.client.aio import AsyncClient
-    from kvnode.client.calls import Resolver
+    from kvnode.client.resolving import Resolver
     from kvnode.client.updates import Change
 
 

@@ -1,7 +1,7 @@
 """Many independent writes, one after the other, as fast as the node takes them.
 
-Each operation is a write of its own, with its own request id and its own fate; none waits for an
-answer. They gather in chunks, in order, and a chunk leaves when one of four things happens:
+None waits for an answer. They gather in chunks, in order, and a chunk leaves when one of four
+things happens:
 
 ========  ==============================================
 count     it has ``operations_max``
@@ -9,6 +9,19 @@ bytes     it has ``bytes_max``
 time      its first operation is ``interval_s`` old
 flush     the caller asks for it, or the block ends
 ========  ==============================================
+
+A chunk is one request, an atomic batch with a request id: that is many times less work on both
+sides than a request for each. Each operation has its own fate all the same. If the batch is
+refused because of one of them, nothing of it was done; then each is sent by itself
+(``chunks.py``), and only what is wrong fails.
+
+Order: the operations of one key happen in the order in which they were asked for. Within a chunk
+the node sees to that, between chunks this rule: **two chunks that have a key in common are never on
+their way together**. The later one, and all behind it, wait until the earlier is settled. So
+whatever becomes of a chunk (refused and taken apart, asked for again, carried out elsewhere), no
+other one that matters to it has overtaken it meanwhile, nor will. Chunks without a common key may
+happen in any order; so may those that are nothing but increments of one type, which commute, as in
+``lanes.py``: a load of one hot counter keeps the whole window on its way.
 
 Back-pressure: with ``window_chunks`` chunks behind what is acknowledged the caller waits. A node
 whose queue is full takes its time to answer, and so holds the caller too.
@@ -34,12 +47,11 @@ from typing import TYPE_CHECKING
 from grpc import RpcError
 
 from kvnode.client.channels import FRESH_S
-from kvnode.client.gathering import ENDED, BulkFailure, BulkLimits, Chunk, Progress, gathering
+from kvnode.client.chunks import Chunk
+from kvnode.client.gathering import ENDED, BulkFailure, BulkLimits, Progress, gathering
 from kvnode.client.levels import Durability
 from kvnode.client.operations import (
     Delete,
-    Increment,
-    Operation,
     Put,
 )
 from kvnode.client.rpcs import WRITE_STREAM
@@ -92,7 +104,10 @@ class Bulk:
         ttl: float | None = None,
     ) -> None:
         """As ``Client.put``; waits for room only."""
-        self._take(Put(key, value, lww, context, blind, ttl))
+        if context is None and not blind:
+            self._take(self._gathering.put, key, value, lww, ttl)
+        else:
+            self._take(self._gathering.take, Put(key, value, lww, context, blind, ttl))
 
     def increment(
         self,
@@ -102,7 +117,7 @@ class Bulk:
         type: DataType | None = None,  # noqa: A002 - the proto's name
     ) -> None:
         """As ``Client.increment``; waits for room only."""
-        self._take(Increment(key, amount, type))
+        self._take(self._gathering.increment, key, amount, type)
 
     def delete(
         self,
@@ -112,7 +127,7 @@ class Bulk:
         context: bytes | None = None,
     ) -> None:
         """As ``Client.delete``; waits for room only."""
-        self._take(Delete(key, type, context))
+        self._take(self._gathering.take, Delete(key, type, context))
 
     def flush(self) -> None:
         """Return when all that was taken so far is acknowledged or has failed."""
@@ -146,15 +161,16 @@ class Bulk:
         if kind is None and self._gathering.failures:
             raise self._gathering.error()
 
-    def _take(self, operation: Operation) -> None:
+    def _take(self, take: Callable[..., bool], *asked: object) -> None:
+        """``take`` what was asked for, as soon as there is room."""
         if self._pump is None or self._over:
             raise RuntimeError(ENDED)
         with self._changed:
-            self._changed.wait_for(lambda: not self._gathering.full or self._over)
+            while self._gathering.full and not self._over:
+                self._changed.wait()
             if self._over:
                 raise RuntimeError(ENDED)
-            self._gathering.take(operation)
-            if len(self._gathering.waiting) == 1 or self._gathering.wait_s() == 0:
+            if take(*asked):
                 self._changed.notify_all()
 
     def _write(self) -> None:
@@ -176,7 +192,7 @@ class Bulk:
                     self._changed.wait(wait_s)
                 if self._over:
                     return
-                deadline = gathering.calls.deadline(gathering.timeout_s)
+                deadline = gathering.deadline()
             try:
                 endpoint = self._driver.run(failover.place(deadline, FRESH_S))
                 voyage = Voyage(gathering, endpoint)
@@ -219,12 +235,10 @@ class Bulk:
     def _without_a_stream(self) -> None:
         with self._changed:
             chunk = self._gathering.chunk()
-        flight = chunk.flight
         try:
-            failover = self._gathering.calls.failover
-            self._driver.run(failover.write(flight.entries, flight.deadline))
+            self._driver.run(self._gathering.written(chunk))
         except RuntimeError as error:  # closed
-            flight.strand(error)
+            chunk.flight.strand(error)
         self._landed([chunk])
 
     def _landed(self, chunks: list[Chunk]) -> None:

@@ -2,90 +2,59 @@
 
 ``Calls`` is one client's view: its levels, its patience and its session. Each method checks its
 arguments, has a request carried out (``Submit``: together with other callers') and makes the
-caller's result of the reply.
+caller's result of the reply. Writes are in ``writing.py``.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from kvnode.client.channels import MESSAGE_BYTES_MAX, addresses_of
+from kvnode.client.channels import addresses_of
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry, Flight
 from kvnode.client.levels import (
     Consistency,
-    Durability,
     checked_consistency,
-    checked_durability,
     read_options,
-    write_options,
 )
 from kvnode.client.operations import (
-    REQUEST_ID_BYTES,
-    Operation,
     bound_bytes,
     key_bytes,
-    keys_of,
     page_keys,
-    refuse,
     request_id_bytes,
-    single_request,
-    write_request,
 )
 from kvnode.client.reads import Shown, Wish, read_entries
-from kvnode.client.receipts import batch_receipt_of, receipt_of
+from kvnode.client.resolving import Resolver, resolved
 from kvnode.client.rpcs import LIST_CONFLICTS, OUTCOME, SCAN
-from kvnode.client.settings import Settings, checked_timeout_s
+from kvnode.client.states import key_state_of
 from kvnode.client.steps import Steps, Submit
 from kvnode.client.values import (
     Absent,
-    BatchReceipt,
     Conflict,
-    ConflictError,
-    NotReplicated,
     Outcome,
-    Receipt,
     Value,
     absence,
     dot_of,
     freshness_of,
-    key_state_of,
 )
-from kvnode.core.errors import Reason
-from kvnode.errors import KeyNotFound, KvnodeError, NodeFailure, OutcomeUnknown
+from kvnode.client.writing import Writing
+from kvnode.errors import KeyNotFound, KvnodeError, OutcomeUnknown
 from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
-    from kvnode.client.sessions import Session
-    from kvnode.v1 import types_pb2
+    pass
 
 DEFAULT_PAGE_KEYS: Final = 1_000
-
-REPEATABLE: Final = ", or repeat it with the same context"
-"""What else a caller may do about a put or delete with a context whose outcome is unknown."""
 
 MISSING: Final[Any] = object()
 """No default was given."""
 
-Resolver = Callable[[Conflict], bytes | str]
-"""Makes one value of the several of a conflict; see ``kvnode.resolvers``."""
-
 DefaultT = TypeVar("DefaultT")
 
 
-class Calls:
+class Calls(Writing):
     """One client's calls. Immutable but for its session."""
-
-    def __init__(self, failover: Failover, settings: Settings) -> None:
-        self.failover = failover
-        self.settings = settings
-
-    def deadline(self, timeout_s: float | None) -> float:
-        """When a call that begins now ends, monotonic seconds."""
-        patience_s = self.settings.timeout_s if timeout_s is None else checked_timeout_s(timeout_s)
-        return self.failover.now() + patience_s
 
     # ---- reading
 
@@ -145,16 +114,11 @@ class Calls:
         session = self.settings.session
         level = self._level(consistency)
         after = session.message() if session and level != "local" else None
-        return Entry(
-            lane=Wish(level, session is not None, self._apart(after)),
-            request=None,
-            keys=keys,
-            size=sum(map(len, keys)),
-            verb="the read",
-            deadline=deadline,
-            is_write=False,
-            after=after,
-        )
+        lane = Wish(level, session is not None, self.apart(after))
+        size = sum(map(len, keys))
+        entry = Entry(lane, keys, size, "the read", deadline, is_write=False)
+        entry.after = after
+        return entry
 
     def _shown(self, entry: Entry) -> Steps[list[Value | Conflict | Absent]]:
         yield Submit(entry)
@@ -207,89 +171,6 @@ class Calls:
         states = [key_state_of(state, freshness) for state in reply.states]
         return [each for each in states if not isinstance(each, Absent)], reply.next_page_token
 
-    # ---- writing
-
-    def write_one(
-        self,
-        operation: Operation,
-        verb: str,
-        request_id: bytes | None,
-        durability: Durability | None,
-        timeout_s: float | None,
-    ) -> Steps[Receipt]:
-        """One operation; its receipt."""
-        request = single_request(operation, self._request_id(request_id))
-        keys = (key_bytes(operation.key),)
-        entry = self.entry(request, keys, durability, self.deadline(timeout_s))
-        entry.verb = verb
-        if getattr(operation, "context", None):
-            entry.otherwise = REPEATABLE
-        reply, endpoint = yield from self._written(entry, receipt_of)
-        return receipt_of(reply, endpoint)
-
-    def write(
-        self,
-        operations: Iterable[Operation],
-        request_id: bytes | None,
-        durability: Durability | None,
-        timeout_s: float | None,
-    ) -> Steps[BatchReceipt]:
-        """All operations or none."""
-        request = write_request(operations, self._request_id(request_id))
-        entry = self.entry(request, keys_of(request), durability, self.deadline(timeout_s))
-        reply, endpoint = yield from self._written(entry, batch_receipt_of)
-        return batch_receipt_of(reply, endpoint)
-
-    def entry(
-        self,
-        request: kv_pb2.WriteRequest,
-        keys: tuple[bytes, ...],
-        durability: Durability | None,
-        deadline: float,
-    ) -> Entry:
-        """A write, not yet sent."""
-        size = request.ByteSize()
-        if size > MESSAGE_BYTES_MAX:  # its contexts do not count for the node
-            raise refuse(
-                Reason.BATCH_TOO_LARGE, f"the batch takes more than {MESSAGE_BYTES_MAX} bytes"
-            )
-        settings = self.settings
-        level = settings.durability if durability is None else checked_durability(durability)
-        after = settings.session.message() if settings.session else None
-        options = write_options(level, after)
-        if options is not None:
-            request.options.CopyFrom(options)
-        return Entry(
-            lane=("write", level, after is not None, self._apart(after)),  # no read has this one
-            request=request,
-            keys=keys,
-            size=size,
-            verb="a batch",
-            deadline=deadline,
-            is_write=True,
-            request_id=request.request_id,
-            after=after,
-        )
-
-    def _written(
-        self, entry: Entry, receipt: Callable[[kv_pb2.WriteResponse, str], Receipt | BatchReceipt]
-    ) -> Steps[tuple[kv_pb2.WriteResponse, str]]:
-        yield Submit(entry)
-        error = entry.error
-        reply: kv_pb2.WriteResponse | None
-        reply, endpoint = entry.reply or (None, "")
-        if reply is not None:
-            count = len(entry.request.operations)
-            if len(reply.results) != count:
-                raise NodeFailure(f"{count} operations sent, {len(reply.results)} results")
-            self.learn(reply)
-        if isinstance(error, NotReplicated) and reply is not None:
-            error.receipt = receipt(reply, endpoint)
-        if error is not None:
-            raise error
-        assert reply is not None, "settled without a reply and without an error"
-        return reply, endpoint
-
     # ---- afterwards
 
     def outcome(
@@ -319,19 +200,6 @@ class Calls:
 
     # ----
 
-    def learn(self, reply: Any) -> None:
-        """The session has seen what the node had when it replied."""
-        if self.settings.session is not None:
-            self.settings.session.learn(reply.session)
-
-    def _apart(self, after: types_pb2.VersionVector | None) -> Session | None:
-        """The session, if its node may have to wait for what it has seen: others would wait too,
-        for ever if that was lost or the token was forged.
-        """
-        if after is None or self.failover.shows(after):
-            return None
-        return self.settings.session
-
     def _level(self, consistency: Consistency | None) -> Consistency:
         if consistency is None:
             return self.settings.consistency
@@ -342,43 +210,6 @@ class Calls:
         session = self.settings.session
         after = session.message() if session and level != "local" else None
         return read_options(level, after)
-
-    def new_request_id(self) -> bytes:
-        """For a write whose caller has none."""
-        return os.urandom(REQUEST_ID_BYTES)
-
-    def _request_id(self, given: bytes | None) -> bytes:
-        """The caller's request id, or a new one."""
-        if given is None:
-            return self.new_request_id()
-        if len(self.failover.addresses) > 1:
-            raise refuse(
-                Reason.BAD_REQUEST,
-                "a request id means something to one node only; use a client with one endpoint",
-            )
-        return request_id_bytes(given)
-
-
-def resolved(state: Value | Conflict, resolve: Resolver | None) -> Value:
-    """The value; in a conflict what the caller's function makes of it, ConflictError without."""
-    if isinstance(state, Value):
-        return state
-    if resolve is None:
-        raise ConflictError(state)
-    made = resolve(state)
-    if not isinstance(made, (bytes, str)):
-        hint = " (resolvers.union() with parentheses?)" if callable(made) else ""
-        raise TypeError(f"a resolver returns bytes or str, not {type(made).__name__}{hint}")
-    return Value(
-        state.key,
-        state.context,
-        state.g_counter,
-        state.pn_counter,
-        state.register,
-        state.siblings,
-        state.freshness,
-        made.encode() if isinstance(made, str) else made,
-    )
 
 
 def flight_plan(failover: Failover, entry: Entry) -> Callable[[Flight], Steps[None]]:

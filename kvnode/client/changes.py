@@ -28,8 +28,9 @@ from grpc import Call, StatusCode
 
 from kvnode.client.channels import addresses_of
 from kvnode.client.operations import bound_bytes
+from kvnode.client.states import key_state_of
 from kvnode.client.status import Failure, Fate
-from kvnode.client.values import DataType, Dot, KeyState, dot_of, key_state_of
+from kvnode.client.values import DataType, Dot, KeyState, dot_of
 from kvnode.core.errors import Reason
 from kvnode.errors import (
     DeadlineExceeded,

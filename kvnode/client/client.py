@@ -29,13 +29,15 @@ from kvnode.client.calls import (
     MISSING,
     Calls,
     DefaultT,
-    Resolver,
     failover_of,
 )
 from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.handles import Counter, Register, Siblings
 from kvnode.client.levels import Consistency, Durability
-from kvnode.client.operations import Delete, Increment, Operation, Put
+from kvnode.client.many import ManyWrites
+from kvnode.client.operations import Operation
+from kvnode.client.receipts import batch_receipt_of
+from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
 from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
 from kvnode.client.threads import ThreadDriver
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from kvnode.client.watching import Watch
 
 
-class Client:
+class Client(ManyWrites):
     """A connection to a kvnode cluster through one or more of its nodes. Thread safe.
 
     ``endpoints``: "HOST:PORT,HOST:PORT" or a sequence of such, each the address of *one* node, the
@@ -229,10 +231,19 @@ class Client:
 
         With ``ttl`` it expires so many seconds after the node took it.
         """
-        put = Put(key, value, lww, context, blind, ttl)
-        return self._driver.run(
-            self._calls.write_one(put, "put", request_id, durability, timeout_s)
+        entry = self._calls.put(
+            key,
+            value,
+            lww=lww,
+            context=context,
+            blind=blind,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
+        self._driver.submit(entry)
+        return self._calls.receipt_of_one(entry)
 
     def delete(
         self,
@@ -245,10 +256,9 @@ class Client:
         timeout_s: float | None = None,
     ) -> Receipt:
         """Remove what the node holds now, or exactly what ``context`` shows."""
-        delete = Delete(key, type, context)
-        return self._driver.run(
-            self._calls.write_one(delete, "delete", request_id, durability, timeout_s)
-        )
+        entry = self._calls.delete(key, type, context, request_id, durability, timeout_s)
+        self._driver.submit(entry)
+        return self._calls.receipt_of_one(entry)
 
     def increment(
         self,
@@ -261,10 +271,9 @@ class Client:
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add to a counter; ``counter`` of the receipt is the sum at the node that took it."""
-        increment = Increment(key, amount, type)
-        return self._driver.run(
-            self._calls.write_one(increment, "increment", request_id, durability, timeout_s)
-        )
+        entry = self._calls.increment(key, amount, type, request_id, durability, timeout_s)
+        self._driver.submit(entry)
+        return self._calls.receipt_of_one(entry)
 
     def write(
         self,
@@ -275,7 +284,9 @@ class Client:
         timeout_s: float | None = None,
     ) -> BatchReceipt:
         """All operations or none, seen whole or not at all on every replica."""
-        return self._driver.run(self._calls.write(operations, request_id, durability, timeout_s))
+        entry = self._calls.batch(operations, request_id, durability, timeout_s)
+        self._driver.submit(entry)
+        return self._calls.receipt(entry, batch_receipt_of)
 
     def update(
         self,

@@ -19,10 +19,19 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from grpc import RpcError, StatusCode
 
+from kvnode.client.alike import (
+    draw_ids,
+    last_session,
+    many_answers,
+    many_request,
+    parted,
+    request_of,
+)
 from kvnode.client.channels import (
     CLOSED,
     FRESH_S,
@@ -38,7 +47,6 @@ from kvnode.client.channels import (
 from kvnode.client.lanes import Entry, overtaken
 from kvnode.client.rpcs import WRITE, WRITE_MANY
 from kvnode.client.settling import (
-    answers_of,
     is_final,
     raised,
     refuse,
@@ -131,13 +139,14 @@ class Failover:
 
     def write(self, entries: Sequence[Entry], deadline: float) -> Steps[None]:
         """Settle every entry, in the order given."""
+        draw_ids(entries)
         rest = list(entries)
         turns = yield from self._turns()
         for position, endpoint in enumerate(turns):
             until = self._share(deadline, len(turns) - position)
             if not (yield from self._reach(endpoint, until, FRESH_S)):
                 for entry in rest:
-                    entry.problems.append((endpoint, None))
+                    entry.problems += ((endpoint, None),)
                 continue
             rest = yield from self._write_at(endpoint, rest, deadline, until)
             if not rest:
@@ -172,7 +181,8 @@ class Failover:
         if not sent:
             return []
         # what a node does not have yet another one may: waiting for it takes a share only
-        limit = until if any(entry.after for entry in sent) else deadline
+        waits = [entry for entry in sent if entry.after is not None]
+        limit = until if waits else deadline
         answers = yield from self._send(endpoint, sent, limit)
         if isinstance(answers, Failure):
             if len(sent) > 1 and isinstance(answers.exception, InvalidArgument):
@@ -190,6 +200,10 @@ class Failover:
         """Settle what the answers settle; who lost the reply, and who may be sent elsewhere."""
         lost: list[Entry] = []
         elsewhere: list[Entry] = []
+        if Failure not in map(type, answers):  # as nearly always
+            for entry, answer in zip(sent, answers, strict=True):
+                entry.settle(answer)
+            return lost, elsewhere
         done = [not isinstance(each, Failure) or each.fate is Fate.LOST for each in answers]
         late = overtaken(sent, done)
         for entry, answer in zip(sent, answers, strict=True):
@@ -202,7 +216,7 @@ class Failover:
             elif answer.fate in (Fate.ELSEWHERE, Fate.UNSENT) and entry not in late:
                 entry.stay()
                 said = raised(answer) if answer.fate is Fate.ELSEWHERE else None
-                entry.problems.append((endpoint, said))
+                entry.problems += ((endpoint, said),)
                 elsewhere.append(entry)
             else:
                 refuse(entry, answer)
@@ -260,24 +274,29 @@ class Failover:
     def _send(
         self, endpoint: Endpoint, entries: Sequence[Entry], limit: float
     ) -> Steps[list[Any] | Failure]:
-        """An answer to each: a WriteResponse or a Failure; or one Failure for the whole call."""
-        request: kv_pb2.WriteRequest | kv_pb2.WriteManyRequest
+        """An answer to each, as ``many_answers`` gives them; or one Failure for the whole call."""
         if len(entries) == 1:
-            request = entries[0].request
-            reply = yield Send(endpoint, WRITE, request, self._left_s(limit))
-        else:
-            request = kv_pb2.WriteManyRequest(requests=[entry.request for entry in entries])
-            reply = yield Send(endpoint, WRITE_MANY, request, self._left_s(limit))
+            (entry,) = entries
+            reply = yield Send(endpoint, WRITE, request_of(entry), self._left_s(limit))
+            if isinstance(reply, RpcError):
+                return self.failed(endpoint, reply)
+            endpoint.answered(self.now())
+            if entry.after is not None:
+                endpoint.showed(reply.session)
+            return [(reply, endpoint.address)]
+        parts = parted(entries)
+        reply = yield Send(endpoint, WRITE_MANY, many_request(parts), self._left_s(limit))
         if isinstance(reply, RpcError):
             return self.failed(endpoint, reply)
         endpoint.answered(self.now())
-        if len(entries) == 1:
-            if entries[0].after is not None:
-                endpoint.showed(reply.session)
-            return [(reply, endpoint.address)]
-        if reply.outcomes:
-            endpoint.showed(reply.outcomes[-1].response.session)
-        return answers_of(reply, entries, endpoint)
+        answers = many_answers(reply, parts, endpoint)
+        if isinstance(answers, Failure):
+            return answers
+        endpoint.showed(last_session(reply))
+        if len(parts) == 1:
+            return answers
+        found = dict(zip(chain.from_iterable(part for _, part in parts), answers, strict=True))
+        return [found[entry] for entry in entries]
 
     def _reach(self, endpoint: Endpoint, until: float, fresh_s: float) -> Steps[bool]:
         """Whether the node is there: it answered within the last ``fresh_s``, or does so now.

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from kvnode.client.lanes import BYTES_MAX, OPERATIONS_MAX, Entry, Flight
+from kvnode.client.channels import MESSAGE_BYTES_MAX
+from kvnode.client.chunks import Chunk, Kind
+from kvnode.client.lanes import BYTES_MAX, OPERATIONS_MAX
 from kvnode.client.levels import Durability, checked_durability
-from kvnode.client.operations import Operation, key_bytes, refuse, single_request
+from kvnode.client.operations import (
+    Operation,
+    check_amount,
+    key_bytes,
+    refuse,
+    single_request,
+    ttl_ms,
+    value_bytes,
+)
+from kvnode.client.steps import Steps
 from kvnode.core.errors import Reason
 from kvnode.errors import KvnodeError
 
 if TYPE_CHECKING:
     from kvnode.client.calls import Calls
+    from kvnode.client.values import DataType
 
 FAILURES_SHOWN: Final = 3
 INTERVAL_S_MAX: Final = 3_600.0
@@ -61,7 +73,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BulkFailure:
-    """An operation that was refused, or of which nobody knows; they count from 0."""
+    """An operation that was refused, or of which nobody knows; they count from 0.
+
+    A chunk is one write: if nobody knows what became of it, that is so of all its operations, and
+    their errors have one ``request_id``. ``Client.outcome`` tells of them all; to ask for it again
+    under that id, all of them go in one ``write``, in order.
+    """
 
     number: int
     operation: Operation
@@ -80,138 +97,184 @@ class BulkError(KvnodeError):
         self.progress = progress
 
 
-@dataclass(slots=True, eq=False)
-class Chunk:
-    """What leaves together: operations with their numbers, and their entries."""
-
-    operations: list[tuple[int, Operation]]
-    flight: Flight
-    size: int
-
-
-@dataclass(slots=True)
 class Gathering:
     """What waits to leave, and what became of what left. The writer's decisions, without I/O."""
 
-    calls: Calls
-    limits: BulkLimits
-    durability: Durability
-    timeout_s: float | None
-    waiting: deque[tuple[int, Operation, Entry]] = field(default_factory=deque)
-    waiting_bytes: int = 0
-    since: float = 0.0
-    flush_before: int = 0
-    """Operations with a smaller number leave at once."""
-    flying: int = 0
-    flying_bytes: int = 0
-    progress: Progress = field(default_factory=Progress)
-    failures: list[BulkFailure] = field(default_factory=list)
-    listener: Callable[[Progress], None] | None = None
+    def __init__(
+        self,
+        calls: Calls,
+        limits: BulkLimits,
+        durability: Durability,
+        timeout_s: float | None,
+        listener: Callable[[Progress], None] | None,
+    ) -> None:
+        self.calls = calls
+        self.limits = limits
+        self.failures: list[BulkFailure] = []
+        self._durability = durability
+        self._timeout_s = timeout_s
+        self._listener = listener
+        self._waiting: deque[Chunk] = deque()
+        """The last one still grows."""
+        self._flush_before = 0
+        """Operations with a smaller number leave at once."""
+        self._put_back: set[int] = set()
+        """First operations of chunks that wait or fly once more, taken apart."""
+        self._taken = 0
+        self._acknowledged = 0
+        self._failed = 0
+        self._held_bytes = 0
+        """Of those taken that are neither acknowledged nor have failed."""
+
+    @property
+    def progress(self) -> Progress:
+        """Counts of operations."""
+        return Progress(self._taken, self._acknowledged, self._failed)
+
+    def deadline(self) -> float:
+        """Of what leaves now."""
+        return self.calls.deadline(self._timeout_s)
 
     def tell(self) -> None:
         """Tell who listens how far it is. Who raises an error is told no more: the writes go on,
         and the error is in the log.
         """
-        if self.listener is not None:
+        if self._listener is not None:
             try:
-                self.listener(self.progress)
+                self._listener(self.progress)
             except Exception:
                 logger.exception("the progress of a bulk writer is told no more")
-                self.listener = None
+                self._listener = None
 
     @property
     def full(self) -> bool:
         """The caller has to wait."""
-        window = self.limits.window_chunks
+        limits = self.limits
+        held = self._taken - self._acknowledged - self._failed
         return (
-            len(self.waiting) + self.flying >= window * self.limits.operations_max
-            or self.waiting_bytes + self.flying_bytes >= window * self.limits.bytes_max
+            held >= limits.window_chunks * limits.operations_max
+            or self._held_bytes >= limits.window_chunks * limits.bytes_max
         )
 
-    @property
-    def broken(self) -> bool:
-        """Too much has failed."""
-        return len(self.failures) >= self.limits.failures_max
+    # ---- one more; each says whether the writer should look: a chunk was begun, or is full.
+    # InvalidArgument if no node would take it, BulkError if too many failed
 
-    def take(self, operation: Operation) -> None:
-        """One more; InvalidArgument if no node would take it, BulkError if too many failed."""
-        if self.broken:
+    def put(self, key: bytes | str, value: bytes | str, lww: bool, ttl: float | None) -> bool:  # noqa: FBT001 - called a million times
+        """A put without a context, and not blind."""
+        raw = key_bytes(key)
+        size = len(raw) + len(value_bytes(value, raw))
+        if ttl is not None:
+            ttl_ms(ttl)
+        return self._take((lww, ttl), raw, key, value, size)
+
+    def increment(self, key: bytes | str, amount: int, kind: DataType | None) -> bool:
+        """An increment."""
+        check_amount(amount, kind)
+        raw = key_bytes(key)
+        return self._take((kind,), raw, key, amount, len(raw))
+
+    def take(self, operation: Operation) -> bool:
+        """Any operation."""
+        size = single_request(operation, b"").ByteSize()
+        if size > MESSAGE_BYTES_MAX:
+            raise refuse(
+                Reason.BATCH_TOO_LARGE, f"the operation takes more than {MESSAGE_BYTES_MAX} bytes"
+            )
+        return self._take(None, key_bytes(operation.key), operation, None, size)
+
+    def _take(self, kind: Kind | None, key: bytes, given: Any, value: Any, size: int) -> bool:
+        if self._failed >= self.limits.failures_max:
             raise self.error()
-        request = single_request(operation, self.calls.new_request_id())
-        keys = (key_bytes(operation.key),)
-        deadline = self.calls.deadline(self.timeout_s)
-        entry = self.calls.entry(request, keys, self.durability, deadline)
-        if not self.waiting:
-            self.since = self.calls.failover.now()
-        self.waiting.append((self.progress.taken, operation, entry))
-        self.waiting_bytes += entry.size
-        self._count(taken=1)
+        waiting, limits = self._waiting, self.limits
+        chunk = waiting[-1] if waiting else None
+        begun = (
+            chunk is None
+            or chunk.apart
+            or len(chunk) >= limits.operations_max
+            or chunk.size + size > limits.bytes_max
+        )
+        if chunk is None or begun:
+            chunk = Chunk(self._taken, self.calls.failover.now(), kind)
+            waiting.append(chunk)
+        chunk.add(kind, key, given, value, size)
+        self._taken += 1
+        self._held_bytes += size
+        full = len(chunk) >= limits.operations_max or chunk.size >= limits.bytes_max
+        return begun or full
+
+    # ---- chunks
 
     def flush(self) -> int:
         """Let all that was taken so far leave now; how many operations that is."""
-        self.flush_before = self.progress.taken
-        return self.flush_before
+        self._flush_before = self._taken
+        return self._flush_before
 
     def has_settled(self, operations: int) -> bool:
-        """Whether the first so many are acknowledged or have failed: chunks land in order."""
-        return self.progress.acknowledged + self.progress.failed >= operations
+        """Whether the first so many are acknowledged or have failed: chunks land in order, but
+        for those that are put back.
+        """
+        settled = self._acknowledged + self._failed >= operations
+        return settled and all(first >= operations for first in self._put_back)
 
     def wait_s(self) -> float | None:
         """Seconds until a chunk leaves; None if nothing waits."""
-        if not self.waiting:
+        if not self._waiting:
             return None
+        chunk = self._waiting[0]
         if (
-            self.waiting[0][0] < self.flush_before
-            or len(self.waiting) >= self.limits.operations_max
-            or self.waiting_bytes >= self.limits.bytes_max
+            len(self._waiting) > 1
+            or chunk.apart
+            or chunk.first < self._flush_before
+            or len(chunk) >= self.limits.operations_max
+            or chunk.size >= self.limits.bytes_max
         ):
             return 0.0
-        return max(0.0, self.since + self.limits.interval_s - self.calls.failover.now())
+        return max(0.0, chunk.since + self.limits.interval_s - self.calls.failover.now())
+
+    def is_held_back(self, flying: Iterable[Chunk]) -> bool:
+        """Whether the next chunk must not be on its way together with these."""
+        return bool(self._waiting) and any(map(self._waiting[0].meets, flying))
 
     def chunk(self) -> Chunk:
         """What leaves now; each operation's patience begins anew here."""
-        taken: list[tuple[int, Operation]] = []
-        entries: list[Entry] = []
-        size = 0
-        deadline = self.calls.deadline(self.timeout_s)
-        while self.waiting and len(taken) < self.limits.operations_max:
-            entry = self.waiting[0][2]
-            if taken and size + entry.size > self.limits.bytes_max:
-                break
-            size += entry.size
-            entry.deadline = deadline
-            number, operation, _ = self.waiting.popleft()
-            taken.append((number, operation))
-            entries.append(entry)
-        self.waiting_bytes -= size
-        self.since = self.calls.failover.now()
-        self.flying += len(taken)
-        self.flying_bytes += size
-        return Chunk(taken, Flight(entries), size)
+        chunk = self._waiting.popleft()
+        chunk.leave(self.calls, self._durability, self.deadline())
+        return chunk
+
+    def written(self, chunk: Chunk) -> Steps[None]:
+        """Have a chunk carried out by itself."""
+        flight = chunk.flight
+        yield from self.calls.failover.write(flight.entries, flight.deadline)
 
     def landed(self, chunk: Chunk) -> None:
-        """Every entry of the chunk is settled."""
-        failed = 0
-        entries = chunk.flight.entries
-        for (number, operation), entry in zip(chunk.operations, entries, strict=True):
-            if entry.error is not None:
-                failed += 1
-                self.failures.append(BulkFailure(number, operation, entry.error))
-            else:
+        """Every entry of the chunk is settled. If it was refused for some of its operations, it
+        leaves again before all that waits, apart: as any chunk, so that a full queue holds it too.
+        """
+        if chunk.is_refused_by(chunk.flight.entries[0].error):
+            chunk.apart = True
+            self._put_back.add(chunk.first)
+            self._waiting.appendleft(chunk)
+            return
+        self._put_back.discard(chunk.first)
+        for entry in chunk.flight.entries:
+            if entry.error is None:
                 self.calls.learn(entry.reply[0])
-        self.flying -= len(entries)
-        self.flying_bytes -= chunk.size
-        self._count(acknowledged=len(entries) - failed, failed=failed)
+        errors = chunk.errors
+        failed = len(errors) - errors.count(None)
+        if failed:
+            numbered = enumerate(zip(chunk.operations, errors, strict=True), chunk.first)
+            self.failures += [
+                BulkFailure(number, operation, error)
+                for number, (operation, error) in numbered
+                if error is not None
+            ]
+        self._failed += failed
+        self._acknowledged += len(errors) - failed
+        self._held_bytes -= chunk.size
 
     def error(self) -> BulkError:
         """For what failed."""
         return BulkError(tuple(self.failures), self.progress)
-
-    def _count(self, *, taken: int = 0, acknowledged: int = 0, failed: int = 0) -> None:
-        now = self.progress
-        self.progress = Progress(
-            now.taken + taken, now.acknowledged + acknowledged, now.failed + failed
-        )
 
 
 def gathering(
@@ -223,4 +286,4 @@ def gathering(
 ) -> Gathering:
     """With the client's own levels where none is named."""
     level = calls.settings.durability if durability is None else checked_durability(durability)
-    return Gathering(calls, limits or BulkLimits(), level, timeout_s, listener=listener)
+    return Gathering(calls, limits or BulkLimits(), level, timeout_s, listener)

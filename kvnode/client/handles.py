@@ -13,8 +13,8 @@ from kvnode.client.updates import TRIES, of_type
 from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
 
 if TYPE_CHECKING:
-    from kvnode.client.calls import Resolver
     from kvnode.client.client import Client
+    from kvnode.client.resolving import Resolver
     from kvnode.client.updates import Change
 
 

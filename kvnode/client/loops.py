@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 import grpc.aio
@@ -44,8 +45,7 @@ class LoopDriver:
         alone = len(failover.addresses) == 1
         self._wires = {address: AioWire(address, retries=alone) for address in failover.addresses}
         self._lanes: dict[Hashable, Lane] = {}
-        self._due: set[Hashable] = set()
-        self._open: dict[Entry, None] = {}
+        self._aside: set[Flight] = set()
         self._sweeping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
@@ -75,7 +75,7 @@ class LoopDriver:
             while True:
                 try:
                     if type(step) is Submit:  # most are: for them no coroutine in between
-                        await self._submit(step.entry)
+                        await self.submit(step.entry)
                         answer = None
                     else:
                         answer = await self._carry_out(step, aside)
@@ -152,53 +152,57 @@ class LoopDriver:
 
     # ---- callers that share calls
 
-    async def _submit(self, entry: Entry) -> None:
+    async def submit(self, entry: Entry) -> None:
         """Return when the entry is settled."""
         if self.failover.closed:
             raise RuntimeError(CLOSED)
-        loop = self.own_loop()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self.own_loop()
         settled: asyncio.Future[None] = loop.create_future()
         entry.wake = partial(wake, settled)
-        lane = self._lanes.get(entry.lane)
-        if lane is None:
-            if len(self._lanes) >= LANES_MAX:
-                self._lanes = in_use(self._lanes)
-            plan = flight_plan(self.failover, entry)
-            lane = self._lanes[entry.lane] = Lane(plan, ordered=entry.is_write)
+        lane = self._lanes.get(entry.lane) or self._lane(entry)
         lane.waiting.append(entry)
-        if entry.lane not in self._due:
-            self._due.add(entry.lane)
-            loop.call_soon(self._start, entry.lane)
-        self._open[entry] = None
+        if not lane.due:
+            lane.due = True
+            loop.call_soon(self._start, lane)
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(GRACE_S, self._sweep)
         try:
             await settled
         finally:
-            del self._open[entry]
             if not entry.settled:  # cancelled: who is not sent yet stays here
                 entry.give_up()
 
+    def _lane(self, entry: Entry) -> Lane:
+        if len(self._lanes) >= LANES_MAX:
+            self._lanes = in_use(self._lanes)
+        lane = Lane(flight_plan(self.failover, entry), ordered=entry.is_write)
+        self._lanes[entry.lane] = lane
+        return lane
+
     def _sweep(self) -> None:
         """Let those go whose time is over: one timer for all, not one for each call."""
-        now = self.failover.now()
-        for entry in self._open:
-            if now > entry.deadline + GRACE_S:
+        overdue = self.failover.now() - GRACE_S
+        lanes = self._lanes.values()
+        flights = [*self._aside, *(flight for lane in lanes for flight in lane.flights)]
+        open_ = [*(lane.waiting for lane in lanes), *(flight.entries for flight in flights)]
+        for entry in chain.from_iterable(open_):
+            if entry.deadline < overdue and not entry.settled:
                 entry.give_up()
-        self._sweeping = bool(self._open)
+        self._sweeping = any(open_)
         if self._sweeping:
             self.own_loop().call_later(GRACE_S, self._sweep)
 
-    def _start(self, key: Hashable) -> None:
+    def _start(self, lane: Lane) -> None:
         """Let go who can."""
-        self._due.discard(key)
-        lane = self._lanes[key]
+        lane.due = False
         while not self.failover.closed and (flight := lane.begin()) is not None:
-            self._begin(self._fly(key, lane, flight))
+            self._begin(self._fly(lane, flight))
 
-    async def _fly(self, key: Hashable, lane: Lane, flight: Flight) -> None:
-        aside = partial(self._hand_over, key, lane, flight)
+    async def _fly(self, lane: Lane, flight: Flight) -> None:
+        aside = partial(self._hand_over, lane, flight)
         try:
             await self.run(lane.fly(flight), aside)
         except (RuntimeError, asyncio.CancelledError) as error:  # closed
@@ -209,12 +213,14 @@ class LoopDriver:
             raise
         finally:
             aside()
+            self._aside.discard(flight)
 
-    def _hand_over(self, key: Hashable, lane: Lane, flight: Flight) -> None:
+    def _hand_over(self, lane: Lane, flight: Flight) -> None:
         lane.land(flight)
-        if lane.waiting and key not in self._due:
-            self._due.add(key)
-            self.own_loop().call_soon(self._start, key)
+        self._aside.add(flight)
+        if lane.waiting and not lane.due:
+            lane.due = True
+            self.own_loop().call_soon(self._start, lane)
 
     def _begin(self, work: Any) -> None:
         task = self.own_loop().create_task(work)

@@ -27,6 +27,8 @@ BATCH_BYTES_MAX: Final = 4 << 20
 PAGE_KEYS_MAX: Final = 10_000
 REQUEST_ID_BYTES: Final = 16
 INT64_MAX: Final = (1 << 63) - 1
+BAD_KEY: Final = Reason.BAD_KEY
+BAD_VALUE: Final = Reason.BAD_VALUE
 TTL_S_MAX: Final = 100 * 365 * 24 * 3600
 """100 years."""
 
@@ -84,7 +86,7 @@ def refuse(reason: Reason, message: str) -> InvalidArgument:
 
 def key_bytes(key: bytes | str) -> bytes:
     """The key as bytes, 1 to 480 of them."""
-    raw = as_bytes(key, Reason.BAD_KEY, "key")
+    raw = key if type(key) is bytes else as_bytes(key, BAD_KEY, "key")
     if 0 < len(raw) <= KEY_BYTES_MAX:
         return raw
     if not raw:
@@ -101,16 +103,16 @@ def bound_bytes(bound: bytes | str, what: str) -> bytes:
 
 def as_bytes(text: bytes | str, reason: Reason, what: str) -> bytes:
     """Bytes as they are, text as UTF-8."""
+    if isinstance(text, str):
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            raise refuse(
+                reason, f"{what} {text!r} has no UTF-8 form ({error.reason}); pass bytes"
+            ) from error
     if isinstance(text, bytes):
         return text
-    if not isinstance(text, str):
-        raise refuse(reason, f"a {what} must be bytes or str, not {type(text).__name__}")
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise refuse(
-            reason, f"{what} {text!r} has no UTF-8 form ({error.reason}); pass bytes"
-        ) from error
+    raise refuse(reason, f"a {what} must be bytes or str, not {type(text).__name__}")
 
 
 def request_id_bytes(request_id: bytes) -> bytes:
@@ -168,11 +170,19 @@ def add_operation(request: kv_pb2.WriteRequest, operation: Operation) -> int:
     """One more in a batch: the bytes that count for it."""
     add = request.operations.add
     if isinstance(operation, Increment):
-        return fill_increment(add().increment, operation)
+        return fill_increment(add().increment, operation.key, operation.amount, operation.type)
     if isinstance(operation, Put):
-        return fill_put(add().put, operation)
+        return fill_put(
+            add().put,
+            operation.key,
+            operation.value,
+            lww=operation.lww,
+            context=operation.context,
+            blind=operation.blind,
+            ttl=operation.ttl,
+        )
     if isinstance(operation, Delete):
-        return fill_delete(add().delete, operation)
+        return fill_delete(add().delete, operation.key, operation.type, operation.context)
     raise refuse(
         Reason.BAD_REQUEST,
         f"it is a {type(operation).__name__}, not a Put, Increment or Delete",
@@ -191,32 +201,48 @@ def key_of(operation: kv_pb2.Operation) -> bytes:
     return operation.increment.key if operation.HasField("increment") else operation.delete.key
 
 
-# ---- each fills a message with what it checked, and returns the bytes that count for a batch
+# ---- each fills a message with what it checked, and returns the bytes that count for a batch. They
+# take the fields, not an operation: for a single call to make one took as long as to fill this
 
 
-def fill_put(message: kv_pb2.Put, put: Put) -> int:
+def fill_put(
+    message: kv_pb2.Put,
+    key: bytes | str,
+    value: bytes | str,
+    *,
+    lww: bool,
+    context: bytes | None,
+    blind: bool,
+    ttl: float | None,
+) -> int:
     """A put: the bytes of its key and value."""
-    key = key_bytes(put.key)
-    value = as_bytes(put.value, Reason.BAD_VALUE, "value")
-    if len(value) > VALUE_BYTES_MAX:
+    raw_key = key_bytes(key)
+    raw_value = value_bytes(value, raw_key)
+    if blind:
+        if context is not None:
+            raise refuse(Reason.BAD_REQUEST, "blind replaces nothing, so it takes no context")
+        if lww:
+            raise refuse(Reason.BAD_REQUEST, "blind adds a sibling, an LWW register has none")
+        message.blind = True
+    message.key = raw_key
+    message.value = raw_value
+    message.type = WIRE_TYPES[DataType.LWW_REGISTER if lww else DataType.SIBLINGS]
+    if context is not None:
+        message.context = checked_context(context)
+    if ttl is not None:
+        message.ttl_ms = ttl_ms(ttl)
+    return len(raw_key) + len(raw_value)
+
+
+def value_bytes(value: bytes | str, key: bytes) -> bytes:
+    """The value as bytes, at most 1 MiB."""
+    raw = value if type(value) is bytes else as_bytes(value, BAD_VALUE, "value")
+    if len(raw) > VALUE_BYTES_MAX:
         raise refuse(
             Reason.BAD_VALUE,
             f"the value of key {shown(key)} has more than 1 MiB ({VALUE_BYTES_MAX:,} bytes)",
         )
-    if put.blind:
-        if put.context is not None:
-            raise refuse(Reason.BAD_REQUEST, "blind replaces nothing, so it takes no context")
-        if put.lww:
-            raise refuse(Reason.BAD_REQUEST, "blind adds a sibling, an LWW register has none")
-        message.blind = True
-    message.key = key
-    message.value = value
-    message.type = WIRE_TYPES[DataType.LWW_REGISTER if put.lww else DataType.SIBLINGS]
-    if put.context is not None:
-        message.context = checked_context(put.context)
-    if put.ttl is not None:
-        message.ttl_ms = ttl_ms(put.ttl)
-    return len(key) + len(value)
+    return raw
 
 
 def ttl_ms(ttl: float) -> int:
@@ -228,39 +254,51 @@ def ttl_ms(ttl: float) -> int:
     return round(ttl * 1000)
 
 
-def fill_increment(message: kv_pb2.Increment, increment: Increment) -> int:
+def fill_increment(
+    message: kv_pb2.Increment, key: bytes | str, amount: int, kind: DataType | None
+) -> int:
     """An increment: the bytes of its key."""
-    amount = increment.amount
+    check_amount(amount, kind)
+    raw_key = key_bytes(key)
+    message.key = raw_key
+    message.amount = amount
+    if kind is not None:
+        message.type = WIRE_TYPES[kind]
+    return len(raw_key)
+
+
+def check_amount(amount: int, kind: DataType | None) -> None:
+    """It can be added to such a counter."""
     if isinstance(amount, bool) or not isinstance(amount, int):
         raise refuse(Reason.BAD_AMOUNT, f"amount {amount!r} is not an integer")
     if amount == 0:
         raise refuse(Reason.BAD_AMOUNT, "an amount of 0 changes nothing")
     if not -INT64_MAX <= amount <= INT64_MAX:
         raise refuse(Reason.BAD_AMOUNT, f"amount {amount} is not in -(2^63-1)..2^63-1")
-    kind = increment.type
-    if kind is not None:
-        if kind not in (DataType.G_COUNTER, DataType.PN_COUNTER):
-            raise refuse(Reason.BAD_REQUEST, f"{kind!r} is not a counter type")
-        if kind == DataType.G_COUNTER and amount < 0:
-            raise refuse(Reason.BAD_AMOUNT, f"a G-counter only grows, amount {amount} is negative")
-        message.type = WIRE_TYPES[kind]
-    key = key_bytes(increment.key)
-    message.key = key
-    message.amount = amount
-    return len(key)
+    if counter_type(kind) == DataType.G_COUNTER and amount < 0:
+        raise refuse(Reason.BAD_AMOUNT, f"a G-counter only grows, amount {amount} is negative")
 
 
-def fill_delete(message: kv_pb2.Delete, delete: Delete) -> int:
+def counter_type(kind: DataType | None) -> DataType | None:
+    """A counter's type, or none."""
+    if kind is not None and kind not in (DataType.G_COUNTER, DataType.PN_COUNTER):
+        raise refuse(Reason.BAD_REQUEST, f"{kind!r} is not a counter type")
+    return kind
+
+
+def fill_delete(
+    message: kv_pb2.Delete, key: bytes | str, kind: DataType | None, context: bytes | None
+) -> int:
     """A delete: the bytes of its key."""
-    if delete.type is not None:
-        if not isinstance(delete.type, DataType):
-            raise refuse(Reason.BAD_REQUEST, f"{delete.type!r} is not a type of kvnode")
-        message.type = WIRE_TYPES[delete.type]
-    key = key_bytes(delete.key)
-    message.key = key
-    if delete.context is not None:
-        message.context = checked_context(delete.context)
-    return len(key)
+    if kind is not None:
+        if not isinstance(kind, DataType):
+            raise refuse(Reason.BAD_REQUEST, f"{kind!r} is not a type of kvnode")
+        message.type = WIRE_TYPES[kind]
+    raw_key = key_bytes(key)
+    message.key = raw_key
+    if context is not None:
+        message.context = checked_context(context)
+    return len(raw_key)
 
 
 def checked_context(context: bytes) -> bytes:

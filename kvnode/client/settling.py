@@ -26,9 +26,13 @@ def answers_of(
 ) -> list[object] | Failure:
     """An answer to each, a reply with its address or a Failure; one Failure if they do not fit."""
     if len(reply.outcomes) != len(entries):
-        told = f"{len(entries)} requests sent, {len(reply.outcomes)} outcomes"
-        return Failure(Fate.LOST, NodeFailure(told), None)
+        return misfit(f"{len(entries)} requests sent, {len(reply.outcomes)} outcomes")
     return [outcome_of(outcome, endpoint) for outcome in reply.outcomes]
+
+
+def misfit(what: str) -> Failure:
+    """Of a reply that tells of more or less than was sent: nobody knows what became of which."""
+    return Failure(Fate.LOST, NodeFailure(what), None)
 
 
 def outcome_of(outcome: kv_pb2.WriteManyResponse.Outcome, endpoint: Endpoint) -> object:

@@ -141,8 +141,14 @@ def facts_of(info: ErrorInfo) -> dict[str, str]:
 def transport_exception(code: StatusCode, said: str, address: str) -> KvnodeError:
     """What the transport's error means for a read."""
     match code:
-        case StatusCode.UNAVAILABLE | StatusCode.CANCELLED:
+        case StatusCode.UNAVAILABLE:
             return NodeUnavailable(f"the connection to {address} broke: {said}")
+        case StatusCode.CANCELLED:
+            # gRPC there, without words of its own; a caller that gives up itself sees no exception
+            return NodeUnavailable(
+                f"{address} cancelled the call: more wait there than it can take up, or it stops. "
+                "Try again more slowly, or give the client more endpoints"
+            )
         case StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{address} did not answer in time")
         case StatusCode.RESOURCE_EXHAUSTED:
@@ -208,4 +214,5 @@ def done_so_far(shortfall: kv_pb2.Shortfall) -> kv_pb2.WriteResponse:
         ),
         repeated=shortfall.repeated,
         stored_by=shortfall.stored_by,
+        first=shortfall.first,
     )

@@ -128,7 +128,7 @@ class ThreadDriver:
             case Send():
                 return self._wires[step.endpoint.address].call(step)
             case Submit():
-                self._submit(step.entry)
+                self.submit(step.entry)
             case Pause():
                 return self._closed.wait(step.seconds)
             case Look():
@@ -144,7 +144,7 @@ class ThreadDriver:
 
     # ---- callers that share calls
 
-    def _submit(self, entry: Entry) -> None:
+    def submit(self, entry: Entry) -> None:
         """Return when the entry is settled."""
         woken: threading.Event | None = None
         with self._lock:

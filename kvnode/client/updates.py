@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from kvnode.client.calls import Calls, Resolver, resolved
+from kvnode.client.calls import Calls
 from kvnode.client.levels import Durability
-from kvnode.client.operations import Put, as_bytes, key_bytes, refuse
+from kvnode.client.operations import as_bytes, key_bytes, refuse
+from kvnode.client.resolving import Resolver, resolved
 from kvnode.client.sessions import Session
-from kvnode.client.steps import Pause, Steps
+from kvnode.client.steps import Pause, Steps, Submit
 from kvnode.client.values import (
     Absent,
     Conflict,
@@ -75,8 +76,11 @@ def update(
         return found
     for attempt in range(tries):
         left_s = max(0.001, deadline - calls.failover.now())
-        put = Put(raw, new, context=state.context)
-        receipt = yield from calls.write_one(put, "update", None, durability, left_s)
+        entry = calls.put(
+            raw, new, context=state.context, durability=durability, timeout_s=left_s, verb="update"
+        )
+        yield Submit(entry)
+        receipt = calls.receipt_of_one(entry)
         state = yield from siblings_of(calls, raw, deadline)
         if isinstance(state, Conflict) and resolve is not None:
             # if another one merges them meanwhile, all is done

@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvnode.core.errors import Reason
 from kvnode.errors import DeadlineExceeded, KeyNotFound, KvnodeError
+from kvnode.v1 import types_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from kvnode.v1 import kv_pb2, types_pb2
+    from kvnode.v1 import kv_pb2
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN_BYTES_MAX: Final = 40
@@ -267,6 +269,30 @@ class BatchReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class ManyReceipt:
+    """An accepted batch of alike operations: all of it happened, in order.
+
+    Told is only what is the same for all of them. ``first``: the dot of the first operation.
+    """
+
+    first: Dot
+    count: int
+    """Operations."""
+    session: Mapping[int, int] = field(repr=False)
+    repeated: bool
+    endpoint: str
+    stored_by: tuple[str, ...] = ()
+
+    @property
+    def dots(self) -> tuple[Dot, ...]:
+        """One per operation, made when asked for: those behind the first follow it."""
+        origin, first = self.first
+        if not origin:  # "buffered": none has its number yet
+            return (self.first,) * self.count
+        return tuple([Dot(origin, seq) for seq in range(first, first + self.count)])
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """A write that a node knows to have happened."""
 
@@ -288,7 +314,7 @@ class NotReplicated(DeadlineExceeded):
     def __init__(self, message: str, facts: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.facts = facts or {}
-        self.receipt: Receipt | BatchReceipt | None = None
+        self.receipt: Receipt | BatchReceipt | ManyReceipt | None = None
 
 
 def shown(raw: bytes) -> str:
@@ -311,41 +337,21 @@ def dot_of(message: types_pb2.Dot) -> Dot:
 
 def vector_of(message: types_pb2.VersionVector) -> dict[int, int]:
     """Origin -> last sequence number of its applied prefix."""
-    return {entry.origin: entry.seq for entry in message.entries}
+    return parsed_vector(message.SerializeToString()).copy()
+
+
+@lru_cache(maxsize=4)
+def parsed_vector(raw: bytes) -> dict[int, int]:
+    """The vector of a message's bytes, not to be changed: all that a node did in one commit is
+    answered with the same one.
+    """
+    entries = types_pb2.VersionVector.FromString(raw).entries
+    return {entry.origin: entry.seq for entry in entries}
 
 
 def counter_of(message: types_pb2.CounterValue) -> int:
     """The exact sum, also beyond 64 bits."""
     return int(message.exact) if message.exact else message.value
-
-
-def stored_value_of(message: types_pb2.StoredValue) -> StoredValue:
-    """A value with its provenance."""
-    return StoredValue(
-        message.value,
-        dot_of(message.dot),
-        message.time_ms,
-        message.node,
-        message.expires_ms or None,
-    )
-
-
-def key_state_of(
-    message: types_pb2.KeyState, freshness: tuple[Freshness, ...] = ()
-) -> Value | Conflict | Absent:
-    """The state of a key, field by field."""
-    g_counter = counter_of(message.g_counter) if message.HasField("g_counter") else None
-    pn_counter = counter_of(message.pn_counter) if message.HasField("pn_counter") else None
-    register = stored_value_of(message.lww_register) if message.HasField("lww_register") else None
-    siblings = tuple([stored_value_of(item) for item in message.siblings.values])
-    found: list[int | bytes] = [sum_ for sum_ in (g_counter, pn_counter) if sum_ is not None]
-    if register is not None:
-        found.append(register.value)
-    found += [item.value for item in siblings]
-    fields = (message.key, message.context, g_counter, pn_counter, register, siblings, freshness)
-    if len(found) == 1:
-        return Value(*fields, found[0])
-    return Conflict(*fields) if found else Absent(*fields)
 
 
 def freshness_of(messages: Iterable[kv_pb2.Freshness]) -> tuple[Freshness, ...]:

@@ -36,7 +36,8 @@ from typing import Final
 from grpc import RpcError
 
 from kvnode.client.channels import FRESH_S, Endpoint
-from kvnode.client.gathering import Chunk, Gathering
+from kvnode.client.chunks import Chunk
+from kvnode.client.gathering import Gathering
 from kvnode.client.lanes import Entry
 from kvnode.client.settling import answers_of, refuse
 from kvnode.client.status import Failure, Fate
@@ -79,12 +80,12 @@ class Voyage:
     @property
     def timeout_s(self) -> float:
         """Of the stream."""
-        patience_s = self._gathering.calls.deadline(self._gathering.timeout_s) - self._moved
+        patience_s = self._gathering.deadline() - self._moved
         return VOYAGE_S + patience_s + 2 * GRACE_S
 
     def may_send(self) -> bool:
         """Whether a chunk leaves now."""
-        return self._has_room() and self._gathering.wait_s() == 0
+        return self._has_room() and self._gathering.wait_s() == 0 and not self._is_held_back()
 
     def is_over(self) -> bool:
         """All is answered, and nothing more goes on this stream, or nothing did for a while."""
@@ -105,6 +106,8 @@ class Voyage:
         else:
             left_s = self._moved + LINGER_S - now
         due_s = self._gathering.wait_s() if sending and self._has_room() else None
+        if due_s == 0 and self._is_held_back():
+            due_s = None
         return max(0.0, left_s if due_s is None else min(left_s, due_s))
 
     def send(self) -> kv_pb2.WriteManyRequest:
@@ -132,7 +135,7 @@ class Voyage:
         answers = answers_of(reply, entries, self.endpoint)
         if isinstance(answers, Failure):
             answers = [answers] * len(entries)
-        if self._left_open or not all(map(is_last_word, answers)):
+        if self._left_open or not all(is_last_word(chunk, answer) for answer in answers):
             self._left_open.append(chunk)
             self._answers += zip(entries, answers, strict=True)
             return
@@ -175,6 +178,9 @@ class Voyage:
             if part:
                 yield part, chunk.flight.deadline
 
+    def _is_held_back(self) -> bool:
+        return self._gathering.is_held_back(self._flying)
+
     def _has_room(self) -> bool:
         return (
             not self._left_open
@@ -183,9 +189,11 @@ class Voyage:
         )
 
 
-def is_last_word(answer: object) -> bool:
-    """Done, or refused wherever it is asked."""
-    return not isinstance(answer, Failure) or answer.fate is Fate.REFUSED
+def is_last_word(chunk: Chunk, answer: object) -> bool:
+    """Done, or refused wherever it is asked and however it is sent."""
+    if not isinstance(answer, Failure):
+        return True
+    return answer.fate is Fate.REFUSED and not chunk.is_refused_by(answer.exception)
 
 
 def end_of(failure: Failure | None) -> Failure:

@@ -12,6 +12,7 @@ truncated or an invented one is refused, and every node of the cluster accepts e
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -31,6 +32,11 @@ VERSION = b"\x01"
 MAC_BYTES = 8
 KEPT = 16
 """Origins and secrets that tokens are made with: one of each in a node."""
+_SIBLINGS_ROW = VERSION + bytes((0x91, 0x92, SIBLINGS, 0x92))
+_REGISTER_ROW = VERSION + bytes((0x91, 0x92, LWW_REGISTER, 0x93))
+"""Version, one row, and how many numbers follow."""
+_PACKER = msgpack.Packer()
+"""To make one takes longer than to pack a number."""
 HIDDEN = 0
 """Third element of a row whose type showed nothing."""
 
@@ -52,7 +58,11 @@ def entry_token(key: bytes, entry: Entry, secret: bytes, now: int) -> bytes:
     written with this token must come after it, also at a node that has not received it; a sibling
     must replace the expired one also at a node whose clock still shows it.
     """
-    shown = visible_types(entry, now)
+    return shown_token(key, entry, visible_types(entry, now), secret)
+
+
+def shown_token(key: bytes, entry: Entry, shown: Collection[int], secret: bytes) -> bytes:
+    """The same, where it is known already which types show a value."""
     seen: list[list[Any]] = [[kind, TYPES[kind].context(entry[kind])] for kind in shown]
     for kind in (LWW_REGISTER, SIBLINGS):
         if kind in entry and kind not in shown:
@@ -67,20 +77,49 @@ def cell_token(key: bytes, kind: int, seen: list[int], secret: bytes) -> bytes:
     return _seal(key, [[kind, seen]], secret)
 
 
+def stamp_token(key: bytes, hlc: int, origin: int, seq: int, secret: bytes) -> bytes:
+    """``cell_token`` of a register, spelled out: for every read of one."""
+    pack = _PACKER.pack
+    payload: bytes = _REGISTER_ROW + pack(hlc) + pack(origin) + pack(seq)
+    return payload + _mac(key, payload, secret)
+
+
 def dot_token(key: bytes, dot: Dot, secret: bytes) -> bytes:
     """``cell_token`` of one sibling, spelled out: every put of siblings is answered with one."""
     origin, seq = dot
     payload: bytes = _one_dot(origin) + (
-        b"\xce" + seq.to_bytes(4, "big") if 0xFFFF < seq <= 0xFFFFFFFF else msgpack.packb(seq)
+        b"\xce" + seq.to_bytes(4, "big") if 0xFFFF < seq <= 0xFFFFFFFF else _PACKER.pack(seq)
     )
     return payload + _mac(key, payload, secret)
+
+
+def put_tokens(
+    keys: Sequence[bytes], kind: int, dot: Dot, hlc: int, secret: bytes
+) -> Iterator[bytes]:
+    """``cell_token`` of what puts of these keys left, at one dot and tick after the other.
+
+    Spelled out as well: a batch is answered with one for each of its operations.
+    """
+    origin, seq = dot
+    begin, pack = _keyed(secret).copy, _PACKER.pack
+    packed_origin = pack(origin)
+    for key in keys:
+        if kind == SIBLINGS:
+            payload = _SIBLINGS_ROW + packed_origin + pack(seq)
+        else:
+            payload = _REGISTER_ROW + pack(hlc) + packed_origin + pack(seq)
+        mac = begin()
+        mac.update(len(key).to_bytes(4, "big") + key + payload)
+        yield payload + mac.digest()
+        seq += 1
+        hlc += 1
 
 
 @lru_cache(KEPT)
 def _one_dot(origin: int) -> bytes:
     """Version, one row of siblings, two numbers of which the first is there: all but the seq."""
     packed: bytes = msgpack.packb(origin)
-    return VERSION + bytes((0x91, 0x92, SIBLINGS, 0x92)) + packed
+    return _SIBLINGS_ROW + packed
 
 
 def decode_token(key: bytes, token: bytes, secret: bytes, bytes_max: int) -> Context:
@@ -133,7 +172,7 @@ def _unpack(rows: list[Any]) -> Context:
 
 
 def _seal(key: bytes, seen: list[list[Any]], secret: bytes) -> bytes:
-    payload: bytes = VERSION + msgpack.packb(seen)
+    payload: bytes = VERSION + _PACKER.pack(seen)
     return payload + _mac(key, payload, secret)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.hlc import is_time_ms
-from kvnode.core.operations import Delete, Increment, Operation, Put
-from kvnode.core.types import COUNTERS, LWW_REGISTER, NAMES, PN_COUNTER, SIBLINGS
+from kvnode.core.operations import Delete, Increment, Increments, Operation, Put, Puts
+from kvnode.core.types import COUNTERS, G_COUNTER, LWW_REGISTER, NAMES, PN_COUNTER, SIBLINGS
 
 INT64_MAX = 2**63 - 1
 REQUEST_ID_BYTES = 16
@@ -54,7 +54,41 @@ class Limits:
             self.check_batch(len(operations))
         if request_id and len(request_id) != REQUEST_ID_BYTES:
             raise Refused(Reason.BAD_REQUEST, f"a request id has {REQUEST_ID_BYTES} bytes")
-        size = 16 * len(operations)
+        size = 16 * len(operations) + (self._alike(operations) or self._each(operations))
+        if size > self.batch_bytes_max:
+            raise Refused(
+                Reason.BATCH_TOO_LARGE,
+                f"a batch holds at most {self.batch_bytes_max} bytes, this one {size}: split it",
+                limit=str(self.batch_bytes_max),
+            )
+        return size
+
+    def _alike(self, operations: Sequence[Operation]) -> int:
+        """The bytes of columns in which nothing is out of bounds, else 0."""
+        if type(operations) is Puts:
+            values = [len(value) for value in operations.values]
+            self_evident = operations.type in (SIBLINGS, LWW_REGISTER) and not operations.deadline
+            if not self_evident or max(values) > self.value_bytes_max:
+                return 0
+        elif type(operations) is Increments:
+            values = []
+            amounts = operations.amounts
+            least = 1 if operations.type == G_COUNTER else -INT64_MAX
+            if (
+                operations.type not in (0, *COUNTERS)
+                or min(amounts) < least
+                or max(amounts) > INT64_MAX
+                or 0 in amounts
+            ):
+                return 0
+        else:
+            return 0
+        keys = [len(key) for key in operations.keys]
+        fit = min(keys) >= 1 and max(keys) <= self.key_bytes_max
+        return sum(keys) + sum(values) if fit else 0
+
+    def _each(self, operations: Sequence[Operation]) -> int:
+        size = 0
         for operation in operations:
             key = operation.key
             if not 1 <= len(key) <= self.key_bytes_max:
@@ -67,12 +101,6 @@ class Limits:
                 _check_increment(operation)
             elif type(operation) is Delete and operation.type not in (0, *NAMES):
                 raise Refused(Reason.BAD_REQUEST, f"unknown data type {operation.type}")
-        if size > self.batch_bytes_max:
-            raise Refused(
-                Reason.BATCH_TOO_LARGE,
-                f"a batch holds at most {self.batch_bytes_max} bytes, this one {size}: split it",
-                limit=str(self.batch_bytes_max),
-            )
         return size
 
     def _check_put(self, put: Put) -> None:

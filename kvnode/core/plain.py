@@ -1,32 +1,61 @@
-"""What a checkpoint has to know of a stored entry, told from its bytes without decoding it.
+"""What a checkpoint has to know of an entry, written or stored, without the way through its types.
 
 Problem: a checkpoint subtracts from the digests what was stored under a key and adds what is stored
 now. Decoding an entry and encoding its live form again takes some ten times as long as the hash.
 
-Idea: almost every entry is *plain*: one value (siblings or LWW) that does not expire, with nothing
-deleted beside it. Its live form is then in the stored form already, in one piece or with a byte
-left out, so it can be hashed as it stands. A plain entry is in no conflict and leaves no garbage
-either, and it has no deadline: there is nothing else to keep about it.
+Idea: almost every entry is *plain*: one value (siblings or LWW) that does not expire, or a counter,
+with nothing deleted beside it. Its live form is then its stored form, so what is stored is hashed
+as it stands. A plain entry is in no conflict and leaves no garbage either, and it has no deadline:
+there is nothing else to keep about it.
 
 Stored (``entry.py``, behind version and checksum), msgpack, ``ints`` being three of them:
 
-- siblings: ``92 04 92 | 91 94 ints value | 90``, live ``92 04 | 91 94 ints value``;
-- LWW: ``92 03 94 ints value``, and live the same.
+- siblings: ``92 04 92 | 91 94 ints value | 90``;
+- LWW: ``92 03 94 ints value``;
+- counters: ``92 type [origin, birth, inc, dec, 0, 0, hlc, ...]``: without a baseline, and unless
+  both totals of a slot are 0.
 
-Whether it is just that is told by the lengths the bytes give. Whatever else is there is no plain
-entry, and has to be decoded.
+Whether stored bytes are just that is told by the lengths they give. Whatever else is there is no
+plain entry, and has to be decoded. For most of them one call tells it all: where origin and hlc
+have 8 bytes, seq has 4 and the value's length 1, all that is not a number's or the value's own is
+at a fixed place (``_common_...``).
 """
 
 from __future__ import annotations
 
-from zlib import crc32
+import struct
+from collections.abc import Callable
 
-from kvnode.core.digest import sum_of
-from kvnode.core.types import LWW_REGISTER, SIBLINGS
+from kvnode.core.entry import (
+    BIN8,
+    CHECKSUM_BYTES,
+    HEAD_BYTES,
+    NO_AWAITED,
+    UINT32,
+    UINT64,
+    VERSION,
+    Entry,
+    entry_hash,
+)
+from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS
+from kvnode.core.types.slots import Slots
 
-VERSION = b"\x01"
-_SIBLINGS = bytes((0x92, SIBLINGS, 0x92, 0x91, 0x94))
-_LWW = bytes((0x92, LWW_REGISTER, 0x94))
+Pack = Callable[[object], bytes]
+"""Of a ``msgpack.Packer`` that is used again: to make one takes longer than to pack an entry."""
+
+SIBLINGS_HEAD = bytes((0x92, SIBLINGS, 0x92, 0x91))
+REGISTER_HEAD = bytes((0x92, LWW_REGISTER))
+NONE_AWAITED = bytes((NO_AWAITED,))
+_BYTES_MIN = 13
+"""Version, checksum, and a register with three small numbers and an empty value."""
+_SLOT = 7
+"""Numbers of a counter slot."""
+_LWW_LIST = REGISTER_HEAD + b"\x94"
+_common_lww = struct.Struct(">5s3sB8xB8xB4xBB").unpack_from
+"""Version and checksum, lists, (hlc, origin, seq and value begin), the value's length: 33 bytes."""
+_SIBLINGS_LIST = SIBLINGS_HEAD + b"\x94"
+_common_siblings = struct.Struct(">5s5sB8xB4xB8xBB").unpack_from
+"""Likewise with origin, seq, hlc: 35 bytes."""
 _BEYOND = 1 << 40
 _NUMBER_BYTES = [
     1 if first < 0x80 else {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}.get(first, _BEYOND)
@@ -35,38 +64,111 @@ _NUMBER_BYTES = [
 """Of a number that begins with this byte; what is none leads beyond the entry."""
 
 
-def passes(key: bytes, raw: bytes) -> bool:
-    """Whether a stored entry, plain or not, has its right checksum."""
-    return raw[:1] == VERSION and raw[1:5] == crc32(raw[5:], crc32(key)).to_bytes(4, "big")
-
-
-def plain_sum(key: bytes, raw: bytes) -> int | None:
-    """The sum of the digest of a plain entry, at any time; None: it is not plain.
-
-    Args:
-        raw: as stored, with a checksum that was found to be right.
-    """
-    if raw[5:10] == _SIBLINGS:
-        end = _value_end(raw, 10)
-        if end != len(raw) - 1 or raw[end] != 0x90:
+def plain_packed(entry: Entry, pack: Pack) -> bytes | None:
+    """The stored form of a plain entry, behind version and checksum; None: it is not plain."""
+    if len(entry) != 1:
+        return None
+    if SIBLINGS in entry:
+        held, awaited = entry[SIBLINGS]
+        if awaited or len(held) != 1:
             return None
-        return sum_of(key, raw[5:7] + raw[8:end])
-    if raw[5:8] == _LWW and _value_end(raw, 8) == len(raw):
-        return sum_of(key, raw[5:])
-    return None
+        [(dot, value)] = held.items()
+        row = dot + value
+        return SIBLINGS_HEAD + pack(row) + NONE_AWAITED if len(row) == 4 else None
+    if LWW_REGISTER in entry:
+        state = entry[LWW_REGISTER]
+        return REGISTER_HEAD + pack(state) if len(state) == 4 and state[3] is not None else None
+    [(kind, slots)] = entry.items()
+    flat = _flat(slots)
+    return pack((kind, flat)) if flat else None
 
 
-def _value_end(raw: bytes, at: int) -> int:
-    """Where three numbers and bytes end that begin there; 0 if there is something else."""
-    try:  # a line for each: this runs for every key of a checkpoint
-        at += _NUMBER_BYTES[raw[at]]
-        at += _NUMBER_BYTES[raw[at]]
-        at += _NUMBER_BYTES[raw[at]]
-        first = raw[at]
-        if first == 0xC4:
-            return at + 2 + raw[at + 1]
+def _flat(slots: Slots) -> list[int]:
+    """A counter's numbers, as ``slots.encode`` has them; none if it is not plain."""
+    flat: list[int] = []
+    for slot in sorted(slots):
+        inc, dec, base_inc, base_dec, hlc, _, _ = slots[slot]
+        if base_inc or base_dec or not (inc or dec):
+            return []
+        flat += (slot[0], slot[1], inc, dec, 0, 0, hlc)
+    return flat
+
+
+def plain_hash(key: bytes, raw: bytes) -> bytes | None:
+    """``entry_hash`` of the key and what is stored live; None: it is not plain, or damaged."""
+    hashed = entry_hash(key, raw[HEAD_BYTES:])
+    return hashed if is_plain(raw, VERSION + hashed[:CHECKSUM_BYTES]) else None
+
+
+def is_plain(raw: bytes, head: bytes) -> bool:
+    """Whether the stored entry is plain; ``head``: the version and checksum it has to bear."""
+    size = len(raw)
+    if size < _BYTES_MIN:
+        return False
+    kind = raw[6]
+    if kind == SIBLINGS:
+        common = (
+            size > 35
+            and raw[-1] == NO_AWAITED
+            and _common_siblings(raw)
+            == (head, _SIBLINGS_LIST, UINT64, UINT32, UINT64, BIN8, size - 36)
+        )
+    else:
+        common = (
+            kind == LWW_REGISTER
+            and size > 32
+            and _common_lww(raw) == (head, _LWW_LIST, UINT64, UINT64, UINT32, BIN8, size - 33)
+        )
+    return common or (raw[:HEAD_BYTES] == head and _is_plain(kind, raw[HEAD_BYTES:]))
+
+
+def _is_plain(kind: int, packed: bytes) -> bool:
+    end = len(packed)
+    try:
+        if kind in COUNTERS:
+            return packed[0] == 0x92 and _slots_end(packed) == end
+        if kind == LWW_REGISTER:
+            return packed[0] == 0x92 and _value_end(packed, 2) == end
+        held = packed.startswith(SIBLINGS_HEAD) and _value_end(packed, 4) == end - 1
+        return held and packed[-1] == NO_AWAITED
     except IndexError:
+        return False
+
+
+def _value_end(packed: bytes, at: int) -> int:
+    """Where a list of three numbers and bytes ends that begins there; 0: it is something else."""
+    if packed[at] != 0x94:
         return 0
+    at += 1  # a line for each: this runs for every key of a checkpoint
+    at += _NUMBER_BYTES[packed[at]]
+    at += _NUMBER_BYTES[packed[at]]
+    at += _NUMBER_BYTES[packed[at]]
+    first = packed[at]
+    if first == 0xC4:
+        return at + 2 + packed[at + 1]
     if first == 0xC5:
-        return at + 3 + int.from_bytes(raw[at + 1 : at + 3], "big")
-    return at + 5 + int.from_bytes(raw[at + 1 : at + 5], "big") if first == 0xC6 else 0
+        return at + 3 + int.from_bytes(packed[at + 1 : at + 3], "big")
+    return at + 5 + int.from_bytes(packed[at + 1 : at + 5], "big") if first == 0xC6 else 0
+
+
+def _slots_end(packed: bytes) -> int:
+    """Where a counter's slots end; 0 if any has a baseline or two totals of 0."""
+    at, numbers = 3, packed[2] - 0x90
+    if packed[2] == 0xDC:
+        at, numbers = 5, int.from_bytes(packed[3:5], "big")
+    elif not 0 < numbers < 16:
+        return 0
+    if numbers % _SLOT:
+        return 0
+    for _ in range(numbers // _SLOT):
+        at += _NUMBER_BYTES[packed[at]]
+        at += _NUMBER_BYTES[packed[at]]
+        inc = packed[at]
+        at += _NUMBER_BYTES[inc]
+        dec = packed[at]
+        at += _NUMBER_BYTES[dec]
+        if packed[at] or packed[at + 1] or not (inc or dec):
+            return 0
+        at += 2
+        at += _NUMBER_BYTES[packed[at]]
+    return at

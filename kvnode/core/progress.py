@@ -3,6 +3,7 @@
 Eager push sends a node's own blocks as they are committed. It works from a bounded buffer; a peer
 that falls behind the buffer gets heartbeats only, sees from their vector that it lacks something,
 and pulls it from whoever has it. When it has caught up to within the buffer, pushing goes on.
+What all members have leaves the buffer: a node alone keeps nothing.
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ class PushBuffer:
         while self.bytes_held > self._bytes_max and len(self._blocks) > 1:
             oldest = self._blocks.pop(next(iter(self._blocks)))
             self.bytes_held -= len(oldest.raw)
+
+    def drop(self, acknowledged: int) -> None:
+        """Let the blocks go that end with this write or before: every member has them."""
+        while self._blocks:
+            oldest = next(iter(self._blocks))
+            if self._blocks[oldest].next_seq - 1 > acknowledged:
+                return
+            self.bytes_held -= len(self._blocks.pop(oldest).raw)
 
     def has(self, seq: int) -> bool:
         """Whether the block that begins at ``seq`` can be pushed."""

@@ -19,23 +19,26 @@ has a chain value, and no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kvnode.core.block import GENESIS, Block, Delta, encode_block
-from kvnode.core.dots import Covered, Dot, Vector
-from kvnode.core.entry import Entry, merge_delta
+from kvnode.core.absorbing import Changes, absorb_block, changed_keys, changes_of
+from kvnode.core.accepted import Accepted
+from kvnode.core.block import GENESIS, Block, encode_block
+from kvnode.core.dots import Dot, Vector
+from kvnode.core.entry import Entry
 from kvnode.core.errors import BlockError, Reason, Refused, StateError
 from kvnode.core.hlc import AHEAD_MAX, HLC_MAX, LOGICAL_BITS, tick
-from kvnode.core.losers import Loser, loser_of
-from kvnode.core.operations import Increment, Operation
+from kvnode.core.losers import Loser
+from kvnode.core.operations import Increments, Operation, Puts, keys_of, latest_seen
 from kvnode.core.receive import HoldBuffer, Judgement, Verdict, judge, never_pruned
 from kvnode.core.requests import RequestWindow
-from kvnode.core.types import LWW_REGISTER
-from kvnode.core.writer import Accepted, BlockWriter
+from kvnode.core.writer import BlockWriter
 
 Read = Callable[[bytes], Entry]
+ReadMany = Callable[[Iterable[bytes]], dict[bytes, Entry]]
 ChainAt = Callable[[Dot], bytes | None]
+Received = tuple[Block, Changes]
 
 
 @dataclass(slots=True)
@@ -67,6 +70,8 @@ class Request:
     request_id: bytes = b""
     again: bool = False
     """See ``BlockWriter.add``."""
+    each: Sequence[bytes] = ()
+    """If set, every operation is a request of its own with this id; they are alike."""
 
 
 @dataclass(slots=True)
@@ -82,10 +87,23 @@ class Round:
     """To be logged, in this order."""
     overlay: dict[bytes, Entry]
     after: Durable
-    received: list[tuple[Block, list[Delta]]]
+    received: list[Received]
     """Blocks from elsewhere among the records, not yet in the overlay."""
     losers: list[Loser] = field(default_factory=list)
     """Concurrent register values that ``absorb`` dropped, in the order of the log."""
+
+
+class _Found(dict[bytes, Entry]):
+    """Entries that were read ahead; others are read when they are asked for."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Read, found: dict[bytes, Entry]) -> None:
+        super().__init__(found)
+        self._read = read
+
+    def __missing__(self, key: bytes) -> Entry:
+        return self._read(key)
 
 
 class Replica:
@@ -97,6 +115,7 @@ class Replica:
         durable: Durable,
         *,
         read: Read,
+        read_many: ReadMany,
         chain_at: ChainAt,
         hold_bytes_max: int,
         siblings_max: int,
@@ -107,6 +126,7 @@ class Replica:
         Args:
             origin: the id this replica writes under.
             read: a key's entry as of the last committed round.
+            read_many: the same of many; what it leaves out, ``read`` gives.
             chain_at: chain value of the logged block that ends at a dot, if there is one.
             pruned: whether that may be unknown for a dot, because it was given up.
         """
@@ -116,6 +136,7 @@ class Replica:
         self.limits: dict[int, int] = {}
         """Forgotten origin -> the last seq of it that may still be taken (``core/roster.py``)."""
         self._read = read
+        self._read_many = read_many
         self._chain_at = chain_at
         self._siblings_max = siblings_max
         self._pruned = pruned
@@ -147,28 +168,11 @@ class Replica:
 
     def absorb(self, round_: Round) -> None:
         """Merge the received blocks into the round's overlay, operation by operation."""
-        overlay = round_.overlay
         vector = dict(self.durable.vector)
         if round_.own:
             vector[self.origin] = round_.own.last_seq
-        seen = Covered(vector)
-        for block, deltas in round_.received:
-            origin, seq = block.origin, block.first_seq
-            writer_has = {**block.deps, origin: block.last_seq}
-            for delta in deltas:
-                if delta is not None:
-                    key, kind, state = delta
-                    entry = overlay[key]
-                    if kind == LWW_REGISTER and kind in entry:
-                        held = entry[kind]
-                        if writer_has.get(held[1], 0) < held[2]:  # else it overwrites, as usual
-                            loser = loser_of(key, held, state, seen, Covered(writer_has))
-                            if loser is not None:
-                                round_.losers.append(loser)
-                    overlay[key] = merge_delta(entry, kind, state, seen, (origin, seq))
-                vector[origin] = seq
-                seq += 1
-            vector[origin] = block.last_seq
+        for block, changes in round_.received:
+            round_.losers += absorb_block(round_.overlay, vector, block, changes)
         round_.received = []
 
     def commit(self, round_: Round) -> dict[bytes, Entry]:
@@ -183,14 +187,24 @@ class Replica:
         self.durable = round_.after
         return round_.overlay
 
-    def replay(self, block: Block) -> Round:
-        """Apply one block of the own log after a restart; its overlay is what it changed."""
+    def replay(self, blocks: Sequence[Received]) -> Round:
+        """Apply the first of these blocks of the own log after a restart: the round's records.
+
+        All of them if what they change can be had with one look, else fewer, but at least one. The
+        round is what each of them alone, one after the other, would have left.
+        """
+        keys = _keys_of(blocks)
+        found = self._read_many(keys)
+        while len(blocks) > 1 and len(found) < len(keys) - 1:  # too much to be held at once
+            blocks = blocks[: len(blocks) // 2]
+            keys = _keys_of(blocks)
+            found = self._read_many(keys)
+        self._read_others(keys, found)
         after = self.durable
-        deltas = block.deltas()
-        round_ = Round([], None, [], [block], {}, after, [(block, deltas)])
-        self._fetch(round_.overlay, deltas)
+        round_ = Round([], None, [], [block for block, _ in blocks], found, after, [*blocks])
         self.absorb(round_)
-        _advance(after, block)
+        for block in round_.records:
+            _advance(after, block)
         self.commit(round_)
         return round_
 
@@ -227,7 +241,7 @@ class Replica:
     ) -> None:
         after = round_.after
         highest = max(after.hlc, wall_ms << LOGICAL_BITS) + AHEAD_MAX
-        stamps = [_latest_seen(request) for request in requests]
+        stamps = [latest_seen(request.operations) for request in requests]
         hlc = tick(max(after.hlc, *(stamp for stamp in stamps if stamp <= highest), 0), wall_ms)
         refusal = self._no_writes(hlc + sum(len(request.operations) for request in requests))
         if refusal:
@@ -239,7 +253,7 @@ class Replica:
             hlc=hlc,
             vector=after.vector,
             overlay=round_.overlay,
-            read=self._read,
+            read=self._reading(requests),
             requests=after.requests,
             siblings_max=self._siblings_max,
             now=max(wall_ms, after.horizon),
@@ -249,10 +263,9 @@ class Replica:
             try:
                 if stamp > highest:
                     raise Refused(Reason.BAD_CONTEXT, "the context bears a time no node wrote at")
-                accepted = writer.add(request.operations, request.request_id, again=request.again)
-                round_.outcomes.append(accepted)
+                round_.outcomes.append(_added(writer, request))
             except Refused as refusal:
-                round_.outcomes.append(refusal)
+                round_.outcomes.append(refusal.with_traceback(None))  # it holds the round
         if not writer.ops:
             after.vector = before
             round_.overlay.clear()
@@ -271,6 +284,14 @@ class Replica:
         )
         round_.records.append(round_.own)
         _advance(after, round_.own)
+
+    def _reading(self, requests: Sequence[Request]) -> Read:
+        """Reads what the requests are about, all with one look."""
+        first = requests[0].operations
+        if len(requests) == 1 and len(first) == 1:
+            return self._read
+        keys = {key: None for request in requests for key in keys_of(request.operations)}
+        return _Found(self._read, self._read_many(keys)).__getitem__
 
     def _no_writes(self, hlc: int) -> Refused | None:
         """Why nothing can be written now, if the clock is to reach ``hlc``."""
@@ -332,37 +353,47 @@ class Replica:
                     return Judgement(Verdict.DROPPED, block)
             case Verdict.APPLIED:
                 try:
-                    deltas = block.deltas()
-                    self._fetch(round_.overlay, deltas)
+                    changes = changes_of(block)
+                    self._fetch(round_.overlay, changes)
                 except BlockError as error:
                     return Judgement(Verdict.MALFORMED, block, str(error))
                 except StateError as error:
                     return Judgement(Verdict.DAMAGED, block, str(error))
                 round_.records.append(block)
-                round_.received.append((block, deltas))
+                round_.received.append((block, changes))
             case _:
                 pass
         return judgement
 
-    def _fetch(self, overlay: dict[bytes, Entry], deltas: list[Delta]) -> None:
+    def _fetch(self, overlay: dict[bytes, Entry], changes: Changes) -> None:
         """Read what the block will change before it is logged: afterwards it must not fail."""
-        for delta in deltas:
-            if delta is not None and delta[0] not in overlay:
-                overlay[delta[0]] = self._read(delta[0])
+        wanted = dict.fromkeys(changed_keys(changes))
+        keys = [key for key in wanted if key not in overlay] if overlay else wanted
+        found = self._read_many(keys)
+        self._read_others(keys, found)
+        overlay |= found
+
+    def _read_others(self, keys: Collection[bytes], found: dict[bytes, Entry]) -> None:
+        """Those that one look left out, each with its own; StateError names the first damaged."""
+        if len(found) < len(keys):
+            for key in keys:
+                if key not in found:
+                    found[key] = self._read(key)
+
+
+def _keys_of(blocks: Sequence[Received]) -> dict[bytes, None]:
+    return {key: None for _, changes in blocks for key in changed_keys(changes)}
+
+
+def _added(writer: BlockWriter, request: Request) -> Accepted:
+    operations = request.operations
+    if not request.each:
+        return writer.add(operations, request.request_id, again=request.again)
+    assert isinstance(operations, (Puts, Increments)), "requests that are not alike"
+    return writer.add_each(operations, request.each)
 
 
 def _advance(durable: Durable, block: Block) -> None:
     durable.vector[block.origin] = block.last_seq
     durable.chains[block.origin] = block.chain
     durable.hlc = max(durable.hlc, block.hlc + block.count - 1)
-
-
-def _latest_seen(request: Request) -> int:
-    """The latest register stamp in the request's contexts: its writes must come after it."""
-    latest = 0
-    for operation in request.operations:
-        if not isinstance(operation, Increment) and operation.context is not None:
-            register = operation.context.register
-            if register is not None and register[0] > latest:
-                latest = register[0]
-    return latest

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-PROTOCOL = 2
+PROTOCOL = 4
+"""Grows with the messages, and with what digests mean. 3: of siblings another live form. 4: another
+hash."""
 
 
 @dataclass(frozen=True, slots=True)

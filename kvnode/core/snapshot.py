@@ -158,10 +158,10 @@ def _join_requests(mine: Durable, theirs: Durable) -> RequestWindow:
     newest: clients who ask *here* again mean that, and must not be counted twice.
     """
     joined = RequestWindow(mine.requests.size_max)
-    remembered = theirs.requests.since(0)
+    remembered = theirs.requests.all()
     known_there = {request_id for request_id, _ in remembered}
     seen_there = Covered(theirs.vector)
-    only_here = [one for one in mine.requests.since(0) if one[0] not in known_there]
+    only_here = [one for one in mine.requests.all() if one[0] not in known_there]
     older = [one for one in only_here if (one[1].origin, one[1].first_seq) in seen_there]
     newer = [one for one in only_here if (one[1].origin, one[1].first_seq) not in seen_there]
     for request_id, known in (*older, *remembered, *newer):

@@ -9,22 +9,23 @@ operation its dot, so two requests can never work from one state.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
+from kvnode.core.accepted import Accepted
 from kvnode.core.block import Op, RequestSpan
 from kvnode.core.context import Context
 from kvnode.core.dots import Covered, Vector
 from kvnode.core.entry import Entry, merge_delta, visible_types
 from kvnode.core.errors import Reason, Refused, StateError, quoted
-from kvnode.core.operations import Delete, Increment, Operation, Put
+from kvnode.core.kinds import check_room, check_type, counter_type
+from kvnode.core.operations import Delete, Increment, Increments, Operation, Put, Puts
 from kvnode.core.requests import RequestWindow
 from kvnode.core.types import (
     COUNTERS,
     G_COUNTER,
     LWW_REGISTER,
     NAMES,
-    PN_COUNTER,
     SIBLINGS,
     TYPES,
     gcounter,
@@ -33,19 +34,6 @@ from kvnode.core.types import (
     siblings,
     slots,
 )
-
-
-@dataclass(slots=True)
-class Accepted:
-    """What became of a request: operation i has dot ``(origin, first_seq + i)``."""
-
-    origin: int
-    first_seq: int
-    hlc: int
-    """Tick of the first operation; 0 when ``repeated``."""
-    counters: list[int | None]
-    """Of each operation, the sum after it if it was an increment; empty when ``repeated``."""
-    repeated: bool = False
 
 
 class BlockWriter:
@@ -86,7 +74,8 @@ class BlockWriter:
         self._overlay = overlay
         self._read = read
         self._requests = requests
-        self._here: dict[bytes, Accepted] = {}
+        self._here: dict[bytes, tuple[int, int]] = {}
+        """Request id -> first seq and operations of those in this block."""
         self._siblings_max = siblings_max
         self._now = now
         self._lww_refusal = lww_refusal
@@ -116,29 +105,70 @@ class BlockWriter:
         undo: dict[bytes, Entry | None] = {}
         counters: list[int | None] = []
         try:
-            for operation in operations:
-                counters.append(self._add(operation, undo))  # noqa: PERF401 - one, almost always
+            if type(operations) is Puts:
+                self._add_puts(operations, undo)
+            elif type(operations) is Increments:
+                self._add_increments(operations, undo, counters)
+            else:
+                for operation in operations:
+                    counters.append(self._add(operation, undo))  # noqa: PERF401 - one, mostly
+        except StateError as damage:
+            unreadable = Refused(Reason.STATE_DAMAGED, str(damage))
+            raise self._taken_back(unreadable, start, undo) from damage
         except Refused as refusal:
-            refusal.operation = len(self.ops) - start
-            del self.ops[start:]
-            self._vector[self._origin] = self.first_seq + start - 1
-            for key, entry in undo.items():
-                if entry is None:
-                    del self._overlay[key]
-                else:
-                    self._overlay[key] = entry
-            raise
+            raise self._taken_back(refusal, start, undo) from None
         accepted = Accepted(self._origin, self.first_seq + start, self._hlc + start, counters)
         if request_id:
-            self.spans.append((request_id, start, len(operations)))
-            self._here[request_id] = accepted
+            self._name(request_id, start, len(self.ops) - start)
         return accepted
+
+    def add_each(self, operations: Puts | Increments, request_ids: Sequence[bytes]) -> Accepted:
+        """Add requests of one operation each, every one accepted or refused by itself.
+
+        Mostly none is known and none is refused: then they are added at once, as a batch is.
+        """
+        start = len(self.ops)
+        if self._are_new(request_ids):
+            with suppress(Refused):  # one of them is: each by itself they tell which
+                accepted = self.add(operations, b"")
+                for index, request_id in enumerate(request_ids, start):
+                    self._name(request_id, index, 1)
+                return accepted
+        each: list[Accepted | Refused] = []
+        singly: Sequence[Operation] = operations
+        for operation, request_id in zip(singly, request_ids, strict=True):
+            try:
+                each.append(self.add([operation], request_id))
+            except Refused as refusal:
+                each.append(refusal.with_traceback(None))  # it holds the round
+        return Accepted(self._origin, 0, 0, [], each=each)
+
+    def _are_new(self, request_ids: Sequence[bytes]) -> bool:
+        ids = set(request_ids)
+        alone = len(ids) == len(request_ids) and ids.isdisjoint(self._here)
+        return alone and self._requests.knows_none(ids)
+
+    def _name(self, request_id: bytes, start: int, size: int) -> None:
+        self.spans.append((request_id, start, size))
+        self._here[request_id] = (self.first_seq + start, size)
+
+    def _taken_back(self, refusal: Refused, start: int, undo: dict[bytes, Entry | None]) -> Refused:
+        """The refusal, which leaves no trace of the operations from ``start`` on."""
+        refusal.operation = len(self.ops) - start
+        del self.ops[start:]
+        self._vector[self._origin] = self.first_seq + start - 1
+        for key, entry in undo.items():
+            if entry is None:
+                del self._overlay[key]
+            else:
+                self._overlay[key] = entry
+        return refusal
 
     def _repeated(self, request_id: bytes, size: int) -> Accepted | None:
         here = self._here.get(request_id)
         known = self._requests.get(request_id)
         if here:
-            first = (self._origin, here.first_seq, len(here.counters))
+            first = (self._origin, *here)
         elif known:
             first = (known.origin, known.first_seq, known.size)
         else:
@@ -154,12 +184,15 @@ class BlockWriter:
     def _add(self, operation: Operation, undo: dict[bytes, Entry | None]) -> int | None:
         key = operation.key
         before = self._overlay.get(key)
-        entry = self._current(key) if before is None else before
+        entry = self._read(key) if before is None else before
         index = len(self.ops)
         seq, hlc = self.first_seq + index, self._hlc + index
         op: list[Any] | None
         counted: int | None = None
-        known = self._overwrite(operation, entry, seq, hlc) if type(operation) is Put else None
+        known = None
+        if type(operation) is Put and not operation.blind and operation.unless_after is None:
+            _, value, kind, context, _, deadline, _ = operation
+            known = self._overwrite(key, value, kind, deadline, context, entry, seq, hlc)
         if known is not None:
             op, entry = known
         elif isinstance(operation, Increment):
@@ -179,15 +212,102 @@ class BlockWriter:
         self._vector[self._origin] = seq
         return counted
 
-    def _overwrite(
-        self, put: Put, entry: Entry, seq: int, hlc: int
-    ) -> tuple[list[Any], Entry] | None:
-        """What is logged and what is left if the put can be taken and replaces all there is.
+    def _add_puts(self, puts: Puts, undo: dict[bytes, Entry | None]) -> None:
+        """What ``_add`` does, of each in turn, without an object for it."""
+        kind, deadline = puts.type, puts.deadline
+        overlay, ops, vector, origin = self._overlay, self.ops, self._vector, self._origin
+        read, overwrite = self._read, self._overwrite
+        seq, hlc = self.first_seq + len(ops), self._hlc + len(ops)
+        for key, value in zip(puts.keys, puts.values, strict=True):
+            before = overlay.get(key)
+            entry = read(key) if before is None else before
+            known = overwrite(key, value, kind, deadline, None, entry, seq, hlc)
+            if known is None:
+                self._add(Put(key, value, kind, deadline=deadline), undo)
+            else:
+                op, entry = known
+                ops.append(op)
+                undo.setdefault(key, before)
+                overlay[key] = entry
+                vector[origin] = seq
+            seq += 1
+            hlc += 1
 
-        Almost all puts of siblings do, and spare the merge of a delta: a third of their cost here.
+    def _add_increments(
+        self,
+        increments: Increments,
+        undo: dict[bytes, Entry | None],
+        counters: list[int | None],
+    ) -> None:
+        """What ``_add`` does, of each in turn; an entry is made once for all increments of a key.
+
+        The first of a key says what there is to know: type, slot and sum. While the sums stay
+        within 64 bits the next one goes on in the same slot, which is the newest, is this node's
+        and was not touched by a delete.
         """
-        key, value, kind, context, blind, deadline, _ = put
-        if kind != SIBLINGS or blind or (deadline and self._lww_refusal):
+        ops = self.ops
+        newest: dict[bytes, tuple[list[Any], int]] = {}
+        """Key -> its newest operation, and the sum after it."""
+        behind: dict[bytes, int] = {}
+        """Key whose entry lacks its newest operation -> the tick of that."""
+        for key, amount in zip(increments.keys, increments.amounts, strict=True):
+            last = newest.get(key)
+            op = slots.onward(*last, amount) if last is not None else None
+            if last is None or op is None:
+                if last is not None:
+                    self._catch_up(newest, behind)
+                counted = self._add(Increment(key, amount, increments.type), undo)
+                made = ops[-1]
+                assert counted is not None, "an increment without a sum"
+                assert type(made) is list, "an increment that changed nothing"
+                newest[key] = (made, counted)
+            else:
+                behind[key] = self._hlc + len(ops)
+                counted = last[1] + amount
+                newest[key] = (op, counted)
+                ops.append(op)
+            counters.append(counted)
+        self._catch_up(newest, behind)
+        self._vector[self._origin] = self.first_seq + len(ops) - 1
+
+    def _catch_up(
+        self, newest: dict[bytes, tuple[list[Any], int]], behind: dict[bytes, int]
+    ) -> None:
+        """Make the entries of ``behind``."""
+        for key, hlc in behind.items():
+            op, _ = newest[key]
+            entry = self._overlay[key]
+            self._overlay[key] = {
+                **entry,
+                op[0]: slots.counted(entry[op[0]], op, self._origin, hlc),
+            }
+        behind.clear()
+
+    def _overwrite(
+        self,
+        key: bytes,
+        value: bytes,
+        kind: int,
+        deadline: int,
+        context: Context | None,
+        entry: Entry,
+        seq: int,
+        hlc: int,
+    ) -> tuple[list[Any], Entry] | None:
+        """What is logged and what is left if a put can be taken and replaces all there is.
+
+        Almost all puts do, and spare the merge of a delta: a third of their cost here.
+        """
+        if self._lww_refusal and (deadline or kind == LWW_REGISTER):
+            return None
+        if kind == LWW_REGISTER:
+            if entry and (len(entry) > 1 or kind not in entry or entry[kind][0] >= hlc):
+                return None
+            state = (hlc, self._origin, seq, value)
+            return lww.assign(key, value, deadline), {
+                kind: (*state, deadline) if deadline else state
+            }
+        if kind != SIBLINGS:
             return None
         held: siblings.Held = {}
         if entry:
@@ -203,7 +323,7 @@ class BlockWriter:
 
     def _increment(self, increment: Increment, entry: Entry, seq: int) -> tuple[int, list[Any]]:
         given = increment.type if self._again else 0
-        kind = given or _counter_type(increment, entry, self._now)
+        kind = given or counter_type(increment, entry, self._now)
         mutate = gcounter.increment if kind == G_COUNTER else pncounter.increment
         state = entry.get(kind, slots.EMPTY)
         return kind, mutate(state, increment.key, increment.amount, self._origin, seq)
@@ -218,12 +338,6 @@ class BlockWriter:
         assert type(operation) is Delete
         return self._delete(operation, entry)
 
-    def _current(self, key: bytes) -> Entry:
-        try:
-            return self._read(key)
-        except StateError as damage:
-            raise Refused(Reason.STATE_DAMAGED, str(damage)) from damage
-
     def _is_outdone(self, stamp: lww.Stamp, entry: Entry) -> bool:
         now = entry.get(LWW_REGISTER, lww.EMPTY)[:3]
         mine = now[1] == self._origin and now[2] >= self._request_seq
@@ -231,30 +345,16 @@ class BlockWriter:
 
     def _put(self, put: Put, entry: Entry) -> list[Any]:
         if entry and not self._again:
-            _check_type(put.key, put.type, entry, self._now)
+            check_type(put.key, put.type, entry, self._now)
         if self._lww_refusal and (put.type == LWW_REGISTER or put.deadline):
             raise Refused(Reason.CLOCK_OFF, self._lww_refusal)
         if put.type == LWW_REGISTER:
             return lww.assign(put.key, put.value, put.deadline)
         state = entry.get(SIBLINGS, siblings.EMPTY)
         replaced = self._replaced(state, put.context, blind=put.blind)
-        if len(state[0]) >= self._siblings_max:
-            self._check_room(put.key, state, replaced)
+        if len(state[0]) >= self._siblings_max and not self._again:
+            check_room(put.key, state, replaced, self._siblings_max, self._now)
         return siblings.write(put.key, put.value, replaced, put.deadline)
-
-    def _check_room(
-        self, key: bytes, state: siblings.Siblings, replaced: Sequence[tuple[int, int]]
-    ) -> None:
-        left = len(state[0]) - sum(dot in state[0] for dot in replaced)
-        if left >= self._siblings_max and not self._again:
-            hidden = len(state[0]) - len(siblings.shown(state, self._now))
-            expired = f" ({hidden} of them expired)" if hidden else ""
-            raise Refused(
-                Reason.TOO_MANY_SIBLINGS,
-                f"the key {quoted(key)} has {left} unresolved siblings{expired}, the limit is "
-                f"{self._siblings_max}: read it and put one value with its context",
-                limit=str(self._siblings_max),
-            )
 
     def _replaced(
         self, state: siblings.Siblings, context: Context | None, *, blind: bool = False
@@ -297,36 +397,3 @@ class BlockWriter:
             return kind, lww.remove(state, delete.key, stamp, self._seen, self._now)
         replaced = self._replaced(state, context)
         return kind, siblings.write(delete.key, None, replaced) if replaced else None
-
-
-def _check_type(key: bytes, kind: int, entry: Entry, now: int) -> None:
-    if len(entry) == 1 and kind in entry:
-        return
-    shown = visible_types(entry, now)
-    if shown and kind not in shown:
-        raise Refused(
-            Reason.TYPE_CONFLICT,
-            f"the key {quoted(key)} holds {NAMES[shown[0]]}, not {NAMES[kind]}: "
-            "delete it first, or use another key",
-            types=",".join(NAMES[t] for t in shown),
-        )
-
-
-def _counter_type(increment: Increment, entry: Entry, now: int) -> int:
-    if not entry:
-        return increment.type or PN_COUNTER
-    if increment.type:
-        _check_type(increment.key, increment.type, entry, now)
-        return increment.type
-    if len(entry) == 1 and PN_COUNTER in entry:
-        return PN_COUNTER
-    shown = [kind for kind in visible_types(entry, now) if kind in COUNTERS]
-    if len(shown) > 1:
-        raise Refused(
-            Reason.TYPE_CONFLICT,
-            f"the key {quoted(increment.key)} is both a G_COUNTER and a PN_COUNTER: say which",
-            types=",".join(NAMES[t] for t in shown),
-        )
-    kind = shown[0] if shown else PN_COUNTER
-    _check_type(increment.key, kind, entry, now)
-    return kind

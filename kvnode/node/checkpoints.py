@@ -16,10 +16,17 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from kvnode.core.entry import Entry
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.replica import Durable, Round
 from kvnode.node.worker import Done, Job
-from kvnode.storage.interfaces import Checkpoint, DiskFullError, StateStore
+from kvnode.storage.interfaces import (
+    Checkpoint,
+    DiskFullError,
+    StateStore,
+    StorageError,
+    WriteFailed,
+)
 
 if TYPE_CHECKING:
     from kvnode.node.engine import Engine
@@ -27,21 +34,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5.0
 OVERDUE_FACTOR = 4
+DISPOSED_AT_ONCE = 500
+UNPAUSED = 1.0
+PAUSE_S = 0.2
+"""Of a round, when twice a checkpoint's worth waits."""
 T = TypeVar("T")
 
 
 class Checkpoints:
     """The checkpoints of one engine."""
 
-    def __init__(
-        self, engine: Engine, state: StateStore, *, covered: int, behind: int, next_request: int
-    ) -> None:
+    def __init__(self, engine: Engine, state: StateStore, *, covered: int, behind: int) -> None:
         """Go on from the last checkpoint.
 
         Args:
             covered: arrival number it covers.
             behind: operations since.
-            next_request: the first request number it does not have.
         """
         self.state = state
         self.covered = covered
@@ -51,13 +59,18 @@ class Checkpoints:
         """Since start."""
         self._engine = engine
         self._worker = engine.ambient.worker("kvnode-checkpoint")
-        self._next_request = next_request
         self._running: asyncio.Future[None] | None = None
         self._monotonic = engine.ambient.monotonic
         self._last = self._monotonic()
         self._not_before = 0.0
         self._wanted = False
         self._held = False
+        self.on_tidied: Callable[[], None] = lambda: None
+        """Nobody has written since the last checkpoint, and the state takes no more room."""
+        self._tidied = 0
+        """How many were made when the state was last tidied."""
+        self._hurry = False
+        """Somebody waits for the end of tidying."""
         self._recount: set[bytes] = set()
         self._horizon = 0
         """The next checkpoint moves the horizon there, if it is behind."""
@@ -77,6 +90,24 @@ class Checkpoints:
             memtable.bytes_held > OVERDUE_FACTOR * config.checkpoint_bytes
             or memtable.active_keys > OVERDUE_FACTOR * config.checkpoint_keys
         )
+
+    @property
+    def pause_s(self) -> float:
+        """How long a round is to wait before it begins, for the checkpoint that is being written.
+
+        It grows with the square of how much more than a checkpoint's worth waits already, so that
+        the rate of writes becomes the one that can be written, and memory stays bounded, without
+        anybody being refused. Pauses that began earlier left the checkpoint's process idle for a
+        third of the time, waiting for the next one to fill.
+        """
+        if self._running is None:
+            return 0.0
+        config, memtable = self._engine.config, self._engine.memtable
+        full = max(
+            memtable.active_keys / config.checkpoint_keys,
+            memtable.bytes_held / config.checkpoint_bytes,
+        )
+        return PAUSE_S * max(0.0, full - UNPAUSED) ** 2
 
     def consider(self, round_: Round) -> None:
         """A round was committed: start a checkpoint if it is time."""
@@ -119,7 +150,6 @@ class Checkpoints:
         engine = self._engine
         durable = engine.replica.durable
         size, behind = engine.memtable.bytes_held, self.behind_operations
-        next_request = durable.requests.next_number
         checkpoint = Checkpoint(
             arrival=engine.applied_arrival,
             durable=Durable(
@@ -134,12 +164,13 @@ class Checkpoints:
             ),
             names=dict(engine.names),
             entries=engine.memtable.freeze(),
-            requests=durable.requests.since(self._next_request),
+            requests=durable.requests.unsaved,
             requests_forgotten=durable.requests.forgotten,
             collected=engine.collected,
             journal=engine.journal.unsaved(),
             journal_floor=engine.journal.floor,
             recount=frozenset(self._recount),
+            entries_bytes=size,
         )
         engine.collected = []
         self._recount.clear()
@@ -153,9 +184,9 @@ class Checkpoints:
             self._running = None
             self.last_ms = round((self._monotonic() - started) * 1000)
             if error is None:
-                engine.memtable.drop_frozen()
+                self._dispose(engine.memtable.drop_frozen())
                 self.covered = checkpoint.arrival
-                self._next_request = next_request
+                durable.requests.drop_unsaved(checkpoint.requests)
                 durable.requests.drop_forgotten(len(checkpoint.requests_forgotten))
                 self.made += 1
                 engine.journal.saved(checkpoint.journal)
@@ -177,6 +208,47 @@ class Checkpoints:
 
         self._worker.run(lambda: self.state.save(checkpoint), done)
 
+    def tidy(self) -> None:
+        """If nobody has written since the last checkpoint, let the state take less room.
+
+        The next checkpoint waits for the end of that, which is soon once it is wanted.
+        """
+        busy = self._running is not None or self._held or self._something
+        if busy or len(self._engine.memtable) or self._tidied == self.made:
+            return
+        made, self._hurry = self.made, False
+        running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running = running
+
+        def goes_on() -> bool:
+            return not (self._wanted or self._hurry)
+
+        def done(error: BaseException | None) -> None:
+            self._running = None
+            if goes_on():
+                self._tidied = made
+            if isinstance(error, StorageError) and not isinstance(error, WriteFailed):
+                logger.error("the state cannot be repacked: %s", error)
+            elif error is not None:
+                self._engine.on_failure(error)
+            running.set_result(None)
+            if self._wanted and error is None:
+                self.start()
+            elif self._tidied == made:
+                self.on_tidied()
+
+        self._worker.run(lambda: self.state.tidy(goes_on), done)
+
+    def _dispose(self, entries: dict[bytes, Entry]) -> None:
+        """Free them in the thread, a few at a time: at once, the loop would stand still for it."""
+
+        def free() -> None:
+            while entries:
+                for _ in range(min(len(entries), DISPOSED_AT_ONCE)):
+                    entries.popitem()
+
+        self._worker.run(free, lambda _: None)
+
     def enqueue(self, job: Job, done: Done) -> None:
         """Run a job in the thread that writes the state, after what it has to do before."""
         self._worker.run(job, done)
@@ -196,6 +268,7 @@ class Checkpoints:
         while self._running is not None and (
             self._recount or self._to_sweep or len(self._engine.memtable)
         ):
+            self._hurry = True
             await asyncio.shield(self._running)  # it was cut before
         if not (self._recount or self._to_sweep or self._engine.memtable.active_keys):
             return
@@ -209,6 +282,7 @@ class Checkpoints:
 
     async def flush(self) -> None:
         """Write what is in memory now, unless the disk is full. Not for ever: once."""
+        self._hurry = True
         while self._running is not None:
             await self._running
         if self._something or len(self._engine.memtable):
@@ -236,11 +310,11 @@ class Checkpoints:
         self.covered = arrival
         self.behind_operations = 0
         self.made += 1
-        self._next_request = self._engine.replica.durable.requests.next_number
         self._last = self._monotonic()
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""
+        self._hurry = True
         while self._running is not None:
             await self._running
         if self._something or self._wanted:

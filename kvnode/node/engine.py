@@ -2,14 +2,13 @@
 
 Requests and received blocks queue up, in bounds, while the round before them is on its way to
 disk. Then the whole queue becomes the next round (``core/replica.py``): the batch is whatever has
-arrived, and nobody waits for company. The event loop plans the round; a thread of its own appends
-it to the log and syncs, during which the loop merges what was received; then, and only then, the
-round becomes visible, is answered and is pushed. That rule lives in ``_finish``.
+arrived, and nobody waits for company. The event loop plans the round; a thread appends it to the
+log and syncs (or the loop itself, see ``worker.py``), during which the loop merges what was
+received; then, and only then, the round becomes visible, is answered and is pushed: ``_finish``.
 
 What can go wrong with the append: the disk is full (the round is refused, nothing is changed, the
-node goes on), or anything else. Then what is on disk is unknown: the node stops and lets the
-restart find out, and the round's callers are told just that. A refusal would be a lie they act on:
-they would write again elsewhere, and count twice.
+node goes on), or anything else. Then what is on disk is unknown: the node stops, and the round's
+callers are told just that. A refusal would be a lie: they would write again, and count twice.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from itertools import zip_longest
 from typing import TypeVar
 
 from kvnode.config import Config
-from kvnode.core.block import Block, decode_block
+from kvnode.core.block import Block
 from kvnode.core.dots import Dot, Vector
-from kvnode.core.errors import BlockError, OutcomeUnclear, Reason, Refused, StateError
+from kvnode.core.errors import OutcomeUnclear, Reason, Refused
 from kvnode.core.progress import PushBuffer
 from kvnode.core.receive import Judgement, Verdict
 from kvnode.core.replica import Durable, Replica, Request, Round
@@ -32,10 +31,12 @@ from kvnode.core.stability import Stability
 from kvnode.node.adjustments import Adjustments, Change
 from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.checkpoints import Checkpoints
-from kvnode.node.damage import replay
 from kvnode.node.journal import Journal
 from kvnode.node.quarantine import NodeQuarantine
 from kvnode.node.queues import Arrival, Arrivals, Counts, Outcome, Pending, Queue, reject, stopping
+from kvnode.node.recovery import recover
+from kvnode.node.rest import Rest
+from kvnode.node.worker import QUICK_BYTES
 from kvnode.storage.interfaces import DiskFullError, Log, StateStore, StorageError
 from kvnode.storage.memtable import Memtable
 
@@ -82,6 +83,7 @@ class Engine:
             origin,
             durable,
             read=self.memtable.read,
+            read_many=self.memtable.read_many,
             chain_at=log.chain_at,
             pruned=lambda dot: dot[1] < log.pruned.get(dot[0], 0),
             hold_bytes_max=config.hold_bytes_max,
@@ -90,19 +92,17 @@ class Engine:
         self.journal = Journal(
             state, rows_max=config.journal_rows_max, bytes_max=config.journal_bytes_max
         )
-        next_request = durable.requests.next_number
-        self.replayed = self._replay(covered)
+        self.replayed = recover(log, covered, self.replica, self.names, self._install)
         self.applied_arrival = log.last_arrival
         """Up to here the log is applied; while a round is being logged, the log is ahead."""
         self.stability = Stability(durable.reports)
         self.collected: list[Dot] = []
         """Garbage rows looked at since the last checkpoint was cut."""
-        self.checkpoints = Checkpoints(
-            self, state, covered=covered, behind=self.replayed, next_request=next_request
-        )
-        self.quarantine = NodeQuarantine(
-            config, state, self.checkpoints.enqueue, self._fail, ambient.wall_ms
-        )
+        self.checkpoints = Checkpoints(self, state, covered=covered, behind=self.replayed)
+        self.rest = Rest(self)
+        self.checkpoints.on_tidied = self.rest.begin
+        enqueue = self.checkpoints.enqueue
+        self.quarantine = NodeQuarantine(config, state, enqueue, self._fail, ambient.wall_ms)
         self.push_buffer = PushBuffer(
             config.push_buffer_bytes, self.replica.durable.vector.get(origin, 0) + 1
         )
@@ -137,7 +137,7 @@ class Engine:
         config, queue = self.config, self.queue
         count = len(request.operations)
         self._check_open()
-        if (
+        if queue.waiting and (  # a larger one would be told for ever to try again
             queue.operations + count > config.queue_operations_max
             or queue.bytes + size > config.queue_bytes_max
         ):
@@ -159,15 +159,14 @@ class Engine:
 
     async def receive(self, blocks: Sequence[Block], sender: str = "") -> list[Verdict]:
         """Commit blocks a peer sent; returns their verdicts when those applied are synced."""
+        return await self.take(blocks, sender)
+
+    def take(self, blocks: Sequence[Block], sender: str) -> asyncio.Future[list[Verdict]]:
+        """``receive``, of which the queueing is done when it returns."""
         self._check_open()
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Verdict]] = []
-        for block in blocks:
-            future: asyncio.Future[Verdict] = loop.create_future()
-            self._incoming.waiting.append(Arrival(block, sender, future))
-            futures.append(future)
+        verdicts = self._incoming.add(blocks, sender)
         self._schedule()
-        return await asyncio.gather(*futures)
+        return verdicts
 
     async def between_rounds(self) -> None:
         """Return at a moment when no round is on its way to disk."""
@@ -231,27 +230,12 @@ class Engine:
         self.checkpoints.close()
         self._worker.close()
 
-    def _replay(self, covered: int) -> int:
-        operations = 0
-        for arrival, raw in replay(self.log, covered, self.replica.origin, self.names):
-            try:
-                block = decode_block(raw)
-                self._install(self.replica.replay(block))
-            except BlockError as error:
-                raise StorageError(f"block {arrival} of the log: {error}") from error
-            except StateError as error:
-                raise StorageError(
-                    f"the state is damaged: {error}. Restore the data directory, or start with an "
-                    "empty one and let peers fill it"
-                ) from error
-            operations += block.count
-        return operations
-
     def _schedule(self) -> None:
         if not self._scheduled and self._running is None:
             self._scheduled = True
             self.idle.clear()
-            asyncio.get_running_loop().call_soon(self._start)
+            loop, pause_s = asyncio.get_running_loop(), self.checkpoints.pause_s
+            loop.call_later(pause_s, self._start) if pause_s else loop.call_soon(self._start)
 
     def _start(self) -> None:
         """Turn the queue into a round and send it to disk."""
@@ -267,8 +251,7 @@ class Engine:
             blocks = [arrival.block for arrival in arrivals]
             round_ = self.replica.plan(requests, blocks, wall_ms, self.lww_refusal())
         except Exception as error:  # a bug; without the round's answers the node is of no use
-            waiting: list[Pending] = [arrival.future for arrival in arrivals]
-            reject(stopping(error), [*request_futures, *waiting])
+            reject(stopping(error), [*request_futures, *(each.future for each in arrivals)])
             self._fail(error)
             return
         self._running = round_
@@ -277,6 +260,8 @@ class Engine:
             self._worker.run(
                 lambda: self.log.append(round_.records),
                 lambda error: self._finish(round_, futures, error),
+                alone=len(requests) + len(arrivals) == 1
+                and len(round_.records[0].raw) <= QUICK_BYTES,
             )
             try:
                 self.replica.absorb(round_)
@@ -323,7 +308,7 @@ class Engine:
         self.applied_arrival += len(round_.records)
         if round_.own:
             self.push_buffer.add(round_.own)
-        self._count(round_)
+        self.counts.add(round_)
         if contested != (len(self.replica.durable.forks), self.replica.durable.fence):
             self.checkpoints.start()  # a restart must not forget it
         self.checkpoints.consider(round_)
@@ -371,17 +356,6 @@ class Engine:
             self.quarantine.received(block.raw, judgement.reason, peer=sender, identity=identity)
         elif judgement.reason:
             logger.error("block refused: %s", judgement.reason)
-
-    def _count(self, round_: Round) -> None:
-        counts = self.counts
-        counts.commits += bool(round_.records)
-        for block in round_.records:
-            counts.logged_bytes += len(block.raw)
-            if block is round_.own:
-                counts.accepted += block.count
-            else:
-                counts.received += block.count
-        counts.refused += sum(isinstance(outcome, Refused) for outcome in round_.outcomes)
 
     def _fail(self, error: BaseException) -> None:
         logger.critical("the node stops: %s", error, exc_info=error)

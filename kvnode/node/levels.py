@@ -214,9 +214,15 @@ class Levels:
         return True
 
     def _others(self, origin: int) -> dict[int, int]:
-        """Member -> the last write of ``origin`` that it is known to have on disk."""
+        """Member -> the last write of ``origin`` that it is known to have on disk.
+
+        Of this node's own, nothing once another history of them is known: what others have under
+        the same numbers may be that one's.
+        """
         replicator = self._replicator
         membership, last = replicator.membership, self._engine.stability.last
+        if origin == membership.origin and membership.lost:
+            return {}
         by_origin = {peer.origin: peer.vector for peer in replicator.peers.values()}
         nothing: Mapping[int, int] = {}
         return {

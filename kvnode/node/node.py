@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from kvnode.config import Config
+from kvnode.core.accepted import Accepted
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
-from kvnode.core.operations import Operation
 from kvnode.core.quarantine import Record
 from kvnode.core.replica import Request, Round
 from kvnode.core.requests import Remembered
-from kvnode.core.writer import Accepted
 from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.clocks import TimePassed, now_ms
 from kvnode.node.collector import Collector
@@ -45,6 +44,7 @@ from kvnode.storage.directory import DataDirectory
 from kvnode.storage.ending import FORMAT
 from kvnode.storage.incoming import Incoming
 from kvnode.storage.interfaces import StorageError
+from kvnode.storage.memtable import Memtable
 from kvnode.v1 import admin_pb2, gc_pb2
 
 logger = logging.getLogger(__name__)
@@ -167,6 +167,8 @@ class Node:
     async def run(self, address: str) -> None:
         """Replicate, and do all else that serving takes but listening at ``address``."""
         self._address = address
+        if self.engine.checkpoints.overdue:  # what was replayed: writes would be refused
+            self.engine.checkpoints.start()
         reissues = self.reissuing.begin()  # before anybody may ask what is stable
         self.replicator.start()
         self._run(self.collector.run(), "collection")
@@ -208,12 +210,10 @@ class Node:
 
     # ---- what the services call
 
-    def enqueue(
-        self, operations: Sequence[Operation], request_id: bytes, size: int
-    ) -> asyncio.Future[tuple[Accepted, Vector]]:
-        """Queue a client's batch; Refused if nothing of it was or will be done."""
+    def enqueue(self, request: Request, size: int) -> asyncio.Future[tuple[Accepted, Vector]]:
+        """Queue what a client asks for; Refused if nothing of it was or will be done."""
         self._check_place()
-        return self.engine.enqueue(Request(operations, request_id), size)
+        return self.engine.enqueue(request, size)
 
     def buffered_lost(self, operations: int) -> None:
         """So many operations that were acknowledged from the queue came to nothing."""
@@ -237,17 +237,10 @@ class Node:
         """What has a deadline till then has expired, for readers and new deadlines."""
         return now_ms(self.engine.replica.durable, self.engine.ambient.wall_ms())
 
-    def scan(
-        self,
-        start: bytes,
-        end: bytes,
-        accept: Callable[[bytes, Entry], bool],
-        *,
-        conflicts: bool = False,
-    ) -> bytes | None:
-        """See ``Memtable.scan``."""
+    def entries(self) -> Memtable:
+        """All that is kept, for looks at more than one key; Refused as ``read``."""
         self._check_place()
-        return self.engine.memtable.scan(start, end, accept, conflicts=conflicts)
+        return self.engine.memtable
 
     def status(self) -> admin_pb2.StatusResponse:
         """The node as it is now."""

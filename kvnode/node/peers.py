@@ -65,6 +65,8 @@ class Peer:
         if self._open[incarnation] <= 0:
             del self._open[incarnation]
             self.streams.pop(incarnation, None)
+        if not self._open:
+            self.pushed = float("-inf")  # what it writes now has to be had from others
 
     def start_over(self, origin: int) -> None:
         """It has a new identity, so what its old data directory held says nothing any more."""

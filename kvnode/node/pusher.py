@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from kvnode.core.report import Report
+from kvnode.node.alarm import Alarm
 from kvnode.node.peers import Peer
 from kvnode.rpc.link import Link, LinkError, PushStream
 
@@ -79,7 +81,8 @@ class Pusher:
         self._unanswered.append((self._ambient.wall_ms(), True))
         self.peer.relay_due = 0.0  # an old copy has to be found out before it has caught up
         await stream.send(self._report(), 0, [], self._replicator.hello())
-        await self._answer(stream)
+        async with self._patience():
+            await self._answer(stream)
         self._cursor = self._start()
         if self.peer.state != "connected":
             logger.info("peer %s connected at %s", self.peer.name, self.peer.address)
@@ -100,34 +103,47 @@ class Pusher:
 
     async def _send(self, stream: PushStream) -> None:
         config, buffer = self._config, self._engine.push_buffer
-        while True:
-            self._wake.clear()
-            if len(self._unanswered) < config.push_messages_max:
-                blocks, self._cursor = buffer.since(self._cursor, config.push_message_bytes)
-                idle = not self._unanswered
-                if blocks or idle:
-                    self._unanswered.append((self._ambient.wall_ms(), not blocks))
-                    await stream.send(self._report(), self._position(), blocks, None)
-                if blocks:
-                    continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(config.heartbeat_interval_ms / 1000):
-                    await self._wake.wait()
+        heartbeat = Alarm(config.heartbeat_interval_ms / 1000, self._wake.set)
+        try:
+            while True:
+                self._wake.clear()
+                if len(self._unanswered) < config.push_messages_max:
+                    blocks, self._cursor = buffer.since(self._cursor, config.push_message_bytes)
+                    idle = not self._unanswered
+                    if blocks or idle:
+                        self._unanswered.append((self._ambient.wall_ms(), not blocks))
+                        await stream.send(self._report(), self._position(), blocks, None)
+                    if blocks:
+                        continue
+                heartbeat.put_off()
+                await self._wake.wait()
+        finally:
+            heartbeat.cancel()
 
     async def _receive(self, stream: PushStream) -> None:
-        while True:
-            await self._answer(stream)
-            if self._engine.push_buffer.has(self._cursor):
-                self._wake.set()
+        async with self._patience() as patience:
+            while True:
+                await self._answer(stream)
+                patience.put_off()
+                if self._engine.push_buffer.has(self._cursor):
+                    self._wake.set()
+
+    @contextlib.asynccontextmanager
+    async def _patience(self) -> AsyncIterator[Alarm]:
+        """A peer that answers nothing for as long as the alarm is not put off is gone."""
+        silent_ms = self._config.peer_timeout_ms
+        try:
+            async with asyncio.timeout(None) as scope:
+                alarm = Alarm(silent_ms / 1000, lambda: scope.reschedule(0))
+                try:
+                    yield alarm
+                finally:
+                    alarm.cancel()
+        except TimeoutError as error:
+            raise LinkError(f"no answer from {self.peer.address} for {silent_ms} ms") from error
 
     async def _answer(self, stream: PushStream) -> None:
-        try:
-            async with asyncio.timeout(self._config.peer_timeout_ms / 1000):
-                report, hello = await stream.receive()
-        except TimeoutError as error:
-            raise LinkError(
-                f"no answer from {self.peer.address} for {self._config.peer_timeout_ms} ms"
-            ) from error
+        report, hello = await stream.receive()
         if hello:
             try:
                 self._replicator.meet(self.peer, hello)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from kvnode.config import Config
+from kvnode.core.accepted import Accepted
 from kvnode.core.block import Block
 from kvnode.core.dots import Vector
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.receive import Verdict
-from kvnode.core.replica import Request
-from kvnode.core.writer import Accepted
+from kvnode.core.replica import Request, Round
 
 ROOM_LOOK_S = 0.02
 """How often who waits for room looks while no round runs."""
@@ -42,6 +42,19 @@ class Counts:
     received: int = 0
     commits: int = 0
     logged_bytes: int = 0
+
+    def add(self, round_: Round) -> None:
+        """A round was committed."""
+        self.commits += bool(round_.records)
+        for block in round_.records:
+            self.logged_bytes += len(block.raw)
+            if block is round_.own:
+                self.accepted += block.count
+            else:
+                self.received += block.count
+        for outcome in round_.outcomes:
+            asked = (outcome,) if isinstance(outcome, Refused) else outcome.each
+            self.refused += sum(isinstance(one, Refused) for one in asked)
 
 
 @dataclass(slots=True)
@@ -82,6 +95,13 @@ class Arrivals:
 
     def __bool__(self) -> bool:
         return bool(self.waiting)
+
+    def add(self, blocks: Sequence[Block], sender: str) -> asyncio.Future[list[Verdict]]:
+        """More of them; the result is what becomes of each."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Verdict]] = [loop.create_future() for _ in blocks]
+        self.waiting += map(Arrival, blocks, [sender] * len(blocks), futures)
+        return asyncio.gather(*futures)
 
     def take(self, config: Config) -> list[Arrival]:
         """A round's worth, oldest first."""

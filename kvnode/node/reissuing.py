@@ -26,13 +26,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from kvnode.core.accepted import Accepted
 from kvnode.core.block import Block
 from kvnode.core.dots import Dot
 from kvnode.core.errors import Reason, Refused, StateError, quoted
 from kvnode.core.operations import Increment, Operation
 from kvnode.core.reissue import Again, Parted, Reissue, part
 from kvnode.core.replica import Request
-from kvnode.core.writer import Accepted
 from kvnode.storage.interfaces import DiskFullError, Log, StorageError
 from kvnode.storage.own_log import OwnLog
 

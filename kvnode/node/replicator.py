@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from kvnode.core.block import decode_block
 from kvnode.core.dots import Dot, Vector, covers
@@ -19,10 +19,10 @@ from kvnode.node.clocks import clock_offset_ms, lww_refusal
 from kvnode.node.connections import Connections
 from kvnode.node.engine import Engine
 from kvnode.node.handshake import Handshake
+from kvnode.node.intake import Intake
 from kvnode.node.membership import IdentityLost, Membership
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
-from kvnode.node.quarantine import decode_sent
 from kvnode.node.repair import ALL, Repair
 from kvnode.node.retention import Retention
 from kvnode.rpc.link import LinkError, OpenLink
@@ -260,14 +260,9 @@ class Replicator:
         self._identify(peer, hello)
         return peer
 
-    def stream_opened(self, peer: Peer, hello: Hello) -> None:
-        """A push stream of this peer is served."""
-        peer.stream_opened(hello.incarnation, self.engine.ambient.monotonic())
-        peer.relay_due = 0.0  # as when a stream is opened from here
-
-    def stream_closed(self, peer: Peer, hello: Hello) -> None:
-        """It has ended."""
-        peer.stream_closed(hello.incarnation)
+    def intake(self, peer: Peer, hello: Hello) -> Intake:
+        """For the messages of a push stream this peer has begun with ``hello``."""
+        return Intake(self, peer, hello)
 
     def met(self, hello: Hello, about: Dot) -> Meeting:
         """What this node knows about an origin."""
@@ -287,38 +282,6 @@ class Replicator:
         """Whether a process under this origin was heard lately."""
         late = self._lately()
         return any(peer.origin == origin and peer.heard > late for peer in self.peers.values())
-
-    async def pushed(
-        self, peer: Peer, hello: Hello, report: Report, position: int, raws: Sequence[bytes]
-    ) -> None:
-        """Commit what a peer pushed; returns when it is synced.
-
-        Args:
-            hello: who began the stream: another process may have taken its name since.
-            position: the last of its own writes that is here if none was lost on the way.
-        """
-        if peer.origin != hello.origin:
-            raise Refused(
-                Reason.NAME_TAKEN, f"another node {hello.name!r} has taken the place of this one"
-            )
-        if peer.origin in self.membership.roster.forgets:
-            if report.roster:
-                self.membership.merge(report.roster)
-            return
-        gap = False
-        if raws:
-            blocks = decode_sent(self.engine, peer, report, raws)
-            have = self.engine.vector.get(peer.origin, 0)
-            gap = bool(blocks) and blocks[0].first_seq > have + 1
-            await self.engine.receive(blocks, peer.name)
-        if hello.incarnation in peer.streams:  # not closed meanwhile
-            peer.streams[hello.incarnation] = self.engine.ambient.monotonic()
-        self.learn(peer, hello.origin, report)
-        if self.engine.vector.get(peer.origin, 0) >= position:
-            peer.pushed = self.engine.ambient.monotonic()
-        elif gap or not raws:
-            peer.pushed = float("-inf")
-            self.repair.hurry(peer)
 
     def report(self, peer: Peer, names_told: int = 0) -> Report:
         """What this node has now, for ``peer``, which was told so many names before."""

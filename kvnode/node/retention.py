@@ -135,6 +135,7 @@ class Retention:
             self.rate.measure(self._engine.counts.logged_bytes, self._engine.ambient.monotonic())
             try:
                 await self.sweep()
+                self._engine.checkpoints.tidy()
             except DiskFullError as error:
                 logger.error("the log cannot be cut: %s: make room", error)
             except WriteFailed:
@@ -143,7 +144,10 @@ class Retention:
                 logger.error("the log cannot be cut: %s", error)
 
     async def sweep(self) -> None:
-        """Cut and prune what may go now, a batch at a time."""
+        """Cut and prune what may go now, a batch at a time; nor is it kept for pushing."""
+        engine, acknowledged = self._engine, self._acknowledged()
+        if acknowledged is not None:
+            engine.push_buffer.drop(acknowledged.get(engine.replica.origin, 0))
         while await self._engine.in_log(self._cutting(self._limits())):
             self._warn()
         self._warn()

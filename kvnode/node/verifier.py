@@ -23,7 +23,7 @@ from kvnode.core.errors import Reason, Refused, StateError
 from kvnode.core.repair import removed_ahead
 from kvnode.node.engine import Engine
 from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
-from kvnode.storage.digests import CheckedSegment, Digests, check_segment, range_digests
+from kvnode.storage.digest_reading import CheckedSegment, Digests, check_segment, range_digests
 from kvnode.storage.interfaces import BelowFloor, DamagedBlock, Moved, StateStore
 from kvnode.v1 import types_pb2
 from kvnode.v1 import verify_pb2 as pb

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -53,9 +53,10 @@ def parse(kind: type[Req], raw: bytes) -> Req:
         raise Refused(
             Reason.MALFORMED_MESSAGE, f"this is no {kind.DESCRIPTOR.full_name}: {error}"
         ) from error
-    size = message.ByteSize()
     message.DiscardUnknownFields()
-    if message.ByteSize() != size:
+    # What clients send is in the one order that protobuf itself writes. Anything else (which may be
+    # as well-formed) is read again to see whether something was discarded.
+    if message.SerializeToString() != raw and message.ByteSize() != kind.FromString(raw).ByteSize():
         raise Refused(
             Reason.UNKNOWN_FIELD,
             f"the {kind.DESCRIPTOR.full_name} has fields this version of kvnode does not know: "
@@ -134,16 +135,17 @@ def until(context: Context) -> float:
 
 
 def stream_reply(
-    kind: type[Req], answer: Callable[[Req], AsyncIterator[Message]]
+    kind: type[Req], answer: Callable[[Req], AsyncGenerator[Message, None]]
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """A handler for a call with one request and a stream of replies."""
+    """A handler for a call with one request and a stream of replies; see ``stream_both``."""
 
     async def handle(raw: bytes, context: Context) -> None:
         # The caller may be gone, which gRPC would log as an error with a traceback.
         with suppress(grpc.aio.InternalError):
             try:
-                async for reply in answer(parse(kind, raw)):
-                    await context.write(reply.SerializeToString())
+                async with aclosing(answer(parse(kind, raw))) as replies:
+                    async for reply in replies:
+                        await context.write(reply.SerializeToString())
             except grpc.aio.InternalError:
                 raise
             except Exception as error:
@@ -153,20 +155,33 @@ def stream_reply(
 
 
 def stream_both(
-    kind: type[Req], answer: Callable[[AsyncIterator[Req]], AsyncIterator[Message]]
+    kind: type[Req], answer: Callable[[AsyncIterator[Req]], AsyncGenerator[Message, None]]
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """A handler for a call with streams both ways."""
+    """A handler for a call with streams both ways.
 
-    async def parsed(raws: AsyncIterator[bytes]) -> AsyncIterator[Req]:
+    ``answer`` is closed when the call ends, whoever ends it. Were the handler a generator itself,
+    gRPC would only drop it where the caller has gone: then what belongs to the call lives on until
+    Python looks for cycles, and a peer that comes back is taken for a second one.
+    """
+
+    async def parsed(raws: AsyncIterator[bytes]) -> AsyncGenerator[Req, None]:
         async for raw in raws:
             yield parse(kind, raw)
 
-    async def handle(raws: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        try:
-            async for reply in answer(parsed(raws)):
-                yield reply.SerializeToString()
-        except Exception as error:
-            await abort(context, error)
+    async def handle(raws: AsyncIterator[bytes], context: Context) -> None:
+        # The caller may be gone, which gRPC would log as an error with a traceback.
+        with suppress(grpc.aio.InternalError):
+            try:
+                async with (
+                    aclosing(parsed(raws)) as requests,
+                    aclosing(answer(requests)) as replies,
+                ):
+                    async for reply in replies:
+                        await context.write(reply.SerializeToString())
+            except grpc.aio.InternalError:
+                raise
+            except Exception as error:
+                await abort(context, error)
 
     return grpc.stream_stream_rpc_method_handler(handle)
 
@@ -174,6 +189,7 @@ def stream_both(
 async def abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the error's documented status."""
     failure = failure_of(error)
+    error.__traceback__ = None  # its frames hold the call, and lead back to it by way of a future
     if not failure.details:
         await context.abort(_CODES_BY_NUMBER[failure.code], failure.message)
     status = rpc_status.to_status(failure)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from kvnode.core.context import dot_token
+from kvnode.core.accepted import Accepted
+from kvnode.core.context import dot_token, put_tokens
 from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry
-from kvnode.core.operations import Operation, Put
+from kvnode.core.errors import Refused
+from kvnode.core.operations import Operation, Put, Puts
 from kvnode.core.types import SIBLINGS
-from kvnode.core.writer import Accepted
+from kvnode.rpc.handlers import failure_of
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.replication_codec import vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
@@ -49,15 +51,19 @@ class Answers:
         operations: Sequence[Operation],
         accepted: Accepted,
         vector: Vector,
+        *,
+        brief: bool,
     ) -> None:
         """Say in a response without results what became of a request, which ``vector`` covers."""
         if vector is not self._vector:
             self._begin(vector)
-        first = operations[0]
-        if (
-            type(first) is Put
+        if brief:
+            response.first.origin = accepted.origin
+            response.first.seq = accepted.first_seq
+        elif (
+            len(operations) == 1
+            and type(first := operations[0]) is Put
             and first.type == SIBLINGS
-            and len(operations) == 1
             and not accepted.repeated
         ):
             origin, seq = accepted.origin, accepted.first_seq
@@ -66,7 +72,40 @@ class Answers:
             self._result.context = dot_token(first.key, (origin, seq), self._codec.secret)
             response.MergeFrom(self._one)
             return
-        self._codec.add_results(response.results, operations, accepted, self._entries.read)
+        else:
+            self._codec.add_results(response.results, operations, accepted, self._entries.read)
         response.session.CopyFrom(self._one.session)
         if accepted.repeated:
             response.repeated = True
+
+    def fill_alike(
+        self,
+        response: pb.WriteManyResponse.Alike,
+        operations: Sequence[Operation],
+        accepted: Accepted,
+        vector: Vector,
+    ) -> None:
+        """Say what became of requests that came together."""
+        if vector is not self._vector:
+            self._begin(vector)
+        if accepted.each:
+            for operation, one in zip(operations, accepted.each, strict=True):
+                outcome = response.outcomes.add()
+                if isinstance(one, Refused):
+                    outcome.error.CopyFrom(failure_of(one))
+                else:
+                    self.fill(outcome.response, [operation], one, vector, brief=False)
+            return
+        origin, seq = accepted.origin, accepted.first_seq
+        response.first.origin = origin
+        response.first.seq = seq
+        response.session.CopyFrom(self._one.session)
+        if type(operations) is Puts:
+            response.contexts.extend(
+                put_tokens(
+                    operations.keys, operations.type, (origin, seq), accepted.hlc,
+                    self._codec.secret,
+                )
+            )  # fmt: skip
+        else:
+            response.sums.extend(accepted.counters)  # type: ignore[arg-type] # each has one

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import grpc
 
+from kvnode.core.context import entry_token
 from kvnode.core.entry import Entry, in_conflict, visible_types
 from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.limits import Limits
 from kvnode.core.ranges import prefix_end
-from kvnode.rpc import kv_writing as writing
+from kvnode.rpc import kv_queued
 from kvnode.rpc.handlers import stream_both, timed, unary
 from kvnode.rpc.kv_codec import KvCodec
+from kvnode.rpc.kv_reading import States
 from kvnode.rpc.kv_writing import Writing
 from kvnode.rpc.levels_codec import freshness_of, prepare_read
 from kvnode.rpc.replication_codec import vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
-from kvnode.v1 import types_pb2
 
 SERVICE = "kvnode.v1.KeyValue"
 PAGE_KEYS = 1_000
@@ -27,11 +28,18 @@ PAGE_BYTES_MAX = 2 << 20
 """A page ends behind it; with one more value of a MiB it is still below gRPC's 4 MiB default."""
 REPLY_BYTES_MAX = 3 << 20
 """Of a BatchGet, for the same reason."""
+LOOK_KEYS = 64
+"""Read at once for a BatchGet: each may hold a MiB."""
 TOKEN_VERSION = b"\x01"
 
 
-class Store(writing.Store, Protocol):
-    """What the service needs of a node."""
+class Entries(Protocol):
+    """What is kept under the keys (``storage/memtable.py``)."""
+
+    def read(self, key: bytes) -> Entry: ...
+    def read_many(self, keys: Sequence[bytes]) -> Mapping[bytes, Entry]:
+        """Of most of them; for what is missing ask ``read``."""
+        ...
 
     def scan(
         self,
@@ -41,6 +49,14 @@ class Store(writing.Store, Protocol):
         *,
         conflicts: bool = False,
     ) -> bytes | None: ...
+
+
+class Store(kv_queued.Store, Protocol):
+    """What the service needs of a node."""
+
+    def entries(self) -> Entries:
+        """Refused if clients have no business here now."""
+        ...
 
 
 class KvService:
@@ -77,42 +93,44 @@ class KvService:
         self._limits.check_key(request.key)
         if request.HasField("options"):
             await prepare_read(request.options, self._store.levels, until)
-        entry = self._store.read(request.key)
-        state = self._codec.state(request.key, entry, self._store.now_ms())
-        if not _visible(state):
-            raise Refused(
-                Reason.KEY_NOT_FOUND, f"no key {quoted(request.key)}", context=state.context.hex()
-            )
-        return pb.GetResponse(
-            state=state,
-            session=vector_to_wire(self._store.vector),
-            freshness=freshness_of(request.options, self._store.levels),
-        )
+        key, now_ms = request.key, self._store.now_ms()
+        entry = self._store.entries().read(key)
+        if not visible_types(entry, now_ms):
+            token = entry_token(key, entry, self._codec.secret, now_ms)
+            raise Refused(Reason.KEY_NOT_FOUND, f"no key {quoted(key)}", context=token.hex())
+        response = pb.GetResponse()
+        self._codec.fill_state(response.state, key, entry, now_ms)
+        self._date(response, request.options)
+        return response
 
     async def batch_get(self, request: pb.BatchGetRequest, until: float) -> pb.BatchGetResponse:
         """Many keys, as far as they fit into one reply."""
-        if not request.keys:
+        keys = list(request.keys)
+        if not keys:
             raise Refused(Reason.BAD_REQUEST, "no keys to read")
-        self._limits.check_batch(len(request.keys))
+        self._limits.check_batch(len(keys))
+        for key in keys:
+            self._limits.check_key(key)
         if request.HasField("options"):
             await prepare_read(request.options, self._store.levels, until)
-        response = pb.BatchGetResponse(
-            session=vector_to_wire(self._store.vector),
-            freshness=freshness_of(request.options, self._store.levels),
-        )
-        size, now_ms = 0, self._store.now_ms()
-        for key in request.keys:
-            self._limits.check_key(key)
-            state = self._codec.state(key, self._store.read(key), now_ms)
-            size += state.ByteSize()
-            if size > REPLY_BYTES_MAX and response.states:
-                raise Refused(
-                    Reason.BATCH_TOO_LARGE,
-                    f"the values together exceed {REPLY_BYTES_MAX} bytes: "
-                    "ask for fewer keys a call",
-                    limit=str(REPLY_BYTES_MAX),
-                )
-            response.states.append(state)
+        response = pb.BatchGetResponse()
+        self._date(response, request.options)
+        entries, now_ms = self._store.entries(), self._store.now_ms()
+        states = States(response.states, self._codec, now_ms, REPLY_BYTES_MAX)
+        for at in range(0, len(keys), LOOK_KEYS):
+            look = keys[at : at + LOOK_KEYS]
+            found = entries.read_many(look)
+            for key in look:
+                entry = found.get(key)
+                if entry is None:
+                    entry = entries.read(key)
+                if states.add(key, entry) and len(states) > 1:
+                    raise Refused(
+                        Reason.BATCH_TOO_LARGE,
+                        f"the values together exceed {REPLY_BYTES_MAX} bytes: "
+                        "ask for fewer keys a call",
+                        limit=str(REPLY_BYTES_MAX),
+                    )
         return response
 
     async def scan(self, request: pb.ScanRequest, until: float) -> pb.ScanResponse:
@@ -121,15 +139,11 @@ class KvService:
             await prepare_read(request.options, self._store.levels, until)
         start = max(request.prefix, request.start)
         ends = [end for end in (prefix_end(request.prefix), request.end) if end]
-        states, token = self._page(
-            start, min(ends, default=b""), request.page_token, request.limit, conflicts=False
-        )
-        return pb.ScanResponse(
-            states=states,
-            next_page_token=token,
-            session=vector_to_wire(self._store.vector),
-            freshness=freshness_of(request.options, self._store.levels),
-        )
+        response = pb.ScanResponse()
+        self._date(response, request.options)
+        end = min(ends, default=b"")
+        self._page(response, start, end, request.page_token, request.limit, conflicts=False)
+        return response
 
     async def list_conflicts(
         self, request: pb.ListConflictsRequest, until: float
@@ -137,23 +151,34 @@ class KvService:
         """A page of keys in conflict."""
         if request.HasField("options"):
             await prepare_read(request.options, self._store.levels, until)
-        states, token = self._page(
-            request.prefix,
-            prefix_end(request.prefix),
-            request.page_token,
-            request.limit,
-            conflicts=True,
-        )
-        return pb.ListConflictsResponse(
-            states=states,
-            next_page_token=token,
-            session=vector_to_wire(self._store.vector),
-            freshness=freshness_of(request.options, self._store.levels),
-        )
+        response = pb.ListConflictsResponse()
+        self._date(response, request.options)
+        start, end = request.prefix, prefix_end(request.prefix)
+        self._page(response, start, end, request.page_token, request.limit, conflicts=True)
+        return response
+
+    def _date(
+        self,
+        response: pb.GetResponse | pb.BatchGetResponse | pb.ScanResponse | pb.ListConflictsResponse,
+        options: pb.ReadOptions,
+    ) -> None:
+        """Say what this node had applied, and how old that may be if it was asked."""
+        response.session.CopyFrom(vector_to_wire(self._store.vector))
+        freshness = freshness_of(options, self._store.levels)
+        if freshness:
+            response.freshness.extend(freshness)
 
     def _page(
-        self, start: bytes, end: bytes, page_token: bytes, limit: int, *, conflicts: bool
-    ) -> tuple[list[types_pb2.KeyState], bytes]:
+        self,
+        response: pb.ScanResponse | pb.ListConflictsResponse,
+        start: bytes,
+        end: bytes,
+        page_token: bytes,
+        limit: int,
+        *,
+        conflicts: bool,
+    ) -> None:
+        """Fill in the states of a page, and the token of the next."""
         limit = limit or PAGE_KEYS
         if limit > PAGE_KEYS_MAX:
             raise Refused(
@@ -171,27 +196,21 @@ class KvService:
                     "with the same prefix, start and end",
                 )
             start = page_token[1:] + b"\0"  # behind the last key of the page before
-        states: list[types_pb2.KeyState] = []
-        size, now_ms = 0, self._store.now_ms()
+        entries, now_ms = self._store.entries(), self._store.now_ms()
+        states = States(response.states, self._codec, now_ms, PAGE_BYTES_MAX)
+        left = limit
 
         def accept(key: bytes, entry: Entry) -> bool:
-            nonlocal size
-            if len(states) >= limit or size > PAGE_BYTES_MAX:
+            nonlocal left
+            if not left:
                 return False
-            if in_conflict(entry, now_ms) if conflicts else bool(visible_types(entry, now_ms)):
-                states.append(self._codec.state(key, entry, now_ms))
-                size += states[-1].ByteSize()
+            if conflicts and not in_conflict(entry, now_ms):
+                return True
+            if visible_types(entry, now_ms):
+                left = 0 if states.add(key, entry) else left - 1
             return True
 
-        last = (
-            None
-            if end and start >= end
-            else self._store.scan(start, end, accept, conflicts=conflicts)
-        )
-        return states, b"" if last is None else TOKEN_VERSION + last
-
-
-def _visible(state: types_pb2.KeyState) -> bool:
-    return any(
-        state.HasField(name) for name in ("g_counter", "pn_counter", "lww_register", "siblings")
-    )
+        if not end or start < end:
+            last = entries.scan(start, end, accept, conflicts=conflicts)
+            if last is not None:
+                response.next_page_token = TOKEN_VERSION + last

@@ -8,21 +8,20 @@ on their way; what makes their order is the queue (``node/engine.py``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
-from kvnode.core.dots import Vector
-from kvnode.core.entry import Entry
+from kvnode.core.accepted import Accepted
 from kvnode.core.errors import Reason, Refused
-from kvnode.core.limits import Limits
+from kvnode.core.limits import REQUEST_ID_BYTES, Limits
 from kvnode.core.operations import Operation
-from kvnode.core.requests import Remembered
-from kvnode.core.writer import Accepted
+from kvnode.core.replica import Request
 from kvnode.rpc.handlers import NotReplicated, failure_of
 from kvnode.rpc.kv_answers import Answers
-from kvnode.rpc.kv_codec import KvCodec, increment
-from kvnode.rpc.levels_codec import BUFFERED, Levels, replicas_of
+from kvnode.rpc.kv_codec import Alike, KvCodec, asked, increment
+from kvnode.rpc.kv_queued import Answer, Queued, Store, give_up, leave, to_be_told
+from kvnode.rpc.levels_codec import BUFFERED, replicas_of
 from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
@@ -31,43 +30,6 @@ STREAM_MESSAGES_MAX = 8
 """Of a write stream, read and not answered; more than one round's worth gains nothing."""
 STREAM_WAIT_S = 60.0
 """How long a message of a stream may wait for the level it asks for."""
-
-Answer = asyncio.Future[tuple[Accepted, Vector]]
-Messages = Sequence[pb.Operation]
-
-
-class Store(Protocol):
-    """What writing needs of a node."""
-
-    @property
-    def vector(self) -> Vector: ...
-    @property
-    def levels(self) -> Levels: ...
-    @property
-    def closing(self) -> asyncio.Event: ...
-    def enqueue(self, operations: Sequence[Operation], request_id: bytes, size: int) -> Answer: ...
-    def buffered_lost(self, operations: int) -> None:
-        """So many operations that were acknowledged from the queue came to nothing."""
-        ...
-
-    async def room(self) -> None:
-        """Return when the queue has moved."""
-        ...
-
-    def read(self, key: bytes) -> Entry: ...
-    def now_ms(self) -> int: ...
-    def remembered(self, request_id: bytes) -> Remembered | None: ...
-
-
-@dataclass(slots=True)
-class Queued:
-    """A request in its place."""
-
-    operations: Sequence[Operation]
-    answer: Answer
-    replicas: int
-    quorum: bool = False
-    """More than half of the members, however many they are."""
 
 
 class Sent(NamedTuple):
@@ -131,24 +93,30 @@ class Writing:
 
     async def write_many(self, request: pb.WriteManyRequest, until: float) -> pb.WriteManyResponse:
         """Many requests, each by itself."""
-        requests = [(each, each.operations) for each in request.requests]
-        self._limits.check_batch(sum([len(messages) for _, messages in requests]))
+        self._limits.check_batch(
+            sum(map(asked, request.requests)) + sum(len(each.request_ids) for each in request.alike)
+        )
         now_ms = self._store.now_ms()
+        alike = [self._codec.alike(each, now_ms) for each in request.alike]
         queued = [
             await self._try(each, until)
             if each.HasField("options")
-            else self._try_at_once(each, messages, now_ms)
-            for each, messages in requests
+            else self._try_at_once(each, now_ms)
+            for each in request.requests
         ]
+        groups = [self._together(each) for each in alike]
         try:
-            return await self._outcomes(queued, until)
+            response = await self._outcomes(queued, until)
+            for group in groups:
+                await self._answer_group(group, response.alike.add(), until)
+            return response
         except BaseException:  # the caller has gone
-            give_up(queued)
+            give_up([*queued, *chain(*groups)])
             raise
 
     async def write_stream(
         self, requests: AsyncIterator[pb.WriteManyRequest]
-    ) -> AsyncIterator[pb.WriteManyResponse]:
+    ) -> AsyncGenerator[pb.WriteManyResponse, None]:
         """The same message by message; the next ones are queued while one is on its way.
 
         Whatever ends it, a stopping node too, comes behind the replies to all that was queued. If
@@ -202,16 +170,11 @@ class Writing:
         return response
 
     async def _queue(self, request: pb.WriteRequest, until: float) -> Queued:
-        operations = self._operations(request.operations, self._store.now_ms())
+        operations = self._codec.operations(request, self._store.now_ms())
         options = request.options if request.HasField("options") else None
-        return await self._place(operations, request.request_id, options, until)
-
-    def _operations(self, messages: Messages, now_ms: int) -> list[Operation]:
-        operation = self._codec.operation
-        if len(messages) == 1:
-            return [operation(messages[0], now_ms)]
-        self._limits.check_batch(len(messages))
-        return [operation(message, now_ms) for message in messages]
+        return await self._place(
+            operations, request.request_id, options, until, brief=request.brief
+        )
 
     async def _place(
         self,
@@ -219,6 +182,8 @@ class Writing:
         request_id: bytes,
         options: pb.WriteOptions | None,
         until: float,
+        *,
+        brief: bool = False,
     ) -> Queued:
         size = self._limits.check(operations, request_id)
         replicas, quorum = 1, False
@@ -228,25 +193,46 @@ class Writing:
             quorum = options.durability == pb.DURABILITY_QUORUM
             if options.HasField("after"):
                 await levels.covered(vector_from_wire(options.after), until)
-        answer = self._store.enqueue(operations, request_id, size)
-        return Queued(operations, answer, replicas, quorum)
+        answer = self._store.enqueue(Request(operations, request_id), size)
+        return Queued(operations, answer, replicas, brief, quorum)
 
-    def _try_at_once(
-        self, request: pb.WriteRequest, messages: Messages, now_ms: int
-    ) -> Queued | Exception:
+    def _try_at_once(self, request: pb.WriteRequest, now_ms: int) -> Queued | Exception:
         """As ``_try``, of a request without options: it waits for nobody."""
         try:
-            operations, request_id = self._operations(messages, now_ms), request.request_id
-            size = self._limits.check(operations, request_id)
-            return Queued(operations, self._store.enqueue(operations, request_id, size), 1)
+            operations = self._codec.operations(request, now_ms)
         except Exception as error:
-            return error
+            return to_be_told(error)
+        return self._at_once(operations, request.request_id, brief=request.brief)
+
+    def _at_once(
+        self, operations: Sequence[Operation], request_id: bytes, *, brief: bool = False
+    ) -> Queued | Exception:
+        try:
+            size = self._limits.check(operations, request_id)
+            answer = self._store.enqueue(Request(operations, request_id), size)
+            return Queued(operations, answer, 1, brief)
+        except Exception as error:
+            return to_be_told(error)
+
+    def _together(self, alike: Alike) -> list[Queued | Exception]:
+        """In one place; if anything is wrong with one of them, each in its own."""
+        operations, ids = alike
+        try:
+            size = self._limits.check(operations, b"") + REQUEST_ID_BYTES * len(ids)
+        except Refused:
+            singly: Sequence[Operation] = operations
+            return [self._at_once([one], name) for one, name in zip(singly, ids, strict=True)]
+        try:
+            answer = self._store.enqueue(Request(operations, each=ids), size)
+        except Exception as error:
+            return [to_be_told(error)] * len(ids)
+        return [Queued(operations, answer, 1, together=True)]
 
     async def _try(self, request: pb.WriteRequest, until: float) -> Queued | Exception:
         try:
             return await self._queue(request, until)
         except Exception as error:  # told to who asked, as this request's outcome
-            return error
+            return to_be_told(error)
 
     async def _patiently(self, request: pb.WriteRequest, until: float) -> Queued | Exception:
         """As ``_try``, but who streams waits for room in the queue: that is what pushes back."""
@@ -271,7 +257,9 @@ class Writing:
         queued: list[Queued | Exception] = []
         try:
             while (request := await following(requests, closing)) is not None:
-                self._limits.check_batch(sum(len(each.operations) for each in request.requests))
+                self._limits.check_batch(sum(map(asked, request.requests)))
+                if request.alike:
+                    raise Refused(Reason.BAD_REQUEST, "a stream takes no alike requests")
                 wait_s = min(STREAM_WAIT_S, request.wait_ms / 1000 or STREAM_WAIT_S)
                 until = asyncio.get_running_loop().time() + wait_s
                 queued = []
@@ -297,16 +285,39 @@ class Writing:
         add, fill = response.outcomes.add, self._answers.fill
         for each in queued:
             outcome = add()
+            if isinstance(each, Exception):
+                outcome.error.CopyFrom(failure_of(each))
+                continue
             try:
-                if isinstance(each, Exception):
-                    raise each
                 if each.replicas == 1 and not each.quorum and each.answer.done():
-                    fill(outcome.response, each.operations, *each.answer.result())
+                    accepted, vector = each.answer.result()
+                    fill(outcome.response, each.operations, accepted, vector, brief=each.brief)
                 else:
                     await self._answer(each, outcome.response, until)
             except Exception as error:  # told to who asked
                 outcome.error.CopyFrom(failure_of(error))
+                error.__traceback__ = None  # its frames lead back to it, by way of the future
         return response
+
+    async def _answer_group(
+        self,
+        group: Sequence[Queued | Exception],
+        response: pb.WriteManyResponse.Alike,
+        until: float,
+    ) -> None:
+        """Fill the response to requests that came together; see ``_together``."""
+        first = group[0]
+        if isinstance(first, Exception) or not first.together:
+            response.outcomes.extend((await self._outcomes(group, until)).outcomes)
+            return
+        try:
+            accepted, vector = await asyncio.shield(first.answer)
+        except Exception as error:  # told to all who asked
+            response.outcomes.add().error.CopyFrom(failure_of(error))
+            response.outcomes.extend([response.outcomes[0]] * (len(first.operations) - 1))
+            error.__traceback__ = None
+            return
+        self._answers.fill_alike(response, first.operations, accepted, vector)
 
     async def _alone(self, queued: Queued, response: pb.WriteResponse, until: float) -> None:
         """Answer one request of a call of its own."""
@@ -324,7 +335,8 @@ class Writing:
         """
         if queued.replicas == BUFFERED:
             queued.answer.add_done_callback(lambda answer: self._ended(queued, answer))
-            response.results.extend([pb.WriteResult()] * len(queued.operations))
+            if not queued.brief:
+                response.results.extend([pb.WriteResult()] * len(queued.operations))
             return
         if not queued.answer.done():
             await asyncio.shield(queued.answer)
@@ -337,7 +349,7 @@ class Writing:
             response.stored_by.extend(
                 await self._spread(accepted, len(operations), replicas, until)
             )
-        self._answers.fill(response, operations, accepted, vector)
+        self._answers.fill(response, operations, accepted, vector, brief=queued.brief)
 
     def _ended(self, queued: Queued, answer: Answer) -> None:
         """What was acknowledged from the queue is committed or refused; its caller has gone."""
@@ -377,19 +389,3 @@ async def following(
         message.cancel()
         await asyncio.gather(message, return_exceptions=True)
     raise Refused(Reason.STOPPING, "the node is stopping: use another one")
-
-
-def leave(queued: Sequence[Queued | Exception]) -> None:
-    """The caller has gone: what is queued is done, and nobody is told."""
-    for each in queued:
-        if not isinstance(each, Exception):
-            each.answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
-
-
-def give_up(queued: Sequence[Queued | Exception]) -> None:
-    """What has not begun need not be done, and what failed is nobody's."""
-    for each in queued:
-        if isinstance(each, Exception) or each.replicas == BUFFERED or each.answer.cancel():
-            continue
-        if not each.answer.cancelled():
-            each.answer.exception()

@@ -33,8 +33,16 @@ def _encoded(dots: tuple[Dot, ...]) -> types_pb2.VersionVector:
     )
 
 
+def forget_vectors() -> None:
+    """Keep none of the last ones."""
+    _encoded.cache_clear()
+    _decoded.cache_clear()
+
+
 def vector_from_wire(message: types_pb2.VersionVector) -> dict[int, int]:
     """origin -> seq."""
+    if not message.entries:  # most reports have one such
+        return {}
     if len(message.entries) > KEPT_LENGTH_MAX:
         return {entry.origin: entry.seq for entry in message.entries}
     return dict(_decoded(message.SerializeToString()))

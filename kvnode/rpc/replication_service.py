@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol, TypeVar
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
@@ -23,6 +24,20 @@ from kvnode.v1 import replication_pb2 as pb
 
 SERVICE = "kvnode.v1.Replication"
 P = TypeVar("P")
+B = TypeVar("B")
+
+AHEAD_MESSAGES_MAX = 4
+"""Of a push stream, read before those before them are answered; a peer sends few more."""
+AHEAD_BYTES_MAX = 2 << 20
+"""A larger message is answered before another one is read: syncing it takes long enough alone."""
+
+
+class Intake(Protocol[B]):
+    """What the service needs for one push stream; ``B`` is a message that is begun."""
+
+    def begin(self, report: Report, position: int, raws: Sequence[bytes]) -> B: ...
+    async def finish(self, begun: B) -> None: ...
+    def close(self) -> None: ...
 
 
 class Replication(Protocol[P]):
@@ -32,15 +47,63 @@ class Replication(Protocol[P]):
     @property
     def closing(self) -> bool: ...
     def introduce(self, hello: Hello) -> P: ...
-    def stream_opened(self, peer: P, hello: Hello) -> None: ...
-    def stream_closed(self, peer: P, hello: Hello) -> None: ...
+    def intake(self, peer: P, hello: Hello) -> Intake[Any]: ...
     def met(self, hello: Hello, about: Dot) -> Meeting: ...
     def learn(self, peer: P, origin: int, report: Report) -> None: ...
-    async def pushed(
-        self, peer: P, hello: Hello, report: Report, position: int, raws: Sequence[bytes]
-    ) -> None: ...
     def report(self, peer: P, names_told: int = 0) -> Report: ...
     def lacking(self, have: Vector, bytes_max: int) -> AsyncIterator[Lacking]: ...
+
+
+class Ahead(Generic[B]):
+    """Reads a push stream and begins its messages while those before them are finished."""
+
+    def __init__(self, intake: Intake[B], requests: AsyncIterator[pb.PushRequest]) -> None:
+        self._intake = intake
+        self._requests = requests
+        self._begun: asyncio.Queue[B | Exception | None] = asyncio.Queue(AHEAD_MESSAGES_MAX)
+        """None is the end, an exception why there is no more."""
+        self._reader: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Read from now on."""
+        self._reader = asyncio.create_task(self._read(), name="read pushes")
+
+    async def next(self) -> B | None:
+        """The next message, None behind the last one; raises what is wrong with it."""
+        message = await self._begun.get()
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def finished(self) -> None:
+        """The last one is finished."""
+        self._begun.task_done()
+
+    def stop(self) -> None:
+        """Begin no more messages."""
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def stopped(self) -> None:
+        """Return when the stream is not being read any more."""
+        if self._reader is not None:
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            async for request in self._requests:
+                await self._begun.put(begun(self._intake, request))
+                if request.ByteSize() > AHEAD_BYTES_MAX:
+                    await self._begun.join()
+        except Exception as error:  # handed on to who serves the stream
+            await self._begun.put(error)
+        else:
+            await self._begun.put(None)
+
+
+def begun(intake: Intake[B], request: pb.PushRequest) -> B:
+    """The message, its blocks queued."""
+    return intake.begin(report_from_wire(request.report), request.position, request.blocks)
 
 
 class ReplicationService:
@@ -60,7 +123,9 @@ class ReplicationService:
             },
         )
 
-    async def push(self, requests: AsyncIterator[pb.PushRequest]) -> AsyncIterator[pb.PushReply]:
+    async def push(
+        self, requests: AsyncIterator[pb.PushRequest]
+    ) -> AsyncGenerator[pb.PushReply, None]:
         """Take a peer's blocks message by message; answer when they are synced."""
         node = self._node
         first = await anext(requests, None)
@@ -74,28 +139,33 @@ class ReplicationService:
         except Refused as refusal:  # by whom: who dialled may have meant another node
             refusal.facts["node"] = node.hello().name
             raise
-        node.stream_opened(peer, hello)
+        intake = node.intake(peer, hello)
+        ahead = Ahead(intake, requests)
         try:
-            await node.pushed(
-                peer, hello, report_from_wire(first.report), first.position, first.blocks
-            )
+            await intake.finish(begun(intake, first))
             told = node.report(peer)
             names = len(told.names)
             yield pb.PushReply(hello=hello_to_wire(node.hello()), report=report_to_wire(told))
             if node.closing:
                 return  # by itself: gRPC prints a traceback for every call it has to cancel
-            async for request in requests:
-                report = report_from_wire(request.report)
-                await node.pushed(peer, hello, report, request.position, request.blocks)
+            ahead.start()
+            while (message := await ahead.next()) is not None:
+                await intake.finish(message)
+                ahead.finished()
                 told = node.report(peer, names)
                 names = len(told.names) or names
                 yield pb.PushReply(report=report_to_wire(told))
                 if node.closing:
                     return
         finally:
-            node.stream_closed(peer, hello)
+            # Before anything is awaited: the end of a peer that is killed is both the end of its
+            # messages and a cancellation, which may come while this one is on its way out. A stream
+            # that stayed open would make of the peer that comes back a second one.
+            ahead.stop()
+            intake.close()
+            await ahead.stopped()
 
-    async def pull(self, request: pb.PullRequest) -> AsyncIterator[pb.PullReply]:
+    async def pull(self, request: pb.PullRequest) -> AsyncGenerator[pb.PullReply, None]:
         """Send what the peer lacks."""
         node = self._node
         peer = node.introduce(hello_from_wire(request.hello))

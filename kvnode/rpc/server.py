@@ -28,6 +28,11 @@ from kvnode.rpc.link import MESSAGE_BYTES_MAX
 
 CALLS_MAX = 2_000
 """Calls in progress; more are turned away with RESOURCE_EXHAUSTED before they are read."""
+WAITING_CALLS, WAITING_CALLS_MAX = 320, 480
+"""Calls that have come and were not taken up yet: some half a second's batches when a node is
+overloaded, and more than the 300 that one client may have. Of more than the first, gRPC cancels
+some, and those beyond the second: none was begun, and a client of kvnode asks again with the same
+id. By itself gRPC lets thousands wait, till those in front have given up."""
 KEEPALIVE_MS = 5_000
 REQUEST_BYTES_MAX = 32 << 20
 """The largest are pushes: a round's block of two full batches, with contexts."""
@@ -90,6 +95,8 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
                 ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.server.max_pending_requests", WAITING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", WAITING_CALLS_MAX),
                 ("grpc.so_reuseport", 0),  # a second node on the port must fail, not share it
                 ("grpc.keepalive_permit_without_calls", 1),
                 # a peer whose machine died must not look connected

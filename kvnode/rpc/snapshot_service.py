@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 import grpc
@@ -38,7 +38,7 @@ class SnapshotService:
             SERVICE, {"Fetch": stream_reply(pb.SnapshotRequest, self.fetch)}
         )
 
-    async def fetch(self, request: pb.SnapshotRequest) -> AsyncIterator[pb.SnapshotChunk]:
+    async def fetch(self, request: pb.SnapshotRequest) -> AsyncGenerator[pb.SnapshotChunk, None]:
         """Send the chunks behind a position."""
         position = START
         if request.snapshot and request.section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 import grpc
@@ -51,13 +51,13 @@ class VerificationService:
             },
         )
 
-    async def verify(self, request: pb.VerifyRequest) -> AsyncIterator[pb.VerifyReply]:
+    async def verify(self, request: pb.VerifyRequest) -> AsyncGenerator[pb.VerifyReply, None]:
         """Compare with every member."""
         _check_bound(request.prefix)
         async for reply in self._node.verify(request):
             yield reply
 
-    async def repair(self, request: pb.RepairRequest) -> AsyncIterator[pb.RepairReply]:
+    async def repair(self, request: pb.RepairRequest) -> AsyncGenerator[pb.RepairReply, None]:
         """Heal keys, or everything."""
         for key in request.keys:
             _check_key(key)
@@ -89,7 +89,7 @@ class VerificationService:
         _check_key(request.key)
         return await self._node.heal(request)
 
-    async def check(self, request: pb.CheckRequest) -> AsyncIterator[pb.CheckReply]:
+    async def check(self, request: pb.CheckRequest) -> AsyncGenerator[pb.CheckReply, None]:
         """Read everything, for a peer."""
         self._node.introduce(hello_from_wire(request.hello))
         async for reply in self._node.check():

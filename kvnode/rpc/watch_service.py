@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Protocol, cast
 
@@ -60,7 +60,7 @@ class WatchService:
             SERVICE, {"Watch": stream_reply(pb.WatchRequest, self.watch)}
         )
 
-    async def watch(self, request: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
+    async def watch(self, request: pb.WatchRequest) -> AsyncGenerator[pb.WatchResponse, None]:
         """The changes; Refused (what ``follow`` says, BAD_KEY, BAD_REQUEST, BAD_TOKEN)."""
         cursor = self._cursor(request)
         steps = self._watching.follow(cursor, request.prefix, self._heartbeat_s(request))

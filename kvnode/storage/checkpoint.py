@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 from zlib import crc32
 
 import msgpack
 
 from kvnode.core.block import CHAIN_BYTES
-from kvnode.core.digest import Digest, key_digest
 from kvnode.core.dots import Dot
-from kvnode.core.entry import Entry, encode_entry, garbage_dots
+from kvnode.core.entry import Entry, garbage_dots
 from kvnode.core.errors import StateError
-from kvnode.core.plain import plain_sum
 from kvnode.core.replica import Durable
-from kvnode.core.requests import Remembered, RequestWindow
+from kvnode.core.requests import Remembered, RequestWindow, Row
 from kvnode.storage import fields
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.seal import sealed, unsealed
@@ -25,6 +22,8 @@ REQUEST = struct.Struct(">16sQQI")
 """Request id, origin, first seq, count."""
 NUMBER_BYTES = 8
 VERSION = b"\x01"
+ROW_BYTES = 64
+"""What a row takes beside key and value: dots and times, checksum, LMDB's part."""
 PAGE_BYTES = 4096
 """LMDB's, on most machines. In the worst case each key lies on another page."""
 
@@ -76,11 +75,11 @@ def decode_meta(raw: bytes, window: int) -> Checkpoint:
     return checkpoint
 
 
-def request_row(request_id: bytes, known: Remembered) -> tuple[bytes, bytes]:
+def request_row(request_id: bytes, known: Row) -> tuple[bytes, bytes]:
     """Key and value in ``requests``."""
-    key = known.number.to_bytes(NUMBER_BYTES, "big")
-    value = REQUEST.pack(request_id, known.origin, known.first_seq, known.size)
-    return key, sealed(key, value)
+    number, origin, first, size = known  # by name takes longer, and this is one per request
+    key = number.to_bytes(NUMBER_BYTES, "big")
+    return key, sealed(key, REQUEST.pack(request_id, origin, first, size))
 
 
 def restore_request(checkpoint: Checkpoint, key: bytes, value: bytes) -> None:
@@ -99,31 +98,8 @@ def garbage_rows(entries: Iterable[tuple[bytes, Entry]], horizon: int) -> list[t
     return sorted((dot, key) for key, entry in entries for dot in garbage_dots(entry, horizon))
 
 
-class StoredRow(NamedTuple):
-    """What a checkpoint writes under a key."""
-
-    key: bytes
-    raw: bytes | None
-    """None: the key goes."""
-    digest: Digest
-    entry: Entry | None
-    """None: it is plain (``core/plain.py``), so there is no more to be kept about it."""
-
-
-def stored_rows(entries: Mapping[bytes, Entry], horizon: int) -> list[StoredRow]:
-    """The rows of a checkpoint, ascending."""
-    rows = []
-    for key, entry in sorted(entries.items()):
-        raw = encode_entry(entry, key) if entry else None
-        plain = plain_sum(key, raw) if raw else None
-        if plain is None:
-            rows.append(StoredRow(key, raw, key_digest(key, entry, horizon), entry))
-        else:
-            rows.append(StoredRow(key, raw, Digest(1, plain), None))
-    return rows
-
-
-def room_for(rows: Sequence[StoredRow], pages_bytes: int) -> int:
-    """Bytes that writing them takes, about; ``pages_bytes``: of what is stored already."""
-    written = sum(len(row.key) + len(row.raw or b"") for row in rows)
-    return 2 * (written + min(pages_bytes, PAGE_BYTES * len(rows)))
+def room_for(checkpoint: Checkpoint, pages_bytes: int) -> int:
+    """Bytes that writing it takes, about; ``pages_bytes``: of the entries stored already."""
+    keys = len(checkpoint.entries)
+    written = checkpoint.entries_bytes + ROW_BYTES * keys
+    return 2 * (written + min(pages_bytes, PAGE_BYTES * keys))

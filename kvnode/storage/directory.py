@@ -204,6 +204,7 @@ class DataDirectory:
         """All was read that a start has to read. ``alone``: this process is for one directory."""
         if alone:
             tell_of_death(self.path)
+            self.state.save_apart(self._lock)
         note_phase(self._lock, Phase.SERVING)
 
     def suspect(self) -> None:

@@ -25,6 +25,7 @@ import faulthandler
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +37,9 @@ from kvnode.storage.interfaces import StorageError
 logger = logging.getLogger(__name__)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK_BYTES_MAX = 128
+ORPHAN_S = 30.0
+"""A start waits so long for the lock of a run that has ended; a sync does not take longer."""
+ORPHAN_LOOK_S = 0.01
 FORMAT = "v1"
 """The folder in a data directory that holds all but what is about runs."""
 
@@ -99,19 +103,50 @@ def take_lock(path: Path) -> tuple[int, Ending]:
         lock = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StorageError(f"cannot write to {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(lock, LOCK_BYTES_MAX).decode(errors="replace").partition(" ")[0]
+    if not _locked(lock):
+        holder = _holder(lock)
         os.close(lock)
         raise StorageError(
             f"{path} is in use by another kvnode (process {holder or 'unknown'}): "
             "stop it, or use another directory"
-        ) from None
+        )
     ending = read_ending(lock, path)
     write_phase(lock, Phase.SUSPECT if ending.suspicious else Phase.OPENING)
     os.fsync(lock)  # a machine that stops now must not leave it empty, as after a clean stop
     return lock, ending
+
+
+def _locked(lock: int) -> bool:
+    """Take the lock, if nobody has it, or who has it is ending.
+
+    That is so when the process that wrote its id is no more: what it had started to write a
+    checkpoint (``saver.py``) ends with it, but that may take until a sync is over.
+    """
+    until = time.monotonic() + ORPHAN_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until or _is_alive(_holder(lock)):
+                return False
+            time.sleep(ORPHAN_LOOK_S)
+        else:
+            return True
+
+
+def _holder(lock: int) -> str:
+    """The process that wrote to the lock last."""
+    return os.pread(lock, LOCK_BYTES_MAX, 0).decode(errors="replace").partition(" ")[0]
+
+
+def _is_alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):  # not said yet, or another user's
+        pass
+    return True
 
 
 def read_ending(lock: int, folder: Path) -> Ending:

@@ -31,17 +31,25 @@ from typing import Any, TypeVar
 
 import lmdb
 
-from kvnode.storage.files import ADVICE, check_header, is_full, sync, unopened, unreadable
+from kvnode.storage.files import (
+    check_header,
+    check_length,
+    check_mark,
+    is_full,
+    pages_of,
+    sync,
+    unopened,
+    unreadable,
+)
 from kvnode.storage.interfaces import DiskFullError, StorageError, Usage, WriteFailed
 
-FORMAT = "kvnode 3"
-"""In the owner mark. 3: the checksums of rows cover their keys, and more rows have one."""
+FORMAT = "kvnode 5"
+"""In the owner mark. 3: the checksums of rows cover their keys, and more rows have one. 4, 5: other
+digests, and segments that begin elsewhere."""
 MAP_BYTES_START = 64 << 20
 """The file is sparse: what is not used takes no space."""
 MAP_BYTES_SPARE = 1 << 20
 """Beyond a file that is there: opening may add a table."""
-COMPACT_BYTES_MIN = 64 << 20
-"""Smaller files are not worth compacting."""
 GIVEN_UP = " (MDB_PANIC: the environment is given up). Make room, and start the node again"
 EIO_TEXT = os.strerror(errno.EIO)
 
@@ -52,6 +60,8 @@ Tables = Mapping[str, Any]
 
 class Environment:
     """One LMDB environment; one writing thread at a time, readers from any thread."""
+
+    mapped = False  # whether pages are changed in the map; a full disk kills who does that
 
     def __init__(
         self,
@@ -96,31 +106,28 @@ class Environment:
         try:
             self._env = lmdb.open(
                 str(self.path),
-                map_size=max(MAP_BYTES_START, held and held + MAP_BYTES_SPARE),
+                map_size=self._map_bytes(held),
                 max_dbs=len(self._names) + len(self._added) + 1,
                 max_readers=64,
                 metasync=True,
                 sync=True,
+                writemap=self.mapped,
             )
         except lmdb.Error as error:
             raise unopened(file, error) from error
         try:
-            used = self._used_bytes()
-            if file.stat().st_size < used:
-                self._env.close()
-                raise StorageError(
-                    f"{file} is truncated: {file.stat().st_size} bytes of {used}. {ADVICE}"
-                )
+            check_length(file, self.file_bytes)
             if not self._env.stat()["entries"]:
                 self._create()
             self.meta = self._env.open_db(b"meta", create=False)
-            self._check_owner()
+            with self._env.begin() as txn:
+                check_mark(self.path, txn.get(b"owner", db=self.meta), self._mark, FORMAT)
             self.tables = {
                 name: self._env.open_db(name.encode(), create=False) for name in self._names
             }
             self.tables |= {name: self._env.open_db(name.encode()) for name in self._added}
             self.tables["meta"] = self.meta
-        except lmdb.Error as error:
+        except (lmdb.Error, StorageError) as error:
             self._env.close()
             raise unopened(file, error) from error
         self._bind(self.tables)
@@ -136,27 +143,6 @@ class Environment:
             for name in self._names:
                 self._env.open_db(name.encode(), txn=txn)
             txn.put(b"owner", self._mark, db=meta)
-
-    def _check_owner(self) -> None:
-        mark = self._mark
-        with self._env.begin() as txn:
-            found = txn.get(b"owner", db=self.meta)
-        if found is None:
-            self._env.close()
-            raise StorageError(f"{self.path} does not say whose it is: it is damaged. {ADVICE}")
-        if found != mark:
-            self._env.close()
-            theirs = found.rsplit(b" ", 2)[0].decode(errors="replace")
-            if theirs != FORMAT:
-                raise StorageError(
-                    f"{self.path} has the format {theirs!r}, this version needs {FORMAT!r}: run "
-                    "the version that wrote it, or start with an empty data directory and let "
-                    "peers fill it"
-                )
-            raise StorageError(
-                f"{self.path} belongs to another node, or is another part of this one: "
-                "directories were mixed up"
-            )
 
     @contextmanager
     def read(self, *, buffers: bool = False, latest: bool = False) -> Iterator[Any]:
@@ -234,9 +220,17 @@ class Environment:
             with self._begin(write=True, buffers=buffers) as txn:
                 return change(txn)
 
-        with self._writing:
-            self._make_room(room)
-            return self._until_it_fits(attempt)
+        return self._alone(attempt, room)
+
+    def lend(self, job: Callable[[int], None], room: int) -> None:
+        """Let another process write: ``job`` has it done, within a map of so many bytes, and raises
+        lmdb.MapFullError if that was too small.
+        """
+        self._alone(lambda: job(self.map_bytes), room)
+
+    def clear_readers(self) -> None:
+        """Forget the readers of a process that was killed: they would pin old pages for ever."""
+        self._env.reader_check()
 
     def rewrite(self, change: Callable[[Any, Any], T], room: int) -> T:
         """Like ``write`` for a change of many pages; it also gets a view of what was before.
@@ -249,6 +243,9 @@ class Environment:
             with self._begin() as before, self._begin(write=True) as txn:
                 return change(before, txn)
 
+        return self._alone(attempt, room)
+
+    def _alone(self, attempt: Callable[[], T], room: int) -> T:
         with self._writing:
             self._make_room(room)
             return self._until_it_fits(attempt)
@@ -264,20 +261,26 @@ class Environment:
                 full = isinstance(error, lmdb.DiskError) or self._cut_short(error, before)
                 if full and not self._is_given_up():
                     raise DiskFullError(f"no room to write {self.path}: {error}") from error
-                advice = GIVEN_UP if full else ""
-                raise WriteFailed(f"{self.path} cannot be written: {error}{advice}") from error
+                told = f"{self.path} cannot be written: {error}{GIVEN_UP if full else ''}"
+                raise WriteFailed(told) from error
 
     def usage(self, table: str) -> Usage:
         """Bytes used and mapped, and what one table has of them."""
         with self.read() as txn:
             stat = txn.stat(self.tables[table])
             return Usage(
-                used_bytes=self._live_bytes(txn),
-                map_bytes=self._env.info()["map_size"],
+                used_bytes=self.live_bytes(txn),
+                map_bytes=self.map_bytes,
                 records=stat["entries"],
-                file_bytes=self._used_bytes(),
-                records_bytes=_pages(stat) * stat["psize"],
+                file_bytes=self.file_bytes,
+                records_bytes=pages_of(stat) * stat["psize"],
             )
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Any]:
+        """A read transaction that may last, of the state as of now: only growing waits for it."""
+        with self._map, self._begin() as txn:
+            yield txn
 
     def copy(self, target: Path) -> None:
         """Write the live pages as of now to the empty folder ``target``, synced.
@@ -295,8 +298,11 @@ class Environment:
         sync(target / "data.mdb")
         sync(target)
 
-    def compact(self) -> None:
+    def compact(self, copy: Callable[[Path], None] | None = None) -> None:
         """Give the space of free pages back to the disk; see the module. Reads wait for the swap.
+
+        Args:
+            copy: fills the empty folder with an equal environment; else pages are copied.
 
         Raises:
             DiskFullError: no room for the copy; nothing has changed.
@@ -305,34 +311,23 @@ class Environment:
         with self._writing:
             shutil.rmtree(self._beside, ignore_errors=True)
             try:
-                self._copy_beside()
-                with self._map, self._gate:
-                    self._let_go()
-                    self._env.close()
-                    (self._beside / "data.mdb").rename(self.path / "data.mdb")
+                self._copy_beside(copy or self.copy)
+                with (self.path / "data.mdb").open("rb"):  # else its blocks are freed in between
+                    with self._map, self._gate:
+                        self._let_go()
+                        self._env.close()
+                        (self._beside / "data.mdb").rename(self.path / "data.mdb")
+                        self._open()
                     sync(self.path)
-                    self._open()
             finally:
                 shutil.rmtree(self._beside, ignore_errors=True)
 
-    def _copy_beside(self) -> None:
+    def _copy_beside(self, copy: Callable[[Path], None]) -> None:
         try:
             self._beside.mkdir()
-            self.copy(self._beside)
+            copy(self._beside)
         except OSError as error:
             raise DiskFullError(f"no room to compact {self.path}: {error.strerror}") from error
-
-    def compact_if_wasteful(self) -> bool:
-        """Compact a large file that is mostly free pages; False if not, or if there is no room."""
-        with self.read() as txn:
-            file_bytes, live_bytes = self._used_bytes(), self._live_bytes(txn)
-        if file_bytes <= COMPACT_BYTES_MIN or 2 * live_bytes >= file_bytes:
-            return False
-        try:
-            self.compact()
-        except DiskFullError:
-            return False
-        return True
 
     def close(self) -> None:
         """Close it; a second call does nothing."""
@@ -369,8 +364,11 @@ class Environment:
     def _begin(self, **options: Any) -> Any:
         return lmdb.Transaction(self._env, **options)
 
+    def _map_bytes(self, file_bytes: int) -> int:
+        return max(MAP_BYTES_START, file_bytes and file_bytes + MAP_BYTES_SPARE)
+
     def _make_room(self, room: int) -> None:
-        while self._env.info()["map_size"] < self._used_bytes() + room:
+        while self.map_bytes < self.file_bytes + room:
             self._grow()
 
     def _grow(self) -> None:
@@ -379,19 +377,21 @@ class Environment:
             pinned = self._pinned is not None
             if pinned:
                 self._pinned.abort()
-            self._env.set_mapsize(self._env.info()["map_size"] * 2)
+            self._env.set_mapsize(self.map_bytes * 2)
             self._pinned = self._begin() if pinned else None
 
-    def _used_bytes(self) -> int:
+    @property
+    def map_bytes(self) -> int:
+        """Bytes that are mapped."""
+        return int(self._env.info()["map_size"])
+
+    @property
+    def file_bytes(self) -> int:
         """Bytes of the file that pages were ever used in."""
-        pages: int = self._env.info()["last_pgno"] + 1
-        return pages * int(self._env.stat()["psize"])
+        return int((self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"])
 
-    def _live_bytes(self, txn: Any) -> int:
+    def live_bytes(self, txn: Any) -> int:
+        """Bytes of the pages in use, as the transaction sees it."""
         main = self._env.stat()
-        pages = sum(_pages(txn.stat(table)) for table in self.tables.values())
-        return int((2 + _pages(main) + pages) * main["psize"])
-
-
-def _pages(stat: Any) -> int:
-    return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+        pages = sum(pages_of(txn.stat(table)) for table in self.tables.values())
+        return int((2 + pages_of(main) + pages) * main["psize"])

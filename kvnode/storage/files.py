@@ -35,6 +35,35 @@ def check_header(file: Path) -> None:
         )
 
 
+def check_length(file: Path, used: int) -> None:
+    """Raise StorageError if it ends before the last page that was ever used."""
+    length = file.stat().st_size
+    if length < used:
+        raise StorageError(f"{file} is truncated: {length} bytes of {used}. {ADVICE}")
+
+
+def pages_of(stat: Any) -> int:
+    """Of a table, or of the list of tables."""
+    return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+
+
+def check_mark(path: Path, found: bytes | None, mark: bytes, version: str) -> None:
+    """Raise StorageError unless the owner's mark in the file is the one that is expected."""
+    if found is None:
+        raise StorageError(f"{path} does not say whose it is: it is damaged. {ADVICE}")
+    if found != mark:
+        theirs = found.rsplit(b" ", 2)[0].decode(errors="replace")
+        if theirs != version:
+            raise StorageError(
+                f"{path} has the format {theirs!r}, this version needs {version!r}: run the "
+                "version that wrote it, or start with an empty data directory and let peers fill it"
+            )
+        raise StorageError(
+            f"{path} belongs to another node, or is another part of this one: directories were "
+            "mixed up"
+        )
+
+
 def sync(path: Path) -> None:
     """Sync a file or folder."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -50,8 +79,10 @@ def is_full(path: Path) -> bool:
     return disk.f_bavail * disk.f_frsize < FULL_BYTES
 
 
-def unopened(file: Path, error: lmdb.Error) -> Exception:
+def unopened(file: Path, error: Exception) -> Exception:
     """What it means that a file cannot be opened or made."""
+    if isinstance(error, StorageError):
+        return error
     if isinstance(error, lmdb.DiskError):
         return DiskFullError(f"no room to make {file}: {error}")
     return StorageError(f"{file} cannot be opened: {error}")

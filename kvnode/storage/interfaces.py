@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ from kvnode.core.entry import Entry
 from kvnode.core.errors import StateError
 from kvnode.core.losers import Loser
 from kvnode.core.replica import Durable
-from kvnode.core.requests import Remembered
+from kvnode.core.requests import Row as RequestRow
 
 Table = Literal["journal", "quarantine"]
 """Tables of numbered rows (``rows.py``)."""
@@ -102,7 +102,7 @@ class Checkpoint:
     """origin -> node name, as far as known."""
     entries: Mapping[bytes, Entry]
     """What changed since the checkpoint before; an empty entry means the key goes."""
-    requests: list[tuple[bytes, Remembered]]
+    requests: list[tuple[bytes, RequestRow]]
     """Request ids remembered since the checkpoint before."""
     requests_forgotten: Sequence[int] = ()
     """The numbers of those that are not remembered any more."""
@@ -114,6 +114,8 @@ class Checkpoint:
     """Its rows with a lower number go."""
     recount: frozenset[bytes] = frozenset()
     """Keys whose segments' digests are to be counted anew."""
+    entries_bytes: int = 0
+    """What the entries hold, about: a map that is too small is to grow before they are written."""
 
 
 class Tag(NamedTuple):
@@ -256,7 +258,18 @@ class StateStore(Protocol):
         """The last checkpoint without its entries (``requests``: all kept), None if none yet."""
         ...
 
-    def get(self, key: bytes) -> Entry | None: ...
+    def get(self, key: bytes) -> Entry | None:
+        """The key's entry; StateError if it is damaged."""
+        ...
+
+    def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """The entries of these keys as they are stored, damaged or not, with one look.
+
+        Of fewer keys, the first ones, if the entries are large. Raises DamagedPages if that
+        cannot be told of one of them.
+        """
+        ...
+
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end (empty: no end), ascending."""
         ...
@@ -272,6 +285,13 @@ class StateStore(Protocol):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write it, synced (DiskFullError: the one before is unharmed)."""
+        ...
+
+    def tidy(self, goes_on: Callable[[], bool]) -> None:
+        """Nobody writes: let what is stored take less room, as long as ``goes_on`` says so.
+
+        Raises StorageError if it cannot be read.
+        """
         ...
 
     def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:

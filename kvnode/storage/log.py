@@ -29,8 +29,10 @@ from kvnode.core.block import HEAD_BYTES_MAX, Block, block_head
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError
 from kvnode.storage.bounds import Bounds, adopted_pruned, adopted_rows
+from kvnode.storage.compaction import compact_if_wasteful
 from kvnode.storage.ends import End, end_of
 from kvnode.storage.environment import Environment, Tables
+from kvnode.storage.files import ADVICE
 from kvnode.storage.interfaces import (
     Behind,
     BelowFloor,
@@ -44,22 +46,19 @@ from kvnode.storage.seal import CRC_BYTES, sealed, unsealed
 
 REPLAY_BLOCKS, ENDS_ROWS = 256, 4096
 """Read per transaction: blocks of a replay, and rows of the index."""
-CUT_BLOCKS = 1024
+CUT_BLOCKS, PRUNE_ROWS = 1024, 4096
 """Removed per call: a few ms, which the next commit waits."""
-PRUNE_ROWS = 4096
-"""Removed per call, as above."""
 BOUNDS = b"bounds"
 
 
 class LmdbLog:
-    """See the module and ``interfaces.Log``. Changes come from one thread."""
+    """See the module and ``interfaces.Log``. Changes come one at a time."""
 
     def __init__(self, path: Path, origin: int) -> None:
         """Open or create the log of ``origin``; StorageError if it is another's or damaged."""
-        self._env = Environment(
-            path, ("blocks", "ends"), part="log", origin=origin, bind=self._bind
-        )
-        self._env.compact_if_wasteful()
+        tables = ("blocks", "ends")
+        self._env = Environment(path, tables, part="log", origin=origin, bind=self._bind)
+        compact_if_wasteful(self._env, free_share=0.5)  # nobody waits yet
         with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
             self._bounds = self._read_bounds(txn)
             self._last = _number(cursor.key()) if cursor.last() else self._bounds.first_arrival - 1
@@ -218,11 +217,14 @@ class LmdbLog:
         limit = CUT_BLOCKS
         while True:
             try:
-                return self._cut(arrival, limit)
+                first = self._cut(arrival, limit)
+                break
             except DiskFullError:
                 if limit == 1:
                     raise
                 limit = max(1, limit // 8)
+        compact_if_wasteful(self._env)
+        return first
 
     def _cut(self, arrival: int, limit: int) -> int:
         def change(txn: Any) -> Bounds:
@@ -333,10 +335,7 @@ class LmdbLog:
         try:
             return Bounds() if raw is None else Bounds.decode(bytes(raw))
         except ValueError as error:
-            raise StorageError(
-                f"{self._env.path}: {error}. Restore the data directory, or start with an empty "
-                "one and let peers fill it"
-            ) from error
+            raise StorageError(f"{self._env.path}: {error}. {ADVICE}") from error
 
     def _head(self, cursor: Any) -> Head:
         """Of the block under a cursor of a transaction with buffers."""
@@ -380,8 +379,7 @@ class LmdbLog:
         raw = value[CRC_BYTES:]
         if crc32(raw).to_bytes(CRC_BYTES, "big") != value[:CRC_BYTES]:
             raise DamagedBlock(
-                f"{self._env.path}: block {_number(key)} fails its checksum. Restore the data "
-                "directory, or start with an empty one and let peers fill it",
+                f"{self._env.path}: block {_number(key)} fails its checksum. {ADVICE}",
                 (_number(end[:8]), _number(end[8:])),
                 raw,
             )

@@ -8,14 +8,14 @@ node by dropping everything but these two objects, or by making the next write f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kvnode.core.block import Block
 from kvnode.core.digest import ABSENT, Digest, key_digest
 from kvnode.core.dots import Covered, Dot, Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
-from kvnode.core.requests import Remembered
+from kvnode.core.requests import Remembered, Row
 from kvnode.storage.bounds import adopted_pruned, adopted_rows
 from kvnode.storage.checkpoint import decode_meta, encode_meta, garbage_rows
 from kvnode.storage.deadlines import change_rows, sweep
@@ -187,7 +187,7 @@ class MemoryState:
         self._segments: dict[bytes, Digest] = {}
         self._total = ABSENT
         self._saved = 0
-        self._requests: dict[int, tuple[bytes, Remembered]] = {}
+        self._requests: dict[int, tuple[bytes, Row]] = {}
         self._garbage: dict[Dot, bytes] = {}
         self._deadlines: dict[Expiring, bytes] = {}
         self._rows: dict[str, dict[int, bytes]] = {"journal": {}, "quarantine": {}}
@@ -200,13 +200,17 @@ class MemoryState:
         checkpoint = decode_meta(self._meta, window)
         for request_id, remembered in self._requests.values():
             checkpoint.requests.append((request_id, remembered))
-            checkpoint.durable.requests.restore(request_id, remembered)
+            checkpoint.durable.requests.restore(request_id, Remembered(*remembered))
         return checkpoint
 
     def get(self, key: bytes) -> Entry | None:
         """The key's entry."""
         raw = self._entries.get(key)
         return None if raw is None else decode_entry(raw, key)
+
+    def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """Entries as they are stored."""
+        return [self._entries.get(key) for key in keys]
 
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end, of all or of those in conflict."""
@@ -245,7 +249,7 @@ class MemoryState:
                 if in_conflict(entry, before):
                     self._conflicts.add(key)
             digest = key_digest(key, entry, before)
-            was = segments.change(key, old, digest, gone=not entry)
+            was = segments.change(key, old, *digest, gone=not entry)
             change_rows(self, key, was, entry, before)
         segments.finish()
         for key in sorted(checkpoint.recount):
@@ -254,7 +258,7 @@ class MemoryState:
         self._total = self._total.plus(segments.change_of_total)
         self._saved += 1
         for request_id, remembered in checkpoint.requests:
-            self._requests[remembered.number] = (request_id, remembered)
+            self._requests[remembered[0]] = (request_id, remembered)
         for number in checkpoint.requests_forgotten:
             self._requests.pop(number, None)
         for dot in checkpoint.collected:
@@ -343,6 +347,9 @@ class MemoryState:
         saved = decode_meta(self._meta, 1)
         return Tag(self._saved, saved.arrival, saved.durable.vector, saved.durable.horizon)
 
+    def tidy(self, goes_on: Callable[[], bool]) -> None:
+        """There is nothing to tidy."""
+
     def usage(self) -> Usage:
         """Bytes and keys kept."""
         size = sum(len(key) + len(raw) for key, raw in self._entries.items())
@@ -372,7 +379,7 @@ class SegmentRows:
     def delete_segment(self, start: bytes) -> None:
         del self._segments[start]
 
-    def entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def entries(self, start: bytes, end: bytes) -> Generator[tuple[bytes, bytes], None, None]:
         for key in sorted(self._entries):
             if key >= start and not (end and key >= end):
                 yield key, self._entries[key]

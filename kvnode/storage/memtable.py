@@ -7,17 +7,24 @@ copied. When the checkpoint is on disk the frozen layer is dropped; if it failed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from heapq import merge
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import repeat
 
 from sortedcontainers import SortedList
 
-from kvnode.core.entry import NOTHING, Entry
-from kvnode.storage.interfaces import StateStore
+from kvnode.core.entry import NOTHING, Entry, decode_entry
+from kvnode.core.errors import StateError
+from kvnode.storage.interfaces import DamagedPages, StateStore
 
 EXAMINED_MAX = 20_000
 """Entries looked at per page of a scan: deleted keys must not make one call long."""
+CHUNK_KEYS_FIRST = 32
+CHUNK_GROWTH = 4
 CHUNK_KEYS = 512
+"""Read from the store at once: few at first, for whoever asks for few, then more each time."""
+CHUNK_BYTES = 2 << 20
+"""Likewise, where values are large."""
 
 
 class Memtable:
@@ -51,6 +58,33 @@ class Memtable:
                 entry = self._store.get(key) or NOTHING
         return entry
 
+    def read_many(self, keys: Iterable[bytes]) -> dict[bytes, Entry]:
+        """The same of many keys, with one look into the store: half the time of one for each.
+
+        Without those whose entries are damaged, and maybe others (what is large is not held all
+        at once): for what is missing ask ``read``.
+        """
+        active, frozen = self._active, self._frozen
+        found: dict[bytes, Entry] = {}
+        stored: list[bytes] = []
+        for key in keys:
+            entry = active.get(key)
+            if entry is None:
+                entry = frozen.get(key)
+                if entry is None:
+                    stored.append(key)
+                    continue
+            found[key] = entry
+        if len(stored) < 2:
+            return found  # a look for one key is quicker
+        with suppress(DamagedPages):
+            for key, raw in zip(stored, self._store.get_many(stored), strict=False):
+                if raw is None:
+                    found[key] = NOTHING
+                elif (entry := _decoded(raw, key)) is not None:
+                    found[key] = entry
+        return found
+
     def install(self, entries: Mapping[bytes, Entry], size: int) -> None:
         """Take a committed round's entries; ``size`` in bytes, about."""
         if self._order is not None:
@@ -66,10 +100,11 @@ class Memtable:
         self.bytes_held = 0
         return self._frozen
 
-    def drop_frozen(self) -> None:
-        """The checkpoint is on disk."""
-        self._frozen = {}
+    def drop_frozen(self) -> dict[bytes, Entry]:
+        """The checkpoint is on disk; returns what is not needed any more."""
+        frozen, self._frozen = self._frozen, {}
         self._order = None
+        return frozen
 
     def restore_frozen(self, size: int) -> None:
         """The checkpoint failed: what it should have written waits for the next one."""
@@ -95,20 +130,37 @@ class Memtable:
         examined = 0
         taken = start
         cursor: bytes | None = start
+        chunk_keys = CHUNK_KEYS_FIRST
         while cursor is not None:
-            stored = self._store.keys(cursor, end, CHUNK_KEYS, conflicts=conflicts)
-            last = stored[-1] if len(stored) == CHUNK_KEYS else None
-            before = None
-            for key in merge(stored, self._in_memory(cursor, end, last)):
-                if key == before:
-                    continue  # in both
-                before = key
+            chunk_keys = min(chunk_keys, CHUNK_KEYS)
+            stored, last = self._stored(cursor, end, chunk_keys, conflicts=conflicts)
+            for key, raw in _merged(stored, self._in_memory(cursor, end, last)):
                 examined += 1
-                if examined > EXAMINED_MAX or not accept(key, self.read(key)):
+                if examined > EXAMINED_MAX:
+                    return taken
+                entry = None if raw is None else _decoded(raw, key)
+                if entry is None:
+                    entry = self.read(key)
+                if not accept(key, entry):
                     return taken
                 taken = key
             cursor = None if last is None else last + b"\0"
+            chunk_keys *= CHUNK_GROWTH
         return None
+
+    def _stored(
+        self, start: bytes, end: bytes, keys_max: int, *, conflicts: bool
+    ) -> tuple[Iterable[tuple[bytes, bytes | None]], bytes | None]:
+        """The store's next keys, with entries where that is quicker, and the last if more follow.
+
+        Where a page behind the next keys is damaged they are still to be read, each by itself.
+        """
+        if not conflicts:
+            with suppress(DamagedPages):
+                found = self._store.stored(start, end, keys_max, CHUNK_BYTES)
+                return found.rows, found.rows[-1][0] if found.more else None
+        keys = self._store.keys(start, end, keys_max, conflicts=conflicts)
+        return zip(keys, repeat(None)), keys[-1] if len(keys) == keys_max else None
 
     def _in_memory(self, start: bytes, end: bytes, last: bytes | None) -> Iterator[bytes]:
         """Keys in memory from ``start`` to ``last`` (inclusive) or else ``end`` (exclusive)."""
@@ -123,3 +175,30 @@ class Memtable:
             else self._order.irange(start, last)
         )
         return keys
+
+
+def _merged(
+    stored: Iterable[tuple[bytes, bytes | None]], in_memory: Iterator[bytes]
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Both in order, those in memory without the entry that the store has of them."""
+    waiting = next(in_memory, None)
+    for row in stored:
+        key = row[0]
+        while waiting is not None and waiting < key:
+            yield waiting, None
+            waiting = next(in_memory, None)
+        if waiting == key:
+            yield key, None
+            waiting = next(in_memory, None)
+        else:
+            yield row
+    if waiting is not None:
+        yield waiting, None
+        yield from zip(in_memory, repeat(None))
+
+
+def _decoded(raw: bytes, key: bytes) -> Entry | None:
+    try:
+        return decode_entry(raw, key)
+    except StateError:
+        return None

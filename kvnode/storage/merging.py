@@ -107,7 +107,7 @@ class Merge:
             durable,
             theirs.names | mine.names,
             {},
-            durable.requests.since(0),
+            [*durable.requests.all()],
         )
 
     def adopt_history(self, log: Log) -> None:

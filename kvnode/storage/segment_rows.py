@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from kvnode.core.digest import ABSENT, Digest
@@ -36,9 +36,10 @@ class SegmentRows:
     def delete_segment(self, start: bytes) -> None:
         self._txn.delete(b"\0" + start, db=self._digests)
 
-    def entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def entries(self, start: bytes, end: bytes) -> Generator[tuple[bytes, bytes], None, None]:
         with self._txn.cursor(self._entries) as cursor:
-            more = cursor.set_range(start) if start else cursor.first()
-            while more and not (end and cursor.key() >= end):
-                yield cursor.item()
-                more = cursor.next()
+            if cursor.set_range(start) if start else cursor.first():
+                for row in cursor:  # from there on
+                    if end and row[0] >= end:
+                        return
+                    yield row

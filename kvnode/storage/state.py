@@ -20,40 +20,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 from kvnode.core.digest import ABSENT, Digest, key_digest
-from kvnode.core.dots import Dot, Vector
-from kvnode.core.entry import NOTHING, Entry, decode_entry, encode_entry, garbage_dots, in_conflict
+from kvnode.core.entry import Entry, decode_entry, encode_entry, garbage_dots, in_conflict
 from kvnode.core.errors import StateError, quoted
 from kvnode.core.snapshot import Row
 from kvnode.storage.checkpoint import (
     decode_meta,
     encode_meta,
-    garbage_rows,
     request_row,
     restore_request,
     room_for,
-    stored_rows,
 )
+from kvnode.storage.compaction import compact_if_wasteful, repack_if_loose
 from kvnode.storage.deadlines import change_rows, sweep
 from kvnode.storage.digests import ROW, Segments, pack, unpack
+from kvnode.storage.entry_changes import EntryChanges
+from kvnode.storage.entry_rows import first_rows
 from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.files import drop_below
 from kvnode.storage.interfaces import (
     Checkpoint,
-    Expiring,
-    Segmented,
     StorageError,
-    Stored,
     Table,
-    Tag,
     Usage,
 )
 from kvnode.storage.rows import encode_loser
-from kvnode.storage.segment_rows import SegmentRows
-from kvnode.storage.waiting_rows import WaitingRows
+from kvnode.storage.saver import Saver
+from kvnode.storage.state_reading import StateReading
 
 TABLES = (
     "entries", "conflicts", "digests", "requests", "garbage", "deadlines", "journal", "quarantine",
@@ -62,12 +59,16 @@ ROWS_BATCH = 64
 """Rows read per transaction."""
 
 
-class LmdbState:
+class LmdbState(StateReading):
     """See the module and ``interfaces.StateStore``. Saves come from one thread."""
 
-    def __init__(self, path: Path, origin: int) -> None:
+    def __init__(
+        self, path: Path, origin: int, opened: Callable[..., Environment] = Environment
+    ) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
-        self._env = Environment(path, TABLES, part="state", origin=origin, bind=self._bind)
+        self._env = opened(path, TABLES, part="state", origin=origin, bind=self._bind)
+        self._origin = origin
+        self._saver: Saver | None = None
 
     def _bind(self, tables: Tables) -> None:
         """Take the table handles: compaction makes new ones, so use them inside transactions."""
@@ -102,6 +103,11 @@ class LmdbState:
         except StateError as error:
             raise StateError(f"{quoted(key)}: {error}") from error
 
+    def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """See ``interfaces.StateStore``."""
+        with self._env.read() as txn:
+            return first_rows(txn, self._entries, keys)
+
     def keys(self, start: bytes, end: bytes, limit: int, *, conflicts: bool) -> list[bytes]:
         """Up to ``limit`` keys >= start and < end, of all or of those in conflict."""
         found: list[bytes] = []
@@ -135,9 +141,7 @@ class LmdbState:
 
     def row(self, table: Table, number: int) -> bytes | None:
         """One row."""
-        with self._env.read() as txn:
-            raw: bytes | None = txn.get(_key(number), db=self._env.tables[table])
-        return raw
+        return self._env.get(table, _key(number))
 
     def put_rows(self, table: Table, rows: Mapping[int, bytes | None]) -> None:
         """Write or remove rows, synced."""
@@ -152,37 +156,42 @@ class LmdbState:
 
         self._env.write(change)
 
+    def save_apart(self, held: int) -> Saver:
+        """Let a process write large checkpoints (``saver.py``), which inherits ``held``."""
+        self._saver = Saver(self._env, self._origin, held, self.write, self._count_saved)
+        return self._saver
+
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint, synced; then compact a file that has become mostly free pages."""
+        """Write the checkpoint, synced; then compact a file of which hardly anything is left."""
+        (self._saver.save if self._saver is not None else self.write)(checkpoint)
+        compact_if_wasteful(self._env)
+
+    def tidy(self, goes_on: Callable[[], bool]) -> None:
+        """See ``interfaces.StateStore``."""
+        repack_if_loose(self._env, goes_on)
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint in this process, synced."""
         before, horizon = self._horizon(), checkpoint.durable.horizon
-        rows = stored_rows(checkpoint.entries, before)
-        garbage = garbage_rows(((row.key, row.entry) for row in rows if row.entry), before)
         losers = [(_key(number), encode_loser(loser)) for number, loser in checkpoint.journal]
         meta = encode_meta(checkpoint)
 
         def change(txn: Any) -> None:
-            conflicts = txn.stat(self._conflicts)["entries"]
             reading, waiting = self._segment_rows(txn), self._waiting_rows(txn)
             segments = Segments(reading, before)
             with txn.cursor(self._entries) as cursor:
-                for key, raw, digest, entry in rows:
-                    old = cursor.pop(key) if raw is None else cursor.replace(key, raw)
-                    was = segments.change(key, old, digest, gone=raw is None)
-                    if entry or was:
-                        change_rows(waiting, key, was, entry or NOTHING, before)
-                    if entry and in_conflict(entry, before):
-                        txn.put(key, b"", db=self._conflicts)
-                    elif conflicts:
-                        txn.delete(key, db=self._conflicts)
-            for request_id, known in checkpoint.requests:
-                txn.put(*request_row(request_id, known), db=self._requests)
-            for number in checkpoint.requests_forgotten:
-                txn.delete(_key(number), db=self._requests)
+                changes = EntryChanges(cursor, segments, waiting, before)
+                changes.make(checkpoint.entries)
+            with txn.cursor(self._requests) as cursor:
+                cursor.putmulti(starmap(request_row, checkpoint.requests))
+                for number in checkpoint.requests_forgotten:
+                    if cursor.set_key(_key(number)):
+                        cursor.delete()
             for key, raw in losers:
                 txn.put(key, raw, db=self._journal)
             drop_below(txn, self._journal, _key(checkpoint.journal_floor))
             waiting.delete_garbage(checkpoint.collected)
-            for dot, key in garbage:
+            for dot, key in sorted(changes.garbage):
                 waiting.add_garbage([dot], key)
             segments.finish()
             for key in sorted(checkpoint.recount):
@@ -196,9 +205,8 @@ class LmdbState:
             txn.put(b"saved", _key(self._saved(txn) + 1), db=self._meta)
             txn.put(b"checkpoint", meta, db=self._meta)
 
-        room = room_for(rows, self._env.usage("entries").records_bytes)
+        room = room_for(checkpoint, self._env.usage("entries").records_bytes)
         self._env.write(change, room=room)
-        self._env.compact_if_wasteful()
 
     def replace(
         self,
@@ -227,7 +235,7 @@ class LmdbState:
                         txn.delete(key, db=self._entries)
                     waiting.mark_conflict(key, conflict=in_conflict(entry, was_horizon))
                     digest = key_digest(key, entry, was_horizon)
-                    was = segments.change(key, old, digest, gone=not entry)
+                    was = segments.change(key, old, *digest, gone=not entry)
                     change_rows(waiting, key, was, entry, was_horizon)
                     waiting.add_garbage(garbage_dots(entry, was_horizon), key)
             segments.finish()
@@ -292,93 +300,14 @@ class LmdbState:
         """Let readers see what was written since ``pin``."""
         self._env.unpin()
 
-    def garbage(self, stable: Vector, limit: int, after: Dot = (0, 0)) -> list[tuple[Dot, bytes]]:
-        """See ``interfaces.StateStore``."""
-        with self._env.read() as txn:
-            return self._waiting_rows(txn).covered(stable, limit, after)
-
-    def waiting(self) -> dict[int, int]:
-        """See ``interfaces.StateStore``."""
-        with self._env.read() as txn:
-            return self._waiting_rows(txn).counted()
-
-    def expiring(
-        self, until: int, limit: int, after: Expiring
-    ) -> tuple[Tag, list[tuple[Expiring, bytes]]]:
-        """See ``interfaces.StateStore``."""
-        with self._env.read() as txn:
-            return self._tag(txn), self._waiting_rows(txn).expiring(until, limit, after)
-
-    def to_expire(self) -> int:
-        """See ``interfaces.StateStore``."""
-        with self._env.read() as txn:
-            return self._waiting_rows(txn).waiting_for_deadline()
-
-    def total(self) -> tuple[Tag, Digest]:
-        """The digest of all keys."""
-        with self._env.read() as txn:
-            return self._tag(txn), self._total(txn)
-
-    def segments(self, start: bytes, end: bytes) -> Segmented:
-        """The digests of the segments that share keys with [start, end)."""
-        with self._env.read() as txn:
-            tag = self._tag(txn)
-            reading = self._segment_rows(txn)
-            found = [reading.segment_of(start)]
-            after = reading.next_segment(found[0][0])
-            with txn.cursor(self._digests) as cursor:
-                more = bool(after) and cursor.set_range(b"\0" + after)
-                while more and not (end and cursor.key()[1:] >= end):
-                    found.append((cursor.key()[1:], unpack(cursor.value())))
-                    more = cursor.next()
-                after = cursor.key()[1:] if more else b""
-        return Segmented(tag, found, after)
-
-    def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
-        """Entries from ``start`` to ``end`` as they are stored."""
-        found: list[tuple[bytes, bytes]] = []
-        size, more = 0, False
-        with self._env.read() as txn:
-            tag = self._tag(txn)
-            for key, raw in self._segment_rows(txn).entries(start, end):
-                if len(found) >= keys_max or (found and size + len(raw) > bytes_max):
-                    more = True
-                    break
-                found.append((key, raw))
-                size += len(raw)
-        return Stored(tag, found, more)
-
-    def _total(self, txn: Any) -> Digest:
-        raw = txn.get(b"digest", db=self._meta)
-        return ABSENT if raw is None else unpack(raw)
-
-    def _saved(self, txn: Any) -> int:
-        return int.from_bytes(txn.get(b"saved", db=self._meta) or b"", "big")
-
-    def _tag(self, txn: Any) -> Tag:
-        raw = txn.get(b"checkpoint", db=self._meta)
-        if raw is None:
-            return Tag(self._saved(txn), 0, {})
-        saved = decode_meta(raw, 1)
-        durable = saved.durable
-        return Tag(self._saved(txn), saved.arrival, durable.vector, durable.horizon)
-
-    def _horizon(self) -> int:
-        with self._env.read(latest=True) as txn:
-            return self._tag(txn).horizon
-
-    def _segment_rows(self, txn: Any) -> SegmentRows:
-        return SegmentRows(txn, self._digests, self._entries)
-
-    def _waiting_rows(self, txn: Any) -> WaitingRows:
-        return WaitingRows(txn, self._tables, self._meta)
-
     def usage(self) -> Usage:
         """Bytes in use and mapped, keys kept."""
         return self._env.usage("entries")
 
     def close(self) -> None:
         """Close the store."""
+        if self._saver is not None:
+            self._saver.close()
         self._env.close()
 
     def _put_rest(self, txn: Any, checkpoint: Checkpoint, total: Digest) -> None:

@@ -79,6 +79,28 @@ class Operation(_message.Message):
     delete: Delete
     def __init__(self, put: _Optional[_Union[Put, _Mapping]] = ..., increment: _Optional[_Union[Increment, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ...) -> None: ...
 
+class Puts(_message.Message):
+    __slots__ = ("keys", "values", "type", "ttl_ms")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[bytes]
+    values: _containers.RepeatedScalarFieldContainer[bytes]
+    type: _types_pb2.DataType
+    ttl_ms: int
+    def __init__(self, keys: _Optional[_Iterable[bytes]] = ..., values: _Optional[_Iterable[bytes]] = ..., type: _Optional[_Union[_types_pb2.DataType, str]] = ..., ttl_ms: _Optional[int] = ...) -> None: ...
+
+class Increments(_message.Message):
+    __slots__ = ("keys", "amounts", "type")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    AMOUNTS_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedScalarFieldContainer[bytes]
+    amounts: _containers.RepeatedScalarFieldContainer[int]
+    type: _types_pb2.DataType
+    def __init__(self, keys: _Optional[_Iterable[bytes]] = ..., amounts: _Optional[_Iterable[int]] = ..., type: _Optional[_Union[_types_pb2.DataType, str]] = ...) -> None: ...
+
 class WriteResult(_message.Message):
     __slots__ = ("dot", "context", "counter")
     DOT_FIELD_NUMBER: _ClassVar[int]
@@ -242,37 +264,57 @@ class IncrementResponse(_message.Message):
     def __init__(self, key: _Optional[bytes] = ..., result: _Optional[_Union[WriteResult, _Mapping]] = ..., session: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., stored_by: _Optional[_Iterable[str]] = ..., repeated: _Optional[bool] = ...) -> None: ...
 
 class WriteRequest(_message.Message):
-    __slots__ = ("operations", "request_id", "options")
+    __slots__ = ("operations", "request_id", "options", "puts", "increments", "brief")
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    PUTS_FIELD_NUMBER: _ClassVar[int]
+    INCREMENTS_FIELD_NUMBER: _ClassVar[int]
+    BRIEF_FIELD_NUMBER: _ClassVar[int]
     operations: _containers.RepeatedCompositeFieldContainer[Operation]
     request_id: bytes
     options: WriteOptions
-    def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., request_id: _Optional[bytes] = ..., options: _Optional[_Union[WriteOptions, _Mapping]] = ...) -> None: ...
+    puts: Puts
+    increments: Increments
+    brief: bool
+    def __init__(self, operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., request_id: _Optional[bytes] = ..., options: _Optional[_Union[WriteOptions, _Mapping]] = ..., puts: _Optional[_Union[Puts, _Mapping]] = ..., increments: _Optional[_Union[Increments, _Mapping]] = ..., brief: _Optional[bool] = ...) -> None: ...
 
 class WriteResponse(_message.Message):
-    __slots__ = ("results", "session", "repeated", "stored_by")
+    __slots__ = ("results", "session", "repeated", "stored_by", "first")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     REPEATED_FIELD_NUMBER: _ClassVar[int]
     STORED_BY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[WriteResult]
     session: _types_pb2.VersionVector
     repeated: bool
     stored_by: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, results: _Optional[_Iterable[_Union[WriteResult, _Mapping]]] = ..., session: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., repeated: _Optional[bool] = ..., stored_by: _Optional[_Iterable[str]] = ...) -> None: ...
+    first: _types_pb2.Dot
+    def __init__(self, results: _Optional[_Iterable[_Union[WriteResult, _Mapping]]] = ..., session: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., repeated: _Optional[bool] = ..., stored_by: _Optional[_Iterable[str]] = ..., first: _Optional[_Union[_types_pb2.Dot, _Mapping]] = ...) -> None: ...
+
+class AlikeRequests(_message.Message):
+    __slots__ = ("puts", "increments", "request_ids")
+    PUTS_FIELD_NUMBER: _ClassVar[int]
+    INCREMENTS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_IDS_FIELD_NUMBER: _ClassVar[int]
+    puts: Puts
+    increments: Increments
+    request_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, puts: _Optional[_Union[Puts, _Mapping]] = ..., increments: _Optional[_Union[Increments, _Mapping]] = ..., request_ids: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class WriteManyRequest(_message.Message):
-    __slots__ = ("requests", "wait_ms")
+    __slots__ = ("requests", "wait_ms", "alike")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    ALIKE_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[WriteRequest]
     wait_ms: int
-    def __init__(self, requests: _Optional[_Iterable[_Union[WriteRequest, _Mapping]]] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+    alike: _containers.RepeatedCompositeFieldContainer[AlikeRequests]
+    def __init__(self, requests: _Optional[_Iterable[_Union[WriteRequest, _Mapping]]] = ..., wait_ms: _Optional[int] = ..., alike: _Optional[_Iterable[_Union[AlikeRequests, _Mapping]]] = ...) -> None: ...
 
 class WriteManyResponse(_message.Message):
-    __slots__ = ("outcomes",)
+    __slots__ = ("outcomes", "alike")
     class Outcome(_message.Message):
         __slots__ = ("response", "error")
         RESPONSE_FIELD_NUMBER: _ClassVar[int]
@@ -280,9 +322,24 @@ class WriteManyResponse(_message.Message):
         response: WriteResponse
         error: _status_pb2.Status
         def __init__(self, response: _Optional[_Union[WriteResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    class Alike(_message.Message):
+        __slots__ = ("first", "contexts", "sums", "session", "outcomes")
+        FIRST_FIELD_NUMBER: _ClassVar[int]
+        CONTEXTS_FIELD_NUMBER: _ClassVar[int]
+        SUMS_FIELD_NUMBER: _ClassVar[int]
+        SESSION_FIELD_NUMBER: _ClassVar[int]
+        OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+        first: _types_pb2.Dot
+        contexts: _containers.RepeatedScalarFieldContainer[bytes]
+        sums: _containers.RepeatedScalarFieldContainer[int]
+        session: _types_pb2.VersionVector
+        outcomes: _containers.RepeatedCompositeFieldContainer[WriteManyResponse.Outcome]
+        def __init__(self, first: _Optional[_Union[_types_pb2.Dot, _Mapping]] = ..., contexts: _Optional[_Iterable[bytes]] = ..., sums: _Optional[_Iterable[int]] = ..., session: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[WriteManyResponse.Outcome, _Mapping]]] = ...) -> None: ...
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    ALIKE_FIELD_NUMBER: _ClassVar[int]
     outcomes: _containers.RepeatedCompositeFieldContainer[WriteManyResponse.Outcome]
-    def __init__(self, outcomes: _Optional[_Iterable[_Union[WriteManyResponse.Outcome, _Mapping]]] = ...) -> None: ...
+    alike: _containers.RepeatedCompositeFieldContainer[WriteManyResponse.Alike]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[WriteManyResponse.Outcome, _Mapping]]] = ..., alike: _Optional[_Iterable[_Union[WriteManyResponse.Alike, _Mapping]]] = ...) -> None: ...
 
 class OutcomeRequest(_message.Message):
     __slots__ = ("request_id",)

@@ -48,8 +48,8 @@ MAY_IMPORT = {
 
 # Packages from elsewhere that a room may import besides the standard library.
 FOREIGN = {
-    "core": {"msgpack"},
-    "storage": {"lmdb", "msgpack", "sortedcontainers"},
+    "core": {"msgpack", "xxhash"},
+    "storage": {"lmdb", "msgpack", "sortedcontainers", "xxhash"},
     "config": set(),
     "errors": {"grpc"},
     "rpc": {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"},

@@ -27,6 +27,8 @@ class Remembered:
         self.pairs: dict[bytes, bytes] = {}
         self.batches: list[int] = []
         self.counted: list[int] = []
+        self.left = 2
+        """How often it says that it is still at something."""
 
     async def put(self, key: bytes, value: bytes) -> None:
         await self.write([(key, value)])
@@ -39,6 +41,11 @@ class Remembered:
 
     async def position(self) -> object:
         return len(self.batches)
+
+    async def is_at_rest(self) -> bool:
+        assert not self.batches, "asked when the load had begun"
+        self.left -= 1
+        return self.left < 0
 
     async def write(self, pairs: Sequence[Pair]) -> None:
         self.batches.append(len(pairs))
@@ -98,6 +105,7 @@ def test_a_loop_is_taken_with_rate_percentiles_and_cpu(tmp_path: Path) -> None:
     assert found["loop", "remembered"] > 0
     assert found["loop/cpu", "remembered"] == 0, "there is no process"
     assert set(store.batches) == {7}
+    assert store.left < 0, "it began while the server was still at something else"
 
 
 def test_a_loop_that_fails_costs_its_own_figures_only(tmp_path: Path) -> None:

@@ -137,6 +137,11 @@ class _Judge:
         return view
 
     def _collected(self, dot: Dot, by: Effect) -> bool:
+        """Or ``by`` was made again by a node with another history of the value's origin, which
+        cannot know whether its context meant this value, and leaves it beside.
+        """
+        if dot[0] in self._facts.history.reissued and by.dot not in by.call.dots:
+            return True
         value = self._facts.by_dot.get(dot)
         return value is not None and expired_maybe(
             self._facts, value.written, moment(by), self._skew_ms

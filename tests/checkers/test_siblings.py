@@ -208,3 +208,21 @@ def test_buffered_writes_may_be_missing_after_a_kill_only() -> None:
     assert findings(history, "siblings")
     history.faults.append(Fault("kill", ("n1",), 12.0, 13.0))
     assert not findings(history, "siblings")
+
+
+def test_what_was_made_again_may_leave_a_value_of_the_lost_history_beside() -> None:
+    """It cannot know whose value its context meant by a number of two histories (seed 800403)."""
+    ideal = Ideal(2)
+    ideal.write("n1", put(b"a"))
+    read = ideal.read("n1", KEY)
+    ideal.pull("n2", "n1")
+    ideal.write("n2", put(b"c", read), outcome="unknown")
+    last = ideal.read("n2", KEY)
+    history = ideal.settle()
+    show(history, last, Seen(KEY, {(1, 1): b"a", (2, 1): b"c"}))
+    (back,) = findings(history, "siblings")
+    assert "had seen and replaced it" in back
+    history.reissued = frozenset({1})
+    assert findings(history, "siblings") == []
+    change(history, history.calls[2], outcome="ok", dots=((2, 1),), vector={1: 1, 2: 1})
+    assert len(findings(history, "siblings")) == 1, "under its own number it knew"

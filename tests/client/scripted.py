@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -39,8 +40,10 @@ SESSION = types_pb2.VersionVector(entries=[DOT])
 
 def write_reply(request: kv_pb2.WriteRequest) -> kv_pb2.WriteResponse:
     """Every operation done: 5 is in every counter now."""
+    if request.brief:
+        return kv_pb2.WriteResponse(first=DOT, session=SESSION, stored_by=["EWR"])
     results = []
-    for operation in request.operations:
+    for operation in operations_in(request):
         result = kv_pb2.WriteResult(dot=DOT)
         if operation.HasField("put"):
             result.context = b"ctx"
@@ -50,12 +53,46 @@ def write_reply(request: kv_pb2.WriteRequest) -> kv_pb2.WriteResponse:
     return kv_pb2.WriteResponse(results=results, session=SESSION, stored_by=["EWR"])
 
 
+def operations_in(request: kv_pb2.WriteRequest) -> list[kv_pb2.Operation]:
+    """What a write is about, also where it came in columns."""
+    if request.HasField("puts"):
+        puts = request.puts
+        ttl_ms = puts.ttl_ms if puts.HasField("ttl_ms") else None
+        return [
+            kv_pb2.Operation(put=kv_pb2.Put(key=key, value=value, type=puts.type, ttl_ms=ttl_ms))
+            for key, value in zip(puts.keys, puts.values, strict=True)
+        ]
+    if request.HasField("increments"):
+        increments = request.increments
+        amounts = increments.amounts or [1] * len(increments.keys)
+        return [
+            kv_pb2.Operation(
+                increment=kv_pb2.Increment(key=key, amount=amount, type=increments.type)
+            )
+            for key, amount in zip(increments.keys, amounts, strict=True)
+        ]
+    return list(request.operations)
+
+
 def write_many_reply(request: kv_pb2.WriteManyRequest) -> kv_pb2.WriteManyResponse:
     """Every request done."""
     outcome = kv_pb2.WriteManyResponse.Outcome
     return kv_pb2.WriteManyResponse(
-        outcomes=[outcome(response=write_reply(each)) for each in request.requests]
+        outcomes=[outcome(response=write_reply(each)) for each in request.requests],
+        alike=map(alike_reply, request.alike),
     )
+
+
+def alike_reply(group: kv_pb2.AlikeRequests) -> kv_pb2.WriteManyResponse.Alike:
+    """Every request done: 5 is in every counter now."""
+    count = len(group.request_ids)
+    if group.HasField("puts"):
+        assert len(group.puts.keys) == len(group.puts.values) == count
+        contexts = [b"ctx"] * count
+        return kv_pb2.WriteManyResponse.Alike(first=DOT, contexts=contexts, session=SESSION)
+    assert len(group.increments.keys) == count
+    assert len(group.increments.amounts) in (0, count)
+    return kv_pb2.WriteManyResponse.Alike(first=DOT, sums=[5] * count, session=SESSION)
 
 
 def batch_get_reply(request: kv_pb2.BatchGetRequest) -> kv_pb2.BatchGetResponse:
@@ -124,7 +161,7 @@ class ScriptedNode:
             for method, request in self.calls
             if method in ("Write", "WriteMany")
             for each in writes_in(request)
-            for operation in each.operations
+            for operation in operations_in(each)
         ]
 
     def answer(self, method: str, request: Any, context: grpc.ServicerContext) -> Message:
@@ -140,8 +177,21 @@ class ScriptedNode:
 
 
 def writes_in(request: Any) -> list[kv_pb2.WriteRequest]:
-    """The writes of one call."""
-    return list(request.requests) if hasattr(request, "requests") else [request]
+    """The writes of one call, in the order in which a node carries them out."""
+    if isinstance(request, kv_pb2.WriteRequest):
+        return [request]
+    return [*request.requests, *(each for group in request.alike for each in apart(group))]
+
+
+def apart(group: kv_pb2.AlikeRequests) -> list[kv_pb2.WriteRequest]:
+    """What came in columns, as the requests that it stands for."""
+    puts = group.puts if group.HasField("puts") else None
+    increments = group.increments if group.HasField("increments") else None
+    operations = operations_in(kv_pb2.WriteRequest(puts=puts, increments=increments))
+    return [
+        kv_pb2.WriteRequest(operations=[operation], request_id=request_id)
+        for operation, request_id in zip(operations, group.request_ids, strict=True)
+    ]
 
 
 def scripted(method: str) -> Callable[[Any, Any, grpc.ServicerContext], Message]:
@@ -243,6 +293,20 @@ def succeed(_request: Any, _context: grpc.ServicerContext) -> Message:
 def reply(message: Message) -> Answer:
     """This reply."""
     return lambda _request, _context: message
+
+
+def outcomes(*told: kv_pb2.WriteManyResponse.Outcome) -> Answer:
+    """One for each request of a call, in the order in which a node carries them out."""
+
+    def step(request: kv_pb2.WriteManyRequest, _context: grpc.ServicerContext) -> Message:
+        rest = iter(told)
+        answer = kv_pb2.WriteManyResponse(outcomes=islice(rest, len(request.requests)))
+        for group in request.alike:
+            answer.alike.add().outcomes.extend(islice(rest, len(group.request_ids)))
+        assert next(rest, None) is None, "more outcomes than requests"
+        return answer
+
+    return step
 
 
 def refuse(

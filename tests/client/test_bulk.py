@@ -7,13 +7,19 @@ import threading
 
 import pytest
 from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kvnode import (
     AsyncClient,
     BulkError,
     BulkLimits,
     Client,
+    DataType,
+    Delete,
+    FailedPrecondition,
     InvalidArgument,
+    Operation,
     OutcomeUnknown,
     Progress,
 )
@@ -21,11 +27,12 @@ from kvnode.client.bulk import Bulk
 from kvnode.client.calls import Calls
 from kvnode.client.failover import Failover
 from kvnode.client.gathering import gathering
-from kvnode.client.operations import Increment, Put
+from kvnode.client.operations import Increment, Put, key_of, write_request
 from kvnode.client.settings import settings_of
 from kvnode.v1 import kv_pb2
-from tests.client.scripted import ScriptedNode, behind, fail, refuse
+from tests.client.scripted import ScriptedNode, behind, fail, operations_in, refuse
 
+COUNTERS = (None, DataType.G_COUNTER, DataType.PN_COUNTER)
 LIMITS = BulkLimits(operations_max=10, bytes_max=1000, interval_s=60, window_chunks=2)
 
 
@@ -43,29 +50,74 @@ def test_a_chunk_leaves_by_count_bytes_time_or_flush() -> None:
     calls = Calls(Failover(["h:1"], clock), settings_of(5, "fsync", None, session=False))
     waiting = gathering(calls, LIMITS, None, None)
     assert waiting.wait_s() is None
-    waiting.take(Increment("k"))
+    assert waiting.increment("k", 1, None), "nobody is told of a chunk that was begun"
     assert waiting.wait_s() == 60
     clock.now += 59
     assert waiting.wait_s() == 1
+    assert not waiting.increment("k", 1, None)
     clock.now += 1
     assert waiting.wait_s() == 0
-    assert len(waiting.chunk().operations) == 1
+    assert len(waiting.chunk()) == 2
 
-    waiting.take(Put("k", b"x" * 600))
+    waiting.put("k", b"x" * 600, lww=False, ttl=None)
     assert waiting.wait_s() == 60
-    waiting.take(Put("k", b"x" * 600))
+    assert waiting.put("k", b"x" * 600, lww=False, ttl=None)
     assert waiting.wait_s() == 0
-    assert len(waiting.chunk().operations) == 1  # both would be more than a chunk holds
+    assert len(waiting.chunk()) == 1  # both would be more than a chunk holds
     waiting.chunk()
 
-    for _ in range(10):
-        waiting.take(Increment("k"))
+    assert [waiting.increment("k", 1, None) for _ in range(10)] == [True, *[False] * 8, True]
     assert waiting.wait_s() == 0
-    assert len(waiting.chunk().operations) == 10
+    assert len(waiting.chunk()) == 10
 
-    waiting.take(Increment("k"))
+    waiting.increment("k", 1, None)
     waiting.flush()
     assert waiting.wait_s() == 0
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(Put, st.sampled_from(["a", b"a", "b"]), st.just("v"), st.booleans()),
+            st.builds(Put, st.just("a"), st.just("v"), ttl=st.sampled_from([None, 1.0])),
+            st.builds(Put, st.just("a"), st.just("v"), context=st.just(b"c")),
+            st.builds(
+                Increment, st.just("n"), st.integers(1, 2), st.sampled_from([None, *COUNTERS])
+            ),
+            st.builds(Delete, st.just("a")),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_a_chunk_asks_for_what_was_taken(operations: list[Operation]) -> None:
+    """In columns or not, as one batch or taken apart."""
+    calls = Calls(Failover(["h:1"], Clock()), settings_of(5, "fsync", None, session=False))
+    waiting = gathering(calls, LIMITS, None, None)
+    for each in operations:
+        match each:
+            case Put(key, value, lww, None, False, ttl):
+                waiting.put(key, value, lww, ttl)
+            case Increment(key, amount, kind):
+                waiting.increment(key, amount, kind)
+            case _:
+                waiting.take(each)
+    chunk = waiting.chunk()
+    assert chunk.operations == operations
+    wanted = list(write_request(operations, b"").operations)
+    (entry,) = chunk.flight.entries
+    assert entry.request.brief
+    assert operations_in(entry.request) == wanted
+    assert list(entry.keys) == [key_of(each) for each in wanted]
+    alike = {type(each) for each in operations} == {Increment}
+    assert entry.adds is None or alike
+    entry.fail(FailedPrecondition("no"))
+    waiting.landed(chunk)
+    if len(operations) > 1:
+        assert waiting.chunk() is chunk
+    parts = chunk.flight.entries
+    assert [operations_in(each.request) for each in parts] == [[each] for each in wanted]
+    assert len({each.request_id for each in (entry, *parts)}) == len({entry, *parts})
 
 
 def test_bulk_writes_all_in_order(client: Client, node: ScriptedNode) -> None:
@@ -75,10 +127,15 @@ def test_bulk_writes_all_in_order(client: Client, node: ScriptedNode) -> None:
             bulk.increment(f"k{number}")
     assert bulk.progress == Progress(taken=95, acknowledged=95) == seen[-1]
     assert [each.increment.key for each in node.operations] == [b"k%d" % n for n in range(95)]
-    assert len(set(node.request_ids)) == 95
-    assert all(
-        len(request.requests) <= 10 for method, request in node.calls if method == "WriteMany"
-    )
+    sizes = [
+        len(operations_in(each))
+        for method, request in node.calls
+        if method == "WriteMany"
+        for each in request.requests
+    ]
+    assert max(sizes) == 10
+    assert sum(sizes) == 95
+    assert len(set(node.request_ids)) == len(sizes), "a chunk is one write"
 
 
 def test_who_fails_to_take_its_progress_holds_nothing_up(
@@ -193,14 +250,11 @@ def test_a_writer_that_breaks_holds_nobody(client: Client, monkeypatch: pytest.M
 
 
 def test_failures_are_collected_and_raised_at_the_end(client: Client, node: ScriptedNode) -> None:
-    outcome = kv_pb2.WriteManyResponse.Outcome
-    usual = kv_pb2.WriteResponse(results=[kv_pb2.WriteResult()])
-    lost = outcome()
+    """Of the first chunk the node cannot say what became of it, and then will not take it."""
+    lost = kv_pb2.WriteManyResponse.Outcome()
     lost.error.code = 2
     node.script = [
-        lambda _request, _context: kv_pb2.WriteManyResponse(
-            outcomes=[outcome(response=usual), lost]
-        ),
+        lambda _request, _context: kv_pb2.WriteManyResponse(outcomes=[lost]),
         refuse(StatusCode.FAILED_PRECONDITION, "COUNTER_OVERFLOW"),
     ]
 
@@ -211,14 +265,15 @@ def test_failures_are_collected_and_raised_at_the_end(client: Client, node: Scri
             bulk.flush()
             bulk.increment("c")
 
-    with pytest.raises(BulkError, match="1 of 3 operations failed: operation 1") as raised:
+    with pytest.raises(BulkError, match="2 of 3 operations failed: operation 0") as raised:
         feed()
-    (failure,) = raised.value.failures
-    assert failure.number == 1
-    assert failure.operation == Increment("b")
-    assert isinstance(failure.error, OutcomeUnknown)
-    assert failure.error.request_id in node.request_ids
-    assert raised.value.progress == Progress(taken=3, acknowledged=2, failed=1)
+    failures = raised.value.failures
+    assert [each.number for each in failures] == [0, 1]
+    assert [each.operation for each in failures] == [Increment("a"), Increment("b")]
+    (error,) = {each.error for each in failures}
+    assert isinstance(error, OutcomeUnknown)
+    assert error.request_id in node.request_ids
+    assert raised.value.progress == Progress(taken=3, acknowledged=1, failed=2)
 
 
 def test_too_many_failures_end_it(client: Client, node: ScriptedNode) -> None:

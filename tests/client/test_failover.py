@@ -114,6 +114,13 @@ def test_a_read_that_failed_otherwise(
     assert isinstance(raised.value.__cause__, grpc.RpcError)
 
 
+def test_a_call_that_the_node_cancels_says_what_to_do(client: Client, node: ScriptedNode) -> None:
+    """gRPC does, of calls that a node cannot take up, and says nothing (``rpc/server.py``)."""
+    node.script = [fail(StatusCode.CANCELLED)] * GRPC_ATTEMPTS
+    with pytest.raises(NodeUnavailable, match="more wait there than it can take up"):
+        client.get("k")
+
+
 def test_a_damaged_copy_is_the_nodes_own_word(client: Client, node: ScriptedNode) -> None:
     node.script = [DAMAGED]
     with pytest.raises(DataDamaged, match="the copy is damaged") as raised:

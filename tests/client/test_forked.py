@@ -8,9 +8,16 @@ import sys
 from tests.client.scripted import ScriptedNode
 
 PROGRAM = """
-import os, sys
-from kvnode import Client
+import asyncio, os, sys
+from kvnode import AsyncClient, Client
 
+def put_two(client):
+    async def work():
+        async with client:
+            await asyncio.gather(client.put("k", "v"), client.put("k", "v"))
+    asyncio.run(work())
+
+put_two(AsyncClient(sys.argv[1]))
 used, unused = Client(sys.argv[1]), Client(sys.argv[1])
 used.put("k", "v")
 child = os.fork()
@@ -20,9 +27,11 @@ if child == 0:
     except RuntimeError as error:
         print(error)
     print(unused.get("k").text, flush=True)
+    put_two(AsyncClient(sys.argv[1]))
     os._exit(0)
 os.waitpid(child, 0)
 print("parent", used.get("k").text)
+put_two(AsyncClient(sys.argv[1]))
 """
 
 
@@ -40,3 +49,5 @@ def test_a_client_that_was_used_is_closed_in_a_child(node: ScriptedNode) -> None
         "v",
         "parent v",
     ]
+    assert node.methods.count("WriteMany") == 3
+    assert len(set(node.request_ids)) == len(node.request_ids) == 7, "no id is drawn twice"

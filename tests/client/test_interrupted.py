@@ -9,6 +9,7 @@ import pytest
 
 from kvnode import Client
 from kvnode.client.failover import Failover
+from kvnode.client.lanes import Entry
 from kvnode.client.threads import ThreadDriver
 from tests.client.scripted import ScriptedNode
 from tests.client.test_lane_policy import entry, lane
@@ -59,3 +60,26 @@ def test_a_leader_that_a_signal_takes_away_hands_its_call_on() -> None:
     driver._leave(found, other)  # noqa: SLF001
     assert other.settled
     assert found.flights == []
+
+
+class Startled(Entry):
+    """A signal comes while it is being settled."""
+
+    @property
+    def reply(self) -> object:
+        """There is none."""
+        return None
+
+    @reply.setter
+    def reply(self, reply: object) -> None:
+        if reply is not None:
+            raise KeyboardInterrupt
+
+
+def test_a_leader_that_a_signal_takes_away_leaves_none_that_cannot_be_settled() -> None:
+    """Its caller would wait for ever, beyond its deadline."""
+    found = Startled("", (b"k",), 1, "put", 9.0, is_write=True)
+    with pytest.raises(KeyboardInterrupt):
+        found.settle("done")
+    found.give_up()
+    assert found.settled

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from kvnode import NodeUnavailable
-from kvnode.client.lanes import FLIGHTS_MAX, HALVES_MIN, Entry, Lane
+import pytest
+
+from kvnode import NodeUnavailable, OutcomeUnknown
+from kvnode.client.lanes import FLIGHTS_MAX, HALVES_MIN, Entry, Lane, overtaken
 
 
-def entry(*keys: bytes, size: int = 1) -> Entry:
+def entry(*keys: bytes, size: int = 1, adds: int | None = None) -> Entry:
     """A write of these keys."""
-    return Entry(lane="", request=None, keys=keys, size=size, verb="", deadline=9.0, is_write=True)
+    found = Entry("", keys, size, "", 9.0, is_write=True)
+    found.adds = adds
+    return found
 
 
 def lane(*entries: Entry, ordered: bool = True) -> Lane:
@@ -102,6 +106,48 @@ def test_a_key_that_is_on_its_way_holds_back_what_comes_behind() -> None:
     assert [each.keys for each in second.entries] == [(b"k",), (b"other",)]
 
 
+def test_alike_increments_of_one_key_do_not_wait_for_each_other() -> None:
+    crowd = [entry(b"hot", adds=0) for _ in range(HALVES_MIN)]
+    found = lane(*crowd)
+    assert found.begin() is not None
+    assert found.begin() is not None
+    assert not found.waiting
+
+
+@pytest.mark.parametrize(
+    ("away", "next_one"),
+    [
+        ((None,), 0),
+        ((0,), None),
+        ((2,), 0),  # without a type it may find the counter that the first makes
+        ((0,), 1),
+        ((0, None), 0),
+        ((None, 0), 0),
+        ((0, 1), 1),
+    ],
+)
+def test_all_else_of_their_key_waits_for_them_and_they_for_it(
+    away: tuple[int | None, ...], next_one: int | None
+) -> None:
+    """What an increment adds to, and what a delete removes, depends on what was before."""
+    found = lane(*(entry(b"k", adds=adds) for adds in away))
+    first = found.begin()
+    assert first is not None
+    found.waiting.append(entry(b"other", b"k", adds=next_one))
+    assert found.begin() is None
+    found.land(first)
+    assert found.begin() is not None
+
+
+def test_only_what_had_to_come_before_was_overtaken() -> None:
+    """A later put makes the increments before it late, other increments do not."""
+    first, second, third = (entry(b"k", adds=0) for _ in range(3))
+    put = entry(b"k")
+    assert overtaken([first, second, third], [False, True, True]) == set()
+    assert overtaken([first, second, put], [False, True, True]) == {first}
+    assert overtaken([put, second, third], [False, False, True]) == {put}
+
+
 def test_reads_of_one_key_need_no_order() -> None:
     found = lane(entry(b"k"), ordered=False)
     assert found.begin() is not None
@@ -118,3 +164,36 @@ def test_who_gave_up_is_not_sent() -> None:
     assert flight.entries == [there]
     assert isinstance(gone.error, NodeUnavailable)
     assert not gone.depart("x")
+
+
+class Unlucky(Entry):
+    """Its caller gives up in the moment in which it is looked for last."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was; from here on it is."""
+        if "looked" not in self.__dict__:
+            self.__dict__["looked"] = True
+            self.give_up()
+            return False
+        return self.error is not None
+
+    @settled.setter
+    def settled(self, _: bool) -> None: ...
+
+
+def test_who_gives_up_while_it_departs_is_not_told_that_nothing_was_done() -> None:
+    found = Unlucky("", (b"k",), 1, "put", 9.0, is_write=True)
+    assert found.depart("x")
+    assert isinstance(found.error, OutcomeUnknown)
+
+
+def test_an_entry_is_settled_once() -> None:
+    told: list[str] = []
+    found = entry(b"k")
+    found.wake = lambda: told.append("woken")
+    found.settle("first")
+    found.settle("second")
+    found.give_up()
+    assert (found.reply, found.error, told) == ("first", None, ["woken"])
+    assert not found.depart("x")

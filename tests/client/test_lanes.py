@@ -23,14 +23,16 @@ from kvnode import (
     NodeUnavailable,
     OutcomeUnknown,
 )
-from kvnode.client.lanes import FLIGHTS_MAX
+from kvnode.client.lanes import FLIGHTS_MAX, HALVES_MIN
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import (
     DOT,
+    Answer,
     ScriptedNode,
     behind,
     fail,
     hang,
+    outcomes,
     pack,
     refuse,
     reply,
@@ -89,15 +91,11 @@ def test_each_of_many_gets_its_own_outcome(node: ScriptedNode) -> None:
     with scripted_node() as other, Client([node.address, other.address]) as client:
         with away(node, client, gate) as pool:
             node.script.append(
-                reply(
-                    kv_pb2.WriteManyResponse(
-                        outcomes=[
-                            DONE,
-                            OUTCOME(error=status(StatusCode.INVALID_ARGUMENT, "BAD_VALUE")),
-                            OUTCOME(error=status(StatusCode.UNAVAILABLE, "STOPPING")),
-                            OUTCOME(error=Status(code=2, message="the log failed")),
-                        ]
-                    )
+                outcomes(
+                    DONE,
+                    OUTCOME(error=status(StatusCode.INVALID_ARGUMENT, "BAD_VALUE")),
+                    OUTCOME(error=status(StatusCode.UNAVAILABLE, "STOPPING")),
+                    OUTCOME(error=Status(code=2, message="the log failed")),
                 )
             )
             node.script.append(fail(StatusCode.UNIMPLEMENTED))
@@ -233,18 +231,21 @@ def test_keys_that_are_too_much_for_one_reply_are_asked_for_in_parts(
 # ---- tasks
 
 
-def test_tasks_that_call_at_once_share_calls(node: ScriptedNode) -> None:
+@pytest.mark.parametrize(("count", "calls"), [(HALVES_MIN - 1, 1), (HALVES_MIN, 2)])
+def test_tasks_that_call_at_once_share_calls(node: ScriptedNode, count: int, calls: int) -> None:
+    """Many of them in halves."""
+
     async def work() -> None:
         async with AsyncClient(node.address) as client:
-            receipts = await asyncio.gather(*(client.increment(f"k{n}") for n in range(64)))
-            assert [receipt.counter for receipt in receipts] == [5] * 64
-            states = await asyncio.gather(*(client.get(f"k{n}") for n in range(64)))
-            assert [state.key for state in states] == [b"k%d" % n for n in range(64)]
+            receipts = await asyncio.gather(*(client.increment(f"k{n}") for n in range(count)))
+            assert [receipt.counter for receipt in receipts] == [5] * count
+            states = await asyncio.gather(*(client.get(f"k{n}") for n in range(count)))
+            assert [state.key for state in states] == [b"k%d" % n for n in range(count)]
             await client.put("alone", "v")
 
     asyncio.run(work())
-    assert node.methods == ["WriteMany"] * 2 + ["BatchGet"] * 2 + ["Write"]  # each in halves
-    assert len(set(node.request_ids)) == 65
+    assert node.methods == ["WriteMany"] * calls + ["BatchGet"] * calls + ["Write"]
+    assert len(set(node.request_ids)) == count + 1
 
 
 def test_writes_of_one_key_stay_in_order_though_not_awaited(node: ScriptedNode) -> None:
@@ -258,6 +259,30 @@ def test_writes_of_one_key_stay_in_order_though_not_awaited(node: ScriptedNode) 
 
     asyncio.run(work())
     assert [int(each.put.value) for each in node.operations] == list(range(50))
+
+
+def test_many_callers_of_one_counter_have_two_calls_on_their_way(node: ScriptedNode) -> None:
+    """And a delete of it, though nobody awaited them, comes behind them all."""
+    gates = [threading.Event(), threading.Event()]
+    node.script = [behind(gate) for gate in gates]
+
+    async def work() -> None:
+        async with AsyncClient(node.address) as client:
+            tasks = [asyncio.create_task(client.increment("hot")) for _ in range(HALVES_MIN)]
+            await asyncio.sleep(0)
+            delete = asyncio.create_task(client.delete("hot"))
+            for _ in gates:
+                assert await asyncio.to_thread(node.arrived.acquire, timeout=60)
+            gates[0].set()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0.05)
+            assert not delete.done()
+            gates[1].set()
+            await asyncio.gather(*tasks, delete)
+
+    asyncio.run(work())
+    assert node.methods == ["WriteMany", "WriteMany", "Write"]
+    assert len(set(node.request_ids)) == HALVES_MIN + 1
 
 
 def test_a_cancelled_task_that_was_not_sent_sends_nothing(node: ScriptedNode) -> None:
@@ -294,6 +319,36 @@ def test_a_task_has_a_deadline_of_its_own(node: ScriptedNode) -> None:
                 await client.get("k", timeout_s=0.3)
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("first", [[hang], [fail(StatusCode.UNAVAILABLE, "Socket closed"), hang]])
+def test_a_task_keeps_its_deadline_wherever_its_entry_is(
+    node: ScriptedNode, first: list[Answer]
+) -> None:
+    """In a flight that others are in, in one that lost its reply and has stepped aside, and in the
+    queue behind others.
+    """
+    gate = threading.Event()
+    node.script = [*first, *[behind(gate)] * 2]
+
+    async def work() -> None:
+        async with AsyncClient(node.address, timeout_s=20) as client:
+            patient = asyncio.create_task(client.put("a", "v"))
+            with pytest.raises(OutcomeUnknown):
+                await client.put("b", "v", timeout_s=0.5)
+            away = []
+            for key in "cd":
+                away.append(asyncio.create_task(client.put(key, "v")))
+                await asyncio.sleep(0.05)
+            with pytest.raises(NodeUnavailable, match="nothing was done"):
+                await client.put("e", "v", timeout_s=0.2)
+            assert not patient.done()
+            gate.set()
+            await asyncio.gather(*away)
+            patient.cancel()
+
+    asyncio.run(work())
+    assert b"e" not in [each.put.key for each in node.operations]
 
 
 def status(code: StatusCode, reason: str) -> Status:

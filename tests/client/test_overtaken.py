@@ -8,8 +8,7 @@ import pytest
 from grpc import StatusCode
 
 from kvnode import AsyncClient, FailedPrecondition
-from kvnode.v1 import kv_pb2
-from tests.client.scripted import ScriptedNode, reply, scripted_node
+from tests.client.scripted import ScriptedNode, outcomes, scripted_node
 from tests.client.test_lanes import DONE, OUTCOME, status
 
 CLOCK_OFF = OUTCOME(error=status(StatusCode.FAILED_PRECONDITION, "CLOCK_OFF"))
@@ -26,7 +25,7 @@ def test_a_write_is_not_done_elsewhere_behind_the_one_that_came_after_it(
             return await asyncio.gather(*writes, return_exceptions=True)
 
     with scripted_node() as other:
-        node.script = [reply(kv_pb2.WriteManyResponse(outcomes=[CLOCK_OFF, CLOCK_OFF, DONE]))]
+        node.script = [outcomes(CLOCK_OFF, CLOCK_OFF, DONE)]
         first, another, last = asyncio.run(main("k", "other", "k"))
         with pytest.raises(FailedPrecondition):
             raise first  # type: ignore[misc]

@@ -40,9 +40,11 @@ SURFACE = {
     "endpoints": None,
     "get": "key, *, default=..., resolve=None, consistency=None, timeout_s=None",
     "increment": f"key, amount=1, *, type=None, request_id=None, {LEVELS}",
+    "increment_many": f"amounts, *, type=None, request_id=None, {LEVELS}",
     "outcome": "unknown, *, timeout_s=None",
     "put": "key, value, *, lww=False, context=None, blind=False, ttl=None, request_id=None,"
     f" {LEVELS}",
+    "put_many": f"values, *, lww=False, ttl=None, request_id=None, {LEVELS}",
     "register": "key",
     "scan": "*, prefix=b'', start=b'', end=b'', page_size=1000, consistency=None, timeout_s=None",
     "session": "token=b''",

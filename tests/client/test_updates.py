@@ -24,7 +24,7 @@ from kvnode import (
     Value,
     resolvers,
 )
-from kvnode.client.values import key_state_of
+from kvnode.client.states import key_state_of
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import Answer, ScriptedNode, refuse, succeed
 

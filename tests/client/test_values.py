@@ -19,7 +19,8 @@ from kvnode import (
     Value,
     ValueTypeError,
 )
-from kvnode.client.values import counter_of, key_state_of, shown
+from kvnode.client.states import key_state_of
+from kvnode.client.values import counter_of, shown, vector_of
 from kvnode.v1 import types_pb2
 
 ORIGIN = 0xAB
@@ -181,3 +182,13 @@ def test_absent_is_not_zero() -> None:
 )
 def test_messages_quote_bytes_on_one_line(raw: bytes, text: str) -> None:
     assert shown(raw) == text
+
+
+def test_receipts_of_one_commit_do_not_share_their_vector() -> None:
+    """It is parsed once for all of them."""
+    dot = types_pb2.Dot(origin=1, seq=2)
+    message = types_pb2.VersionVector(entries=[dot])
+    first, second = vector_of(message), vector_of(message)
+    first[1] = 9
+    assert second == vector_of(message) == {1: 2}
+    assert vector_of(types_pb2.VersionVector()) == {}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cluster.processes import LocalCluster
-from kvnode import AsyncClient, BulkLimits, Client, Progress
+from kvnode import AsyncClient, BulkError, BulkLimits, Client, Progress
 from tests.cluster.convergence import wait_for
 
 pytestmark = pytest.mark.cluster
 
 OPERATIONS = 20_000
 LIMITS = BulkLimits(operations_max=500, window_chunks=4)
+LOAD = BulkLimits(operations_max=100, interval_s=60)
 PATIENCE_S = 30.0
 
 Tell = Callable[[Progress], None]
@@ -92,3 +93,79 @@ def test_a_full_queue_holds_the_writer_and_refuses_nothing(
         endpoint = cluster.endpoint("n1")
         assert write(endpoint, lambda _: None) == Progress(taken=TAKEN, acknowledged=TAKEN)
         check(endpoint)
+
+
+def test_a_wrong_operation_takes_no_others_along_that_were_acknowledged_before(
+    tmp_path: Path,
+) -> None:
+    """From the queue: when their turn comes nobody waits any more to be told of a refusal."""
+    with (
+        LocalCluster(1, directory=tmp_path) as cluster,
+        Client(cluster.endpoint("n1"), timeout_s=PATIENCE_S) as client,
+    ):
+        client.increment("counter")
+        with client.bulk(limits=LOAD, durability="buffered") as bulk:
+            for key in loaded():
+                bulk.put(key, "v", lww=True)
+        client.put("behind them", "")
+        keys = [key for key in loaded() if key != "counter"]
+        assert all(state.register is not None for state in client.batch_get(keys))
+
+
+def keep_busy(endpoint: str, number: int, stop: threading.Event) -> None:
+    """Keep the queue full."""
+    with Client(endpoint, timeout_s=PATIENCE_S) as client, client.bulk(limits=LOAD) as bulk:
+        while not stop.is_set():
+            bulk.increment(f"busy{number}")
+
+
+def loaded() -> Iterator[str]:
+    """Keys of which each hundredth is of another type."""
+    return ("counter" if number % 100 == 50 else f"k{number}" for number in range(1_000))
+
+
+def load_with_threads(endpoint: str) -> None:
+    """Put them."""
+    with Client(endpoint, timeout_s=PATIENCE_S) as client, client.bulk(limits=LOAD) as bulk:
+        for key in loaded():
+            bulk.put(key, "v", lww=True)
+
+
+def load_on_a_loop(endpoint: str) -> None:
+    """Put them through an ``AsyncClient``."""
+
+    async def work() -> None:
+        async with (
+            AsyncClient(endpoint, timeout_s=PATIENCE_S) as client,
+            client.bulk(limits=LOAD) as bulk,
+        ):
+            for key in loaded():
+                await bulk.put(key, "v", lww=True)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("load", [load_with_threads, load_on_a_loop])
+def test_a_full_queue_holds_what_was_refused_with_a_wrong_one_too(
+    tmp_path: Path, load: Callable[[str], None]
+) -> None:
+    """Taken apart, a chunk has to wait for room as it did whole."""
+    settings = tmp_path / "small.toml"
+    settings.write_text("queue_operations_max = 150\nround_operations_max = 50\n")
+    with LocalCluster(1, directory=tmp_path / "cluster", node_config=settings) as cluster:
+        endpoint = cluster.endpoint("n1")
+        with Client(endpoint, timeout_s=PATIENCE_S) as client:
+            client.increment("counter")
+        stop = threading.Event()
+        busy = [threading.Thread(target=keep_busy, args=(endpoint, n, stop)) for n in range(3)]
+        for thread in busy:
+            thread.start()
+        try:
+            with pytest.raises(BulkError) as raised:
+                load(endpoint)
+        finally:
+            stop.set()
+            for thread in busy:
+                thread.join()
+        assert {failure.operation.key for failure in raised.value.failures} == {"counter"}
+        assert raised.value.progress == Progress(taken=1_000, acknowledged=990, failed=10)

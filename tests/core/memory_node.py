@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import msgpack
 
+from kvnode.core.absorbing import changes_of
+from kvnode.core.accepted import Accepted
 from kvnode.core.block import Block, decode_block
 from kvnode.core.context import Context, decode_token, entry_token
 from kvnode.core.dots import Covered, Vector
@@ -22,7 +24,6 @@ from kvnode.core.requests import RequestWindow
 from kvnode.core.snapshot import join_durable
 from kvnode.core.stability import Stability
 from kvnode.core.types import LWW_REGISTER, SIBLINGS, lww, siblings
-from kvnode.core.writer import Accepted
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.memory import MemoryLog, MemoryState
 from kvnode.storage.memtable import Memtable
@@ -57,12 +58,12 @@ class MemoryNode:
         self.memtable = Memtable(self.state)
         saved = self.state.load(self._window)
         durable = saved.durable if saved else Durable(RequestWindow(self._window))
-        self._next_request = durable.requests.next_number
         self.stability = Stability(durable.reports)
         self.replica = Replica(
             self.origin,
             durable,
             read=self.memtable.read,
+            read_many=self.memtable.read_many,
             chain_at=self.log.chain_at,
             pruned=lambda dot: dot[1] < self.log.pruned.get(dot[0], 0),
             hold_bytes_max=self._hold_bytes_max,
@@ -70,7 +71,9 @@ class MemoryNode:
         )
         for _, raw in self.log.replay(saved.arrival if saved else 0):
             block = decode_block(raw)
-            self.memtable.install(self.replica.replay(block).overlay, len(raw))
+            self.memtable.install(
+                self.replica.replay([(block, changes_of(block))]).overlay, len(raw)
+            )
 
     def checkpoint(self, horizon: int = 0) -> None:
         """Write a checkpoint, and with it move the horizon there if it is behind.
@@ -85,7 +88,7 @@ class MemoryNode:
             durable=durable,
             names={},
             entries=entries,
-            requests=durable.requests.since(self._next_request),
+            requests=durable.requests.unsaved,
             requests_forgotten=durable.requests.forgotten,
         )
         try:
@@ -95,7 +98,7 @@ class MemoryNode:
             raise
         self.memtable.drop_frozen()
         self.replica.durable.horizon = durable.horizon
-        self._next_request = durable.requests.next_number
+        durable.requests.drop_unsaved(checkpoint.requests)
         durable.requests.drop_forgotten(len(checkpoint.requests_forgotten))
 
     def commit(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kvnode.core.block import Block, decode_block
 from kvnode.core.operations import Increment, Put
 from kvnode.core.progress import PushBuffer
-from kvnode.core.requests import RequestWindow
+from kvnode.core.requests import Remembered, RequestWindow
 from tests.core.memory_node import MemoryNode
 
 
@@ -25,12 +25,12 @@ def test_the_window_keeps_the_newest_request_ids(size_max: int, numbers: list[in
         if number not in kept:
             kept = [*kept, number][-size_max:]
     assert len(window) == len(kept) <= size_max
-    assert [request for request, _ in window.since(0)] == [request_id(n) for n in kept]
+    assert [request for request, _ in window.all()] == [request_id(n) for n in kept]
     for number in range(10):
         assert (window.get(request_id(number)) is not None) == (number in kept)
     if kept:
-        assert window.next_number == window.since(0)[-1][1].number + 1
-        there = {known.number for _, known in window.since(0)}
+        assert window.next_number == window.all()[-1][1].number + 1
+        there = {known.number for _, known in window.all()}
         assert there | set(window.forgotten) == set(range(1, window.next_number))
 
 
@@ -41,10 +41,10 @@ def test_another_one_s_requests_push_none_out_beyond_its_share() -> None:
     for number in range(100, 200):
         window.add(request_id(number), 2, number + 1, 1)
     kept = [*range(5, 10), *range(195, 200)]
-    assert [known for known, _ in window.since(0)] == [request_id(n) for n in kept]
+    assert [known for known, _ in window.all()] == [request_id(n) for n in kept]
     for number in range(300, 302):
         window.add(request_id(number), 3, number + 1, 1)
-    assert {known.origin for _, known in window.since(0)} == {1, 2, 3}
+    assert {known.origin for _, known in window.all()} == {1, 2, 3}
 
 
 def test_identities_that_were_lost_take_no_share_for_ever() -> None:
@@ -56,9 +56,9 @@ def test_identities_that_were_lost_take_no_share_for_ever() -> None:
             window.add(request_id(next(numbers)), origin, number + 1, 1)
     for number in range(300):
         window.add(request_id(next(numbers)), 99, number + 1, 1)
-    assert {known.origin for _, known in window.since(0)} == {99}
+    assert {known.origin for _, known in window.all()} == {99}
     assert len(window) == 10
-    assert window.next_number == window.since(0)[-1][1].number + 1
+    assert window.next_number == window.all()[-1][1].number + 1
 
 
 def test_trap_17_a_node_that_catches_up_knows_the_requests_it_took_itself() -> None:
@@ -83,6 +83,18 @@ def test_what_is_forgotten_stays_told_until_it_is_off_the_disk() -> None:
     assert list(window.forgotten) == [4]
 
 
+def test_what_waits_for_the_disk_is_bounded_though_none_of_it_gets_there() -> None:
+    window = RequestWindow(3)
+    window.add(request_id(0), 1, 1, 1)
+    told = window.unsaved
+    for number in range(1, 50):
+        window.add(request_id(number), 1, number + 1, 1)
+        assert len(window.unsaved) <= 2 * 3
+        assert set(window.all()) <= set(window.unsaved)
+    window.drop_unsaved(told)  # it was on its way meanwhile
+    assert set(window.all()) <= set(window.unsaved)
+
+
 def test_the_first_outcome_of_a_request_id_counts() -> None:
     window = RequestWindow(3)
     window.add(b"i", 1, 10, 2)
@@ -92,24 +104,71 @@ def test_the_first_outcome_of_a_request_id_counts() -> None:
     assert (known.origin, known.first_seq, known.size) == (1, 10, 2)
 
 
-def test_since_gives_what_a_checkpoint_lacks() -> None:
-    window = RequestWindow(10)
-    for number in range(5):
+def test_what_a_checkpoint_lacks_stays_told_until_it_is_on_the_disk() -> None:
+    window = RequestWindow(3)
+    window.restore(request_id(0), Remembered(1, 1, 1, 1))
+    assert window.unsaved == [], "it came from the disk"
+    for number in range(1, 5):
         window.add(request_id(number), 1, number + 1, 1)
-    mark = window.next_number
-    assert window.since(mark) == []
+    told = window.unsaved
+    assert [known for known, _ in told] == [request_id(number) for number in range(1, 5)]
+    assert list(window.forgotten) == [1, 2], "one of them before it was on the disk"
     window.add(request_id(7), 1, 8, 1)
-    assert [known for known, _ in window.since(mark)] == [request_id(7)]
+    window.drop_unsaved(told)
+    assert [known for known, _ in window.unsaved] == [request_id(7)]
 
 
 def test_a_restored_window_goes_on_where_it_was() -> None:
     window, restored = RequestWindow(3), RequestWindow(3)
     for number in range(7):
         window.add(request_id(number), 1, number + 1, 1)
-    for known, where in window.since(0):
+    for known, where in window.all():
         restored.restore(known, where)
-    assert restored.since(0) == window.since(0)
+    assert restored.all() == window.all()
     assert restored.next_number == window.next_number
+
+
+@given(
+    st.integers(1, 5),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3)), max_size=30),
+    st.lists(st.tuples(st.integers(0, 19), st.integers(1, 3)), max_size=30),
+)
+def test_a_window_that_lies_in_a_copy_goes_on_as_it_would_have(
+    size_max: int, before: list[tuple[int, int]], after: list[tuple[int, int]]
+) -> None:
+    window, other = RequestWindow(size_max), RequestWindow(size_max)
+    for one in (window, other):
+        for at, (number, origin) in enumerate(before):
+            one.add(request_id(number), origin, at + 1, 1)
+    copy = window.copying()()
+    window.lie_in(copy)
+    copy.clear()
+    assert len(copy) == 0
+    for at, (number, origin) in enumerate(after):
+        for one in (window, other):
+            one.add(request_id(number), origin, at + 1, 1)
+        assert window.all() == other.all()
+        assert window.forgotten == other.forgotten
+        assert window.next_number == other.next_number
+
+
+def test_a_copy_is_of_new_objects_and_the_window_keeps_no_old_ones() -> None:
+    window = RequestWindow(3)
+    window.add(request_id(1), 1, 1, 1)
+    before = id(window.all()[0][0])
+    copy = window.copying()()
+    assert id(copy.all()[0][0]) != before
+    window.lie_in(copy)
+    assert id(window.all()[0][0]) != before
+
+
+def test_a_window_that_went_on_does_not_go_back_to_the_copy() -> None:
+    window = RequestWindow(3)
+    window.add(request_id(1), 1, 1, 1)
+    copy = window.copying()()
+    window.add(request_id(2), 1, 2, 1)
+    window.lie_in(copy)
+    assert window.get(request_id(2))
 
 
 def own_blocks(count: int) -> list[Block]:
@@ -146,6 +205,19 @@ def test_a_peer_that_fell_behind_the_buffer_is_sent_nothing() -> None:
     for block in BLOCKS:
         buffer.add(block)
     assert buffer.since(1, 1 << 20) == ([], 1)
+
+
+def test_what_all_have_is_not_kept_and_the_rest_is() -> None:
+    buffer = PushBuffer(1 << 20, 1)
+    for block in BLOCKS:
+        buffer.add(block)
+    buffer.drop(BLOCKS[4].last_seq - 1)  # not all of the block
+    assert not buffer.has(BLOCKS[3].first_seq)
+    assert buffer.since(BLOCKS[4].first_seq, 1 << 20)[0] == [b.raw for b in BLOCKS[4:]]
+    assert buffer.bytes_held == sum(len(b.raw) for b in BLOCKS[4:])
+    buffer.drop(BLOCKS[-1].last_seq)
+    assert (len(buffer), buffer.bytes_held) == (0, 0)
+    assert buffer.next_seq == BLOCKS[-1].last_seq + 1
 
 
 def test_the_lag_of_a_peer_is_the_age_of_the_first_write_it_lacks() -> None:

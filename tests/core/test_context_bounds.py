@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from kvnode.core.accepted import Accepted
 from kvnode.core.context import cell_token, decode_token
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.hlc import AHEAD_MAX, HLC_MAX, LOGICAL_BITS
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.replica import Request
 from kvnode.core.types import LWW_REGISTER
-from kvnode.core.writer import Accepted
 from tests.core.memory_node import SECRET, TOKEN_BYTES_MAX, WALL_MS, MemoryNode
 
 NOW = WALL_MS << LOGICAL_BITS

@@ -9,7 +9,7 @@ from kvnode.core.errors import Reason, Refused
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.reissue import Reissue, part
 from kvnode.core.types import LWW_REGISTER, SIBLINGS
-from kvnode.storage.digests import range_digests
+from kvnode.storage.digest_reading import range_digests
 from tests.core.memory_node import WALL_MS, MemoryNode, converge
 
 A, B, C = 1, 2, 3

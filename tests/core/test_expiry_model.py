@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kvnode.core.dots import Covered, Dot
 from kvnode.core.operations import Delete, Operation, Put
 from kvnode.core.types import LWW_REGISTER, SIBLINGS
-from kvnode.storage.digests import range_digests
+from kvnode.storage.digest_reading import range_digests
 from tests.core.memory_node import WALL_MS, MemoryNode
 
 NODES = 3

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from kvnode.core.absorbing import changes_of
 from kvnode.core.block import decode_block
 from kvnode.core.dots import Covered
 from kvnode.core.losers import Loser, loser_of
@@ -71,7 +72,7 @@ def test_own_writes_over_what_was_received_are_no_losses_also_when_replayed() ->
     losers: list[Loser] = []
     for _, raw in node.log.replay(0):
         block = decode_block(raw)
-        round_ = fresh.replica.replay(block)
+        round_ = fresh.replica.replay([(block, changes_of(block))])
         fresh.memtable.install(round_.overlay, 0)
         losers += round_.losers
     assert values(losers) == [b"mine"], "a replay finds what the first run found"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kvnode.core.accepted import Accepted
 from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.replica import Request
 from kvnode.core.types import LWW_REGISTER, SIBLINGS
-from kvnode.core.writer import Accepted
 from tests.core.memory_node import WALL_MS, MemoryNode
 from tests.core.test_reissue import LATER_MS, Fork, carry_out, value, values
 

@@ -23,11 +23,11 @@ from hypothesis.stateful import (
     rule,
 )
 
+from kvnode.core.accepted import Accepted
 from kvnode.core.dots import Dot
 from kvnode.core.errors import Refused
 from kvnode.core.replica import Request, Round
 from kvnode.core.types import COUNTERS, G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS
-from kvnode.core.writer import Accepted
 from kvnode.storage.interfaces import DiskFullError
 from tests.core.memory_node import WALL_MS, MemoryNode, converge
 from tests.laws.history import Ask, History, Read

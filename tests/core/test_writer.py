@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kvnode.core.accepted import Accepted
 from kvnode.core.context import decode_token
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.operations import Delete, Increment, Operation, Put
@@ -14,7 +15,6 @@ from kvnode.core.replica import Request
 from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS
 from kvnode.core.types.slots import INT64_MAX, INT64_MIN
 from kvnode.core.types.slots import value as counter_value
-from kvnode.core.writer import Accepted
 from tests.core.memory_node import SECRET, TOKEN_BYTES_MAX, WALL_MS, MemoryNode
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from kvnode.storage.environment import Environment
 
 from .specimen import opened, write
 
-STEPS = ("put", "delete", "drop", "stat", "get", "cursor")
+STEPS = ("put", "delete", "drop", "stat", "get")
 """Of a write transaction."""
+CURSOR_STEPS = ("replace", "pop", "putmulti", "delete")
+"""Of its cursors."""
 
 
 class Counted:
@@ -34,6 +37,8 @@ class Counted:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._txn, name)
+        if name == "cursor":
+            return lambda table: CountedCursor(found(table), self._step)
         if name in STEPS:
             self._step()
         return found
@@ -42,6 +47,33 @@ class Counted:
         self._left[0] -= 1
         if self._left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CountedCursor:
+    """A cursor of such a transaction."""
+
+    def __init__(self, cursor: Any, step: Callable[[], None]) -> None:
+        self._cursor, self._step = cursor, step
+
+    def __enter__(self) -> CountedCursor:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._cursor.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cursor)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._cursor, name)
+        if name not in CURSOR_STEPS:
+            return found
+
+        def counted(*arguments: Any) -> Any:  # each call: one method may be bound for many
+            self._step()
+            return found(*arguments)
+
+        return counted
 
 
 def checkpoint(path: Path, steps: int) -> int:

@@ -203,7 +203,7 @@ def account(engine: Engine, membership: Membership, reported: list[str]) -> Acco
         "chains": durable.chains,
         "hlc": durable.hlc,
         "reports": durable.reports,
-        "requests": durable.requests.since(0),
+        "requests": durable.requests.all(),
         "names": engine.names,
         "roster": membership.raw,
         "entries": {key: entry(key) for key in all_keys()},

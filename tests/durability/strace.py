@@ -56,7 +56,8 @@ def is_complete(output: Path, process: int) -> bool:
     """Whether strace has written down the end of the process."""
     with output.open("rb") as trace:
         trace.seek(max(0, output.stat().st_size - 1000))
-        return f"{process} +++".encode() in trace.read().replace(b"  ", b" ")
+        # numbers of fewer than five digits are filled up with blanks
+        return re.search(rb"(?m)^%d +\+\+\+ " % process, trace.read()) is not None
 
 
 def calls(output: Path) -> Iterator[Call]:

@@ -21,6 +21,8 @@ DEEP_MAX = 3
 UINT64 = (0, 1, 2, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
 SINT64 = (0, 1, -1, 2**31, -(2**63), 2**63 - 1)
 UINT32 = (0, 1, 2, 100, 2**31, 2**32 - 1)
+APART = ("operations", "puts", "increments", "")
+"""Of these a request has one; "" leaves them all out."""
 TEXTS = ("", "a", "b", "127.0.0.1:9", "x" * 70_000, "\0", "\u202e", "a=b,c/d:e")
 BYTES = (b"", b"k", b"\xff" * 480, bytes(481), bytes(16), b"\x01" + bytes(9), bytes(2 << 20))
 
@@ -68,7 +70,10 @@ class Requests:
         if kind.name == "Hello" and self._hello is not None and chance.random() < 0.8:
             message.CopyFrom(self._hello())
             return message
+        apart = chance.choice(APART) if kind.name == "WriteRequest" else None
         for field in kind.fields:
+            if apart is not None and field.name in APART and field.name != apart:
+                continue  # more than one of them is refused before any is looked at
             if field.name == "preview":
                 message.preview = True  # type: ignore[attr-defined] # who may ask it may also do it
             elif chance.random() < 0.8 and (field.message_type is None or depth < DEEP_MAX):

@@ -27,7 +27,14 @@ from kvnode.core.block import (
     sealed,
 )
 from kvnode.core.context import MAC_BYTES, Context, _mac, decode_token
-from kvnode.core.entry import NOTHING, decode_entry, encode_entry, merge_delta
+from kvnode.core.entry import (
+    HEAD_BYTES,
+    NOTHING,
+    decode_entry,
+    encode_entry,
+    entry_hash,
+    merge_delta,
+)
 from kvnode.core.errors import BlockError, Refused, StateError
 from kvnode.core.quarantine import glimpse
 from kvnode.core.roster import Roster, decode_roster, encode_roster
@@ -84,6 +91,10 @@ def crc_seal(head: int) -> Envelope:
     )
 
 
+ENTRY_SEAL = Envelope(
+    lambda raw: raw[HEAD_BYTES:],
+    lambda new, raw: raw[:1] + entry_hash(b"", new)[:4] + new,
+)
 BLOCK_SEAL = Envelope(
     lambda raw: raw[1 : -CHAIN_BYTES - CHECKSUM_BYTES],
     lambda new, raw: sealed(raw[:1] + new + raw[-CHAIN_BYTES - CHECKSUM_BYTES : -CHECKSUM_BYTES]),
@@ -165,7 +176,7 @@ def targets(folder: Path) -> list[Target]:
     return [
         Target("block", decode_block, (BlockError,), use=use_block, envelope=BLOCK_SEAL, late=True),
         Target("block-head", block_head, (BlockError,), envelope=VERSIONED),
-        Target("entry", decode_entry, (StateError,), use=use_entry, envelope=crc_seal(1)),
+        Target("entry", decode_entry, (StateError,), use=use_entry, envelope=ENTRY_SEAL),
         Target(
             "checkpoint",
             lambda raw: decode_meta(raw, WINDOW),

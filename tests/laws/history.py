@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from kvnode.core.accepted import Accepted
 from kvnode.core.context import decode_token
 from kvnode.core.dots import Covered, Dot, Vector, covers
 from kvnode.core.errors import Reason, Refused
@@ -21,7 +22,6 @@ from kvnode.core.replica import Request, Round
 from kvnode.core.types import COUNTERS, G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS
 from kvnode.core.types.slots import value as slots_value
 from kvnode.core.types.slots import visible as slots_visible
-from kvnode.core.writer import Accepted
 from tests.core.memory_node import SECRET, TOKEN_BYTES_MAX, WALL_MS, MemoryNode
 
 Stamp = tuple[int, int, int]

@@ -13,9 +13,11 @@ disk, LMDB calls the environment broken then, and the node has to stop (as after
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +74,8 @@ class Trouble:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with suppress(ProcessLookupError):  # a child it tries tracing on, if it was still starting
+            os.killpg(self._process.pid, signal.SIGKILL)
         if not self._trace.exists():
             return 0
         lines = self._trace.read_bytes().splitlines()

@@ -36,7 +36,8 @@ from kvnode import (
 )
 from kvnode.client.operations import REQUEST_ID_BYTES
 from kvnode.client.rpcs import BATCH_GET
-from kvnode.client.values import key_state_of, vector_of
+from kvnode.client.states import key_state_of
+from kvnode.client.values import vector_of
 from kvnode.core.errors import Reason
 from kvnode.v1 import kv_pb2
 from tests.checkers.history import Call, Dot, Seen, Type, Vector, Written

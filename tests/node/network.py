@@ -21,6 +21,7 @@ from kvnode.core.roster import Forget, Member
 from kvnode.node.engine import Engine
 from kvnode.node.founding import founding_roster
 from kvnode.node.handshake import Handshake
+from kvnode.node.intake import Intake
 from kvnode.node.levels import Levels
 from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
@@ -39,7 +40,7 @@ class Stream:
         self._network = network
         self._way = (source, target)
         self._answers: asyncio.Queue[tuple[Report, Hello | None] | LinkError] = asyncio.Queue()
-        self._served: tuple[Replicator, Peer, Hello] | None = None
+        self._served: tuple[Intake, Peer] | None = None
         network.streams.append(self)
 
     async def send(
@@ -50,10 +51,9 @@ class Stream:
             if self._served is None:
                 assert hello is not None
                 peer = target.introduce(hello)
-                target.stream_opened(peer, hello)
-                self._served = (target, peer, hello)
-            _, peer, served = self._served
-            await target.pushed(peer, served, report, position, blocks)
+                self._served = (target.intake(peer, hello), peer)
+            intake, peer = self._served
+            await intake.finish(intake.begin(report, position, blocks))
             shown = target.hello() if hello else None
             self._answers.put_nowait((target.report(peer), shown))
         except Refused as refusal:
@@ -73,8 +73,8 @@ class Stream:
 
     def close(self) -> None:
         if self._served:
-            target, peer, hello = self._served
-            target.stream_closed(peer, hello)
+            intake, _ = self._served
+            intake.close()
             self._served = None
         if self in self._network.streams:
             self._network.streams.remove(self)

@@ -12,6 +12,7 @@ from cluster.ports import PortReservations
 from kvnode.config import Config
 from kvnode.core.entry import Entry, encode_entry
 from kvnode.core.operations import Operation
+from kvnode.core.replica import Request
 from kvnode.core.types import PN_COUNTER, SIBLINGS
 from kvnode.core.types.slots import value as counter_value
 from kvnode.node.node import Node
@@ -63,7 +64,7 @@ class Nodes:
 
     async def write(self, name: str, *operations: Operation) -> None:
         await self[name].membership.wait_serving()
-        await self[name].enqueue(operations, secrets.token_bytes(16), 100)
+        await self[name].enqueue(Request(operations, secrets.token_bytes(16)), 100)
 
     def counter(self, name: str, key: bytes) -> int:
         return counter_value(self[name].read(key).get(PN_COUNTER, {}))
@@ -80,7 +81,7 @@ class Nodes:
                 found[key] = encode_entry(entry)
             return True
 
-        assert self[name].scan(b"", b"", take) is None
+        assert self[name].entries().scan(b"", b"", take) is None
         return found
 
     def equal(self, *names: str) -> bool:

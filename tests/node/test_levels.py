@@ -67,6 +67,21 @@ def test_what_a_peer_reports_through_a_third_counts_too() -> None:
     play(scenario)
 
 
+def test_what_others_have_of_another_history_is_on_no_other_disk() -> None:
+    """An old copy of the directory was put back and wrote under the same numbers once more."""
+
+    async def scenario(network: Network) -> None:
+        await network.found("ab")
+        a = network["a"]
+        dot = await a.write(Increment(b"n", 1))
+        assert await a.levels.stored(dot, 2, soon(PATIENCE_S))
+        a.membership.lose("b has another history")
+        assert a.levels.stored_by(dot) == ["a"]
+        assert not await a.levels.stored(dot, 2, soon(IMPATIENCE_S))
+
+    play(scenario)
+
+
 def test_a_founder_that_was_never_met_is_one_of_the_disks() -> None:
     async def scenario(network: Network) -> None:
         await network.found("ab", absent="z")

@@ -14,6 +14,7 @@ import pytest
 from kvnode.core.entry import Entry
 from kvnode.core.errors import StateError
 from kvnode.core.operations import Increment, Operation, Put
+from kvnode.core.replica import Request
 from kvnode.core.types import LWW_REGISTER
 from kvnode.core.types.slots import INT64_MAX
 from kvnode.node import node as node_module
@@ -53,7 +54,7 @@ async def lose(nodes: Nodes, path: Path, *requests: Sequence[Operation], cut: in
     await nodes.start("a")
     await nodes["a"].membership.wait_serving()
     for number, operations in enumerate(requests):
-        await nodes["a"].enqueue(operations, b"%016d" % number, 100)
+        await nodes["a"].enqueue(Request(operations, b"%016d" % number), 100)
     origin = nodes["a"].directory.identity.origin_id
     await nodes.stop("a")
     directory = opened(path)

@@ -94,7 +94,7 @@ def test_a_peer_that_has_more_of_ones_own_writes_stops_writing() -> None:
     ("hello", "complaint"),
     [
         (hello_of("b", OTHER, cluster="other"), "of cluster 'other'"),
-        (hello_of("b", OTHER, protocol=3), "protocol 3"),
+        (hello_of("b", OTHER, protocol=99), "protocol 99"),
         (hello_of("b", OTHER, founders="abcd"), "another cluster of the same name"),
         (hello_of("b", OWN), "this node's origin id"),
         (hello_of("c", OTHER), "answers node 'c', not 'b'"),
@@ -228,3 +228,15 @@ def test_the_end_of_an_old_stream_does_not_hide_the_process_that_has_a_newer_one
     assert peer.streams == {}
     peer.stream_closed(7)  # of an identity it had before
     assert peer.streams == {}
+
+
+def test_a_peer_without_a_stream_pushes_nothing() -> None:
+    """What it writes is asked for at once where it can be had, not when the last push is old."""
+    peer = Peer("b", "", origin=OTHER)
+    peer.stream_opened(7, 1.0)
+    peer.stream_opened(8, 1.0)
+    peer.pushed = 1.0
+    peer.stream_closed(7)
+    assert peer.pushed == 1.0
+    peer.stream_closed(8)
+    assert peer.pushed == float("-inf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -52,7 +52,7 @@ class Node:
 
     def watch(self, prefix: bytes = b"", **fields: Any) -> Responses:
         request = watch_pb2.WatchRequest(prefix=prefix, **fields)
-        return cast("Responses", self.service.watch(request))
+        return self.service.watch(request)
 
     async def write(self, *operations: Operation) -> Vector:
         """The vector that the batch led to."""

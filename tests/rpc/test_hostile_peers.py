@@ -13,6 +13,7 @@ import pytest
 from kvnode.core.block import CHAIN_BYTES, CHECKSUM_BYTES, sealed
 from kvnode.core.errors import Reason
 from kvnode.core.hlc import HLC_MAX
+from kvnode.core.report import PROTOCOL
 from kvnode.core.roster import encode_roster
 from kvnode.node.founding import founding_roster
 from kvnode.v1 import replication_pb2
@@ -73,10 +74,10 @@ def test_a_push_that_ends_at_once(victim: Api) -> None:
         {"cluster": ""},
         {"cluster": "c" * 20_000},
         {"protocol": 0},
-        {"protocol": 3},
+        {"protocol": PROTOCOL + 1},
         {"incarnation": 0},
     ],
-    ids=["other cluster", "no cluster", "long cluster", "protocol 0", "protocol 3", "no start"],
+    ids=["other cluster", "no cluster", "long cluster", "protocol 0", "next protocol", "no start"],
 )
 def test_a_hello_of_something_else(victim: Api, changes: dict[str, Any]) -> None:
     region = stranger(**changes)

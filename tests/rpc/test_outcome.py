@@ -8,12 +8,12 @@ import grpc
 import grpc.aio
 import pytest
 
+from kvnode.core.accepted import Accepted
 from kvnode.core.context import decode_token
 from kvnode.core.errors import OutcomeUnclear, Reason, Refused
 from kvnode.core.limits import Limits
 from kvnode.core.operations import Increment, Put
 from kvnode.core.types import LWW_REGISTER, SIBLINGS
-from kvnode.core.writer import Accepted
 from kvnode.rpc.handlers import unary
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.v1 import kv_pb2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kvnode.core.report import Report
 from kvnode.rpc.replication_codec import (
     KEPT_LENGTH_MAX,
+    forget_vectors,
     report_from_wire,
     report_to_wire,
     vector_from_wire,
@@ -31,6 +32,15 @@ def test_who_changes_a_report_changes_no_other() -> None:
     first = report_to_wire(Report({3: 2}, 1))
     first.vector.entries[0].seq = 9
     assert report_from_wire(report_to_wire(Report({3: 2}, 1))).vector == {3: 2}
+
+
+def test_kept_vectors_can_be_forgotten() -> None:
+    vector = {11: 1}
+    kept = vector_to_wire(vector)
+    assert vector_to_wire(vector) is kept
+    forget_vectors()
+    assert vector_to_wire(vector) is not kept
+    assert vector_to_wire(vector) == kept
 
 
 def test_long_vectors_come_as_they_went() -> None:

@@ -104,8 +104,8 @@ class PlayedWorker(Worker):
         self._closed = False
         self._writes = name in ("kvnode-log", "kvnode-checkpoint")
 
-    def run(self, job: Job, done: Done) -> None:
-        """See ``Worker``."""
+    def run(self, job: Job, done: Done, *, alone: bool = False) -> None:  # noqa: ARG002
+        """See ``Worker``; a job is never quick here, so that a crash may fall into each."""
         assert not self._closed, f"a job for {self._name}, which has ended"
         self._jobs.append((job, done, self._writes))
         if not self._busy:

@@ -9,7 +9,7 @@ what is told to the client's side afterwards is that the connection is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -178,15 +178,9 @@ class Exchange:
         status: tuple[grpc.StatusCode, str, Metadata] = (grpc.StatusCode.OK, "", ())
         try:
             if handler.request_streaming:
-                async for reply in handler.stream_stream(self._asked(raw), context):
-                    self.answer(reply)
+                await handler.stream_stream(self._asked(raw), context)
             elif handler.response_streaming:
-                replies = handler.unary_stream(raw, context)
-                if isinstance(replies, Awaitable):
-                    await replies
-                else:
-                    async for reply in replies:
-                        self.answer(reply)
+                await handler.unary_stream(raw, context)
             else:
                 self.answer(await handler.unary_unary(raw, context))
         except Aborted as aborted:

@@ -39,6 +39,8 @@ class Errand:
     ask: Callable[[str], Coroutine[Any, Any, str]]
     """Asks a node of that name; empty if it was done, else why not."""
     done: bool = False
+    at: str = ""
+    """Who did it."""
 
 
 class Steps:
@@ -283,7 +285,7 @@ class Steps:
                 OPERATOR, f"{errand.what} {errand.host.name} at {at}: {problem or 'ok'}"
             )
             if not problem:
-                errand.done = True
+                errand.done, errand.at = True, at
                 self.world.counts[f"path: {errand.what.lower()} done"] += 1
                 return
             await asyncio.sleep(1.0)
@@ -301,7 +303,13 @@ class Steps:
     # ---- copies of directories
 
     def disk_lost(self, host: Host, keeps: Vector) -> None:
-        """What only this disk had is lost, but for what is kept."""
+        """What only this disk had is lost, but for what is kept.
+
+        It may have been the only one to know whom it was told to forget: the operator looks.
+        """
+        for errand in self.errands:
+            if errand.what == "Forget" and errand.at == host.name:
+                errand.done = False
         world = self.world
         origins = {*world.lost, host.origin} - {0}
         others = [other for other in world.hosts.values() if other is not host]

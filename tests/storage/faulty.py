@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from kvnode.core.block import Block
 from kvnode.core.entry import Entry
 from kvnode.core.errors import StateError
-from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.interfaces import Checkpoint, Stored
 from kvnode.storage.memory import MemoryLog, MemoryState
 
 DEADLINE_S = 60.0
@@ -63,6 +63,18 @@ class RottenState(MemoryState):
         if key in self.rotten:
             raise StateError(f"{key!r}: entry fails its checksum")
         return super().get(key)
+
+    def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        keys = list(keys)
+        rows = super().get_many(keys)
+        return [
+            b"rotten" if key in self.rotten else row for key, row in zip(keys, rows, strict=True)
+        ]
+
+    def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
+        found = super().stored(start, end, keys_max, bytes_max)
+        rows = [(key, b"rotten" if key in self.rotten else row) for key, row in found.rows]
+        return found._replace(rows=rows)
 
 
 async def until(condition: Callable[[], bool]) -> None:

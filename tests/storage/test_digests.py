@@ -17,8 +17,9 @@ from kvnode.core.dots import Dot
 from kvnode.core.entry import Entry, deadlines, decode_entry, garbage_dots, in_conflict
 from kvnode.core.replica import Durable
 from kvnode.core.requests import RequestWindow
-from kvnode.core.types import LWW_REGISTER, SIBLINGS, siblings
-from kvnode.storage.digests import check_segment, range_digests
+from kvnode.core.types import LWW_REGISTER, PN_COUNTER, SIBLINGS, siblings
+from kvnode.core.types.slots import NO_DOT
+from kvnode.storage.digest_reading import check_segment, range_digests
 from kvnode.storage.interfaces import Checkpoint, Expiring, Moved, StateStore, Stored
 from kvnode.storage.memory import MemoryState
 from kvnode.storage.state import LmdbState
@@ -47,7 +48,10 @@ def save(
 
 
 def entry_of(number: int) -> Entry:
-    """0: none; 1: one with nothing live; else a value, from 5 on with deadlines from 1 to 4."""
+    """0: none; 1: one with nothing live; then a value, from 5 on with deadlines from 1 to 4.
+
+    Up to NUMBERS: a register, and counters with nothing deleted, some of it, all.
+    """
     if number == 0:
         return {}
     if number == 1:
@@ -56,13 +60,22 @@ def entry_of(number: int) -> Entry:
         return {SIBLINGS: ({(1, number): (9, b"v%d" % number)}, frozenset())}
     if number < 9:
         return {LWW_REGISTER: (9, 1, number, b"v", number - 4)}
+    if FIRST_OTHER <= number <= NUMBERS:
+        others: list[Entry] = [
+            {LWW_REGISTER: (9, 1, number, b"v")},
+            {PN_COUNTER: {(1, number): (5, 2, 0, 0, 9, NO_DOT, NO_DOT)}},
+            {PN_COUNTER: {(1, number): (5, 2, 4, 0, 9, (1, 3), NO_DOT)}},
+            {PN_COUNTER: {(1, number): (5, 2, 5, 2, 9, (1, 3), (1, 4))}},
+        ]
+        return others[number - FIRST_OTHER]
     kept: siblings.Held = {(2, number): (9, b"stays")} if number % 2 else {}
     first, second = number % 4 + 1, number // 3 % 4 + 1
     kept |= {(3, number): (9, b"v", first), (4, number): (9, b"w", second)}
     return {SIBLINGS: (kept, frozenset())}
 
 
-NUMBERS = 20
+FIRST_OTHER = 21
+NUMBERS = FIRST_OTHER + 3
 
 
 def stored(state: StateStore) -> dict[bytes, bytes]:
@@ -151,6 +164,14 @@ def own_dots(entry: Entry, key: bytes) -> Entry:
     for kind, state in entry.items():
         if kind == LWW_REGISTER:
             made[kind] = (state[0], 9, base + state[2], *state[3:])
+        elif kind == PN_COUNTER:
+            made[kind] = {
+                (9, base + birth): (
+                    *slot[:5],
+                    *((9, base + by) if by else NO_DOT for _, by in slot[5:]),
+                )
+                for (_, birth), slot in state.items()
+            }
         else:
             held = {(9, base + 20 * o + s): value for (o, s), value in state[0].items()}
             made[kind] = (held, state[1])

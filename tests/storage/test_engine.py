@@ -211,6 +211,28 @@ def test_a_full_queue_refuses_aloud_and_takes_up_again() -> None:
     run(test)
 
 
+def test_a_request_larger_than_the_queue_is_taken_when_that_is_empty() -> None:
+    async def test() -> None:
+        for config in (
+            Config(queue_operations_max=3, checkpoint_interval_ms=3_600_000),
+            Config(queue_bytes_max=50, checkpoint_interval_ms=3_600_000),
+        ):
+            log = GatedLog()
+            node = rig(log, config=config)
+            log.before.clear()
+            first = node.submit(*[Increment(b"c", 1)] * 5)
+            await until(log.entered.is_set)
+            second = node.submit(*[Increment(b"c", 1)] * 5)
+            await asyncio.sleep(0)
+            assert await reason(node.submit(Increment(b"c", 1))) is Reason.QUEUE_FULL
+            log.before.set()
+            await asyncio.gather(first, second)
+            assert node.value(b"c") == 10
+            await node.engine.close()
+
+    run(test)
+
+
 def test_a_caller_that_has_gone_before_its_round_writes_nothing() -> None:
     async def test() -> None:
         log = GatedLog()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from kvnode.config import Config
+from kvnode.core.entry import Entry
 from kvnode.core.errors import Reason
 from kvnode.core.operations import Increment, Put
 from kvnode.core.receive import Verdict
@@ -47,7 +49,7 @@ def test_a_crash_after_a_checkpoint_loses_nothing(
         assert durable.vector == before[1].vector
         assert durable.chains == before[1].chains
         assert durable.hlc == before[1].hlc
-        assert durable.requests.since(0) == before[1].requests.since(0)
+        assert durable.requests.all() == before[1].requests.all()
         assert again.engine.replayed == (0 if 2 in checkpoints_after else again.engine.replayed)
         for mark in range(3):
             put = Put(b"r", b"%d" % mark, LWW_REGISTER)
@@ -92,6 +94,34 @@ def test_rounds_go_on_while_a_checkpoint_is_written() -> None:
         again = rig(log, state)
         assert (again.value(b"c"), again.value(b"d")) == (3, 1)
         assert again.engine.replayed == 2
+        await node.engine.close()
+        await again.engine.close()
+
+    run(test)
+
+
+def test_a_request_taken_while_a_checkpoint_is_written_is_known_from_the_next() -> None:
+    async def test() -> None:
+        log, state = MemoryLog(), SlowState()
+        node = rig(log, state)
+        ids = [b"1" * 16, b"2" * 16]
+        await node.submit(Increment(b"c", 1), request_id=ids[0])
+        state.gate.before.clear()
+        node.engine.checkpoints.start()
+        await until(state.gate.entered.is_set)
+        await node.submit(Increment(b"c", 1), request_id=ids[1])
+        requests = node.engine.replica.durable.requests
+        assert [known for known, _ in requests.unsaved] == ids
+        state.gate.before.set()
+        await until(lambda: not node.engine.checkpoints.running)
+        assert [known for known, _ in requests.unsaved] == ids[1:]
+        await checkpoint(node.engine)
+        assert requests.unsaved == []
+        again = rig(log, state)
+        assert again.engine.replayed == 0
+        for request_id in ids:
+            accepted, _ = await again.submit(Increment(b"c", 1), request_id=request_id)
+            assert accepted.repeated
         await node.engine.close()
         await again.engine.close()
 
@@ -155,6 +185,51 @@ def test_writes_are_refused_when_checkpoints_cannot_keep_up() -> None:
         state.gate.before.set()
         await until(lambda: not node.engine.checkpoints.overdue)
         await node.submit(Increment(b"more", 1))
+        await node.engine.close()
+
+    run(test)
+
+
+def test_rounds_wait_the_longer_the_more_the_next_checkpoint_has() -> None:
+    async def test() -> None:
+        state = SlowState()
+        node = rig(MemoryLog(), state, Config(checkpoint_keys=4, checkpoint_interval_ms=3_600_000))
+        pauses = []
+        state.gate.before.clear()
+        for number in range(4 + 8):
+            pauses.append(node.engine.checkpoints.pause_s)
+            await node.submit(Increment(b"%d" % number, 1))
+        assert pauses[:9] == [0.0] * 9, "nothing is written yet, or no more than the next one has"
+        assert pauses[9:] == sorted(set(pauses[9:])), "more and more"
+        assert pauses[9] > 0.0
+        assert pauses[10] == pytest.approx(4 * pauses[9])
+        began = asyncio.get_running_loop().time()
+        await node.submit(Increment(b"paused", 1))
+        assert asyncio.get_running_loop().time() - began >= pauses[-1], "it did not wait"
+        state.gate.before.set()
+        await until(lambda: not node.engine.checkpoints.running)
+        assert node.engine.checkpoints.pause_s == 0.0
+        await node.engine.close()
+
+    run(test)
+
+
+def test_what_a_checkpoint_has_written_is_let_go_of_in_its_thread() -> None:
+    async def test() -> None:
+        node = rig(MemoryLog(), MemoryState())
+        for number in range(3):
+            await node.submit(Increment(b"%d" % number, 1))
+        written: list[Mapping[bytes, Entry]] = []
+        freeze = node.engine.memtable.freeze
+
+        def frozen() -> Mapping[bytes, Entry]:
+            written.append(freeze())
+            return written[0]
+
+        node.engine.memtable.freeze = frozen  # type: ignore[method-assign]
+        await checkpoint(node.engine)
+        await until(lambda: not written[0])
+        assert node.value(b"1") == 1, "read from the state now"
         await node.engine.close()
 
     run(test)

@@ -14,7 +14,8 @@ import pytest
 
 from kvnode.core.entry import Entry
 from kvnode.core.operations import Put
-from kvnode.storage import environment
+from kvnode.storage import compaction, environment
+from kvnode.storage.compaction import compact_if_wasteful
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import DamagedPages, DiskFullError, StorageError, WriteFailed
 from kvnode.storage.log import LmdbLog
@@ -110,16 +111,48 @@ def test_no_room_for_the_copy_changes_nothing(
     env = opened(tmp_path)
     fill(env, 500)
     thin_out(env, 40)
-    monkeypatch.setattr(environment, "COMPACT_BYTES_MIN", 0)
+    monkeypatch.setattr(compaction, "COMPACT_BYTES_MIN", 0)
 
     def full(_: Path) -> None:
         raise DiskFullError("no room")
 
     monkeypatch.setattr(env, "copy", full)
-    assert not env.compact_if_wasteful()
+    assert not compact_if_wasteful(env)
     monkeypatch.undo()
     assert rows(env) == 40
     assert not (tmp_path / "compact").exists()
+    env.close()
+
+
+def test_a_file_that_is_half_free_is_not_worth_the_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next checkpoints need the free pages again."""
+    monkeypatch.setattr(compaction, "COMPACT_BYTES_MIN", 0)
+    env = opened(tmp_path)
+    fill(env, 1_000)
+    thin_out(env, 400)
+    assert not compact_if_wasteful(env)
+    thin_out(env, 20)
+    assert compact_if_wasteful(env)
+    env.close()
+
+
+def test_readers_do_not_wait_for_the_disk_when_files_are_exchanged_and_writers_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written after the exchange must not be lost with it."""
+    env = opened(tmp_path)
+    fill(env, 500)
+    held: list[tuple[bool, bool]] = []
+
+    def look(path: Path) -> None:
+        if path == tmp_path:
+            held.append((env._gate.locked(), env._writing.locked()))  # noqa: SLF001 - the locks
+
+    monkeypatch.setattr(environment, "sync", look)
+    env.compact()
+    assert held == [(False, True)]
     env.close()
 
 
@@ -167,7 +200,7 @@ def test_a_copy_is_a_whole_environment(tmp_path: Path) -> None:
 def test_a_state_that_was_emptied_is_compacted_by_its_next_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "COMPACT_BYTES_MIN", 256 << 10)
+    monkeypatch.setattr(compaction, "COMPACT_BYTES_MIN", 256 << 10)
     state = LmdbState(tmp_path, ORIGIN)
     node = MemoryNode(ORIGIN)
     keys = [b"%d" % number for number in range(100)]
@@ -189,7 +222,7 @@ def test_a_state_that_was_emptied_is_compacted_by_its_next_save(
 def test_a_log_that_was_cut_is_compacted_when_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "COMPACT_BYTES_MIN", 256 << 10)
+    monkeypatch.setattr(compaction, "COMPACT_BYTES_MIN", 256 << 10)
     log = LmdbLog(tmp_path, ORIGIN)
     node = MemoryNode(5)
     for number in range(40):

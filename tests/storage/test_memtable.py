@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvnode.core.entry import Entry, in_conflict
+from kvnode.core.errors import StateError
 from kvnode.core.replica import Durable
 from kvnode.core.requests import RequestWindow
 from kvnode.core.types import SIBLINGS
 from kvnode.storage import memtable as memtable_module
-from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.interfaces import Checkpoint, DamagedPages, Stored
 from kvnode.storage.memory import MemoryState
 from kvnode.storage.memtable import Memtable
+from tests.storage.faulty import RottenState
 
 KEYS = [b"a", b"a\0", b"ab", b"b", b"ba", b"c", b"\xff"]
 keys = st.sampled_from(KEYS)
@@ -96,6 +98,11 @@ class Modelled:
     def check(self) -> None:
         for key in KEYS:
             assert self.memtable.read(key) == self.model.get(key, {})
+        many = self.memtable.read_many(KEYS)
+        assert {key: many.get(key, self.model.get(key, {})) for key in KEYS} == {
+            key: self.model.get(key, {}) for key in KEYS
+        }
+        assert len(many) >= len(KEYS) - 1, "a key that is alone in the store is left to read"
         for conflicts in (False, True):
             assert list(self.pages(b"", b"", 100, conflicts=conflicts)) == self.wanted(
                 b"", b"", conflicts=conflicts
@@ -185,3 +192,66 @@ def test_one_call_looks_at_a_bounded_number_of_entries(monkeypatch: pytest.Monke
     assert looked == KEYS[:3]
     table.model = {KEYS[-1]: entry(1)}
     assert [key for key, _ in table.pages(b"", b"", 1, conflicts=False)] == [KEYS[-1]]
+
+
+def test_what_is_damaged_is_left_out_of_many_and_named_by_read() -> None:
+    store = RottenState()
+    table = Memtable(store)
+    durable = Durable(RequestWindow(1))
+    store.save(Checkpoint(0, durable, {}, {key: entry(1) for key in KEYS[:3]}, []))
+    store.rotten.add(KEYS[1])
+    assert table.read_many(KEYS[:4]) == {KEYS[0]: entry(1), KEYS[2]: entry(1), KEYS[3]: {}}
+    with pytest.raises(StateError):
+        table.read(KEYS[1])
+    taken: list[bytes] = []
+
+    def accept(key: bytes, _: Entry) -> bool:
+        taken.append(key)
+        return True
+
+    with pytest.raises(StateError, match="fails its checksum"):
+        table.scan(b"", b"", accept)
+    assert taken == KEYS[:1]
+
+
+def test_where_pages_are_damaged_each_key_is_left_to_read() -> None:
+    class Damaged(MemoryState):
+        def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
+            raise DamagedPages(f"the pages of {list(keys)} cannot be read")
+
+    table = Memtable(Damaged())
+    table.install({KEYS[0]: entry(1)}, 0)
+    assert table.read_many(KEYS) == {KEYS[0]: entry(1)}
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 512])
+def test_a_scan_gets_to_the_keys_before_a_damaged_page(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memtable_module, "CHUNK_KEYS", chunk)
+    damaged = KEYS[3]
+
+    class Damaged(MemoryState):
+        def get(self, key: bytes) -> Entry | None:
+            if key == damaged:
+                raise DamagedPages(f"{key!r} cannot be read")
+            return super().get(key)
+
+        def stored(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> Stored:
+            found = super().stored(start, end, keys_max, bytes_max)
+            if damaged in dict(found.rows):
+                raise DamagedPages(f"{found.rows} cannot be read")
+            return found
+
+    store = Damaged()
+    store.save(Checkpoint(0, Durable(RequestWindow(1)), {}, {key: entry(1) for key in KEYS}, []))
+    table = Memtable(store)
+    taken: list[bytes] = []
+
+    def accept(key: bytes, _: Entry) -> bool:
+        taken.append(key)
+        return len(taken) < 3
+
+    assert table.scan(b"", b"", accept) == KEYS[1]
+    with pytest.raises(DamagedPages):
+        table.scan(KEYS[2], b"", lambda *_: True)

@@ -66,7 +66,7 @@ class Site:
                 durable,
                 {self.origin: f"n{self.origin}"},
                 self.node.entries(),
-                durable.requests.since(0),
+                [*durable.requests.all()],
             )
         )
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from kvnode.core.entry import Entry
+from kvnode.core.entry import Entry, encode_entry
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.replica import Durable
 from kvnode.core.requests import Remembered, RequestWindow
 from kvnode.core.types import LWW_REGISTER
-from kvnode.storage import environment
+from kvnode.storage import entry_rows, environment
 from kvnode.storage.interfaces import Checkpoint, DiskFullError, StorageError
 from kvnode.storage.memory import MemoryState
+from kvnode.storage.memtable import Memtable
 from kvnode.storage.state import LmdbState
 from tests.core.memory_node import MemoryNode
 from tests.storage.stores import ORIGIN, Stores
@@ -45,7 +46,7 @@ def checkpoint(
     forgotten: Sequence[int] = (),
 ) -> Checkpoint:
     return Checkpoint(
-        arrival, durable(), {ORIGIN: "ewr", 1: "jfk"}, entries or {}, requests or [], forgotten
+        arrival, durable(), {ORIGIN: "ewr", 1: "jfk"}, entries or {}, [*(requests or [])], forgotten
     )
 
 
@@ -96,12 +97,30 @@ def test_entries_come_back_and_empty_ones_go(stores: Stores) -> None:
     stores.reopen()
     assert {key: stores.state.get(key) for key in entries} == entries
     assert stores.state.usage().records == 4
+    raws = stores.state.get_many([b"d", b"absent", b"a"])
+    assert raws == [encode_entry(entries[b"d"], b"d"), None, encode_entry(entries[b"a"], b"a")]
     node.write(Delete(b"a"), Put(b"b", b"3"))
     stores.state.save(checkpoint(entries_of(node, b"a", b"b")))
     stores.reopen()
     assert stores.state.get(b"a") is None
     assert stores.state.get(b"b") == node.entry(b"b")
     assert stores.state.keys(b"", b"", 10, conflicts=False) == [b"b", b"c", b"d"]
+
+
+def test_many_large_entries_are_not_read_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_rows, "READ_BYTES_MAX", 3_000)
+    node = MemoryNode(ORIGIN)
+    keys = [b"%d" % number for number in range(9)]
+    node.write(*(Put(key, bytes(1_000)) for key in keys))
+    state = LmdbState(tmp_path, ORIGIN)
+    state.save(checkpoint(entries_of(node, *keys)))
+    assert len(state.get_many(keys)) == 3
+    memtable = Memtable(state)
+    assert memtable.read_many(keys) == entries_of(node, *keys[:3])
+    assert memtable.read(keys[8]) == node.entry(keys[8])
+    state.close()
 
 
 def test_keys_are_ranges_in_order(stores: Stores) -> None:
@@ -139,7 +158,7 @@ def test_request_ids_are_added_kept_and_forgotten(stores: Stores) -> None:
     assert loaded is not None
     assert loaded.requests == [remembered(3), remembered(4)]
     window = loaded.durable.requests
-    assert window.since(0) == [remembered(3), remembered(4)]
+    assert window.all() == [remembered(3), remembered(4)]
     assert window.next_number == 5
 
 
@@ -147,7 +166,7 @@ def test_a_smaller_window_keeps_the_newest_request_ids(stores: Stores) -> None:
     stores.state.save(checkpoint(requests=[remembered(n) for n in range(1, 11)]))
     loaded = stores.state.load(4)
     assert loaded is not None
-    assert loaded.durable.requests.since(0) == [remembered(n) for n in (7, 8, 9, 10)]
+    assert loaded.durable.requests.all() == [remembered(n) for n in (7, 8, 9, 10)]
 
 
 def test_what_waits_for_collection_is_found_by_the_deletes_dots(stores: Stores) -> None:

@@ -46,7 +46,7 @@ __all__ = [
     "visible",
 ]
 
-ID = 1
+ID = slots.GROWING
 NAME = "G_COUNTER"
 
 

@@ -43,8 +43,11 @@ NO_DOT: Dot = (0, 0)
 """Of a baseline that nothing has raised, or whose delete is not known (it is then never collected).
 """
 UNKNOWN: Slot = (0, 0, 0, 0, 0, NO_DOT, NO_DOT)
+GROWING = 1
+"""The type that takes nothing away (``gcounter.py``)."""
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
+_INTEGERS = {int}
 
 
 def value(state: Slots) -> int:
@@ -63,7 +66,10 @@ def value(state: Slots) -> int:
 
 def visible(state: Slots, now: int = 0) -> bool:  # noqa: ARG001 - counters do not expire
     """Whether any increment is not deleted (the sum may still be 0)."""
-    return any(slot[0] > slot[2] or slot[1] > slot[3] for slot in state.values())
+    for slot in state.values():  # noqa: SIM110 - for every read: any() takes twice as long
+        if slot[0] > slot[2] or slot[1] > slot[3]:
+            return True
+    return False
 
 
 def merge(a: Slots, b: Slots, seen_a: Container[Dot] = (), seen_b: Container[Dot] = ()) -> Slots:
@@ -167,6 +173,21 @@ def increment(kind: int, state: Slots, key: bytes, amount: int, origin: int, seq
     if not birth or max(inc, dec) > INT64_MAX:  # a full slot is left as it is, like a deleted one
         birth, inc, dec = seq, max(amount, 0), max(-amount, 0)
     return [kind, key, birth, inc, dec]
+
+
+def onward(op: list[Any], total: int, amount: int) -> list[Any] | None:
+    """What ``increment`` gives behind an increment ``op`` of one writer, after which the sum was
+    ``total``: in the same slot. None if it may be another one, or a refusal.
+    """
+    kind, key, birth, inc, dec = op
+    if amount > 0:
+        inc += amount
+    elif kind == GROWING:
+        return None
+    else:
+        dec -= amount
+    fits = INT64_MIN <= total + amount <= INT64_MAX and inc <= INT64_MAX and dec <= INT64_MAX
+    return [kind, key, birth, inc, dec] if fits else None
 
 
 def counted(state: Slots, op: list[Any], origin: int, hlc: int) -> Slots:
@@ -275,5 +296,5 @@ def decode(raw: Any) -> Slots:
     return slots
 
 
-def _counts(*numbers: object) -> bool:
-    return all(type(number) is int and number >= 0 for number in numbers)
+def _counts(*numbers: Any) -> bool:
+    return not numbers or (set(map(type, numbers)) == _INTEGERS and min(numbers) >= 0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kvnode.core import receive
 from kvnode.core import replica as replicas
+from kvnode.core.accepted import Accepted
 from kvnode.core.block import Block
 from kvnode.core.dots import Dot, Vector, covers
 from kvnode.core.entry import Entry
@@ -14,9 +15,9 @@ from kvnode.core.errors import Refused
 from kvnode.core.hlc import LOGICAL_BITS
 from kvnode.core.operations import Operation
 from kvnode.core.receive import Judgement, Verdict, never_pruned
-from kvnode.core.replica import ChainAt, Durable, Replica, Request, Round
+from kvnode.core.replica import ChainAt, Durable, Received, Replica, Request, Round
 from kvnode.core.report import Lacking
-from kvnode.core.writer import Accepted, BlockWriter
+from kvnode.core.writer import BlockWriter
 from kvnode.node.replicator import Replicator
 from kvnode.storage.interfaces import BelowFloor
 from kvnode.storage.log import LmdbLog
@@ -124,8 +125,8 @@ def retry_is_a_new_request(plant: Planting) -> None:
 def replay_forgets_request_ids(plant: Planting) -> None:
     """Request ids of the log behind the last checkpoint are not known after a restart."""
 
-    def replay(self: Replica, block: Block) -> Round:
-        return real(self, replace(block, requests=[]))
+    def replay(self: Replica, blocks: Sequence[Received]) -> Round:
+        return real(self, [(replace(block, requests=[]), changes) for block, changes in blocks])
 
     real = Replica.replay
     plant.method(Replica, "replay", replay)

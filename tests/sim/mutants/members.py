@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from kvnode.core.errors import Refused
-from kvnode.core.report import Hello, Report
+from kvnode.core.report import Report
 from kvnode.core.roster import Held, Roster
+from kvnode.node.intake import Intake
 from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
-from kvnode.node.quarantine import decode_sent
 from kvnode.node.replicator import Replicator
 from kvnode.storage import directory
 from tests.sim.mutants import schedules
@@ -69,20 +69,11 @@ def late_message_of_a_forgotten_member_is_merged(plant: Planting) -> None:
     def _fence(self: Membership) -> None:
         self.engine.replica.limits = {}
 
-    async def pushed(
-        self: Replicator,
-        peer: Peer,
-        hello: Hello,
-        report: Report,
-        position: int,
-        raws: Sequence[bytes],
-    ) -> None:
-        await self.engine.receive(decode_sent(self.engine, peer, report, raws), peer.name)
-        await real(self, peer, hello, report, position, raws)
+    def _is_forgotten(self: Intake) -> bool:
+        return False
 
-    real = Replicator.pushed
     plant.method(Membership, "_fence", _fence)
-    plant.method(Replicator, "pushed", pushed)
+    plant.method(Intake, "_is_forgotten", _is_forgotten)
 
 
 @mutant(26, plan=schedules.forgotten_with_writes_on_the_way)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kvnode.core.block import Block
-from kvnode.core.replica import Replica, Round
+from kvnode.core.absorbing import changes_of
+from kvnode.core.replica import Received, Replica, Round
 from kvnode.node.engine import Engine
 from kvnode.node.worker import Worker
 from kvnode.storage import checkpoint as checkpoints
@@ -28,7 +28,13 @@ class Hasty:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
-    def run(self, job: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+    def run(
+        self,
+        job: Callable[[], None],
+        done: Callable[[BaseException | None], None],
+        *,
+        alone: bool = False,  # noqa: ARG002
+    ) -> None:
         """See ``Worker``."""
         loop = asyncio.get_running_loop()
         loop.call_soon(done, None)
@@ -107,8 +113,9 @@ def replay_leaves_out_the_last_block(plant: Planting) -> None:
 def replay_skips_an_operation(plant: Planting) -> None:
     """A restart leaves out the first operation of every block behind the checkpoint."""
 
-    def replay(self: Replica, block: Block) -> Round:
-        return real(self, replace(block, ops=[0, *block.ops[1:]]))
+    def replay(self: Replica, blocks: Sequence[Received]) -> Round:
+        less = [replace(block, ops=[0, *block.ops[1:]]) for block, _ in blocks]
+        return real(self, [(block, changes_of(block)) for block in less])
 
     real = Replica.replay
     plant.method(Replica, "replay", replay)

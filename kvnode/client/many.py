@@ -1,0 +1,172 @@
+"""Atomic batches of alike operations: ``put_many`` and ``increment_many`` of both clients.
+
+As ``write``, but nothing is made for each operation on the way there (``columns.py``) and none is
+told of by itself in the answer: for 100 small writes that was most of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kvnode.client.columns import (
+    increment_columns,
+    increments_request,
+    put_columns,
+    puts_request,
+)
+from kvnode.client.levels import Durability
+from kvnode.client.receipts import many_receipt_of
+from kvnode.client.values import DataType, ManyReceipt
+
+if TYPE_CHECKING:
+    from kvnode.client.calls import Calls
+    from kvnode.client.lanes import Entry
+    from kvnode.client.loops import LoopDriver
+    from kvnode.client.threads import ThreadDriver
+
+    Text = bytes | str
+
+
+def puts(
+    calls: Calls,
+    values: Mapping[bytes, Text] | Mapping[str, Text] | Iterable[tuple[Text, Text]],
+    request_id: bytes | None,
+    durability: Durability | None,
+    timeout_s: float | None,
+    *,
+    lww: bool,
+    ttl: float | None,
+) -> Entry:
+    """All puts or none."""
+    keys, texts = put_columns(values)
+    request, raw_keys = puts_request(
+        keys, texts, lww=lww, ttl=ttl, request_id=calls.request_id(request_id)
+    )
+    return calls.entry(request, raw_keys, durability, calls.deadline(timeout_s))
+
+
+def increments(
+    calls: Calls,
+    amounts: Mapping[bytes, int] | Mapping[str, int] | Iterable[Text],
+    kind: DataType | None,
+    request_id: bytes | None,
+    durability: Durability | None,
+    timeout_s: float | None,
+) -> Entry:
+    """All increments or none."""
+    keys, numbers = increment_columns(amounts)
+    request, raw_keys = increments_request(
+        keys, numbers, type=kind, request_id=calls.request_id(request_id)
+    )
+    entry = calls.entry(request, raw_keys, durability, calls.deadline(timeout_s))
+    entry.adds = kind or 0
+    return entry
+
+
+def receipt(calls: Calls, entry: Entry) -> ManyReceipt:
+    """What the caller gets."""
+    return calls.receipt(entry, partial(many_receipt_of, count=entry.operations))
+
+
+class ManyWrites:
+    """The methods of ``Client``."""
+
+    _calls: Calls
+    _driver: ThreadDriver
+
+    def put_many(
+        self,
+        values: Mapping[bytes, bytes | str]
+        | Mapping[str, bytes | str]
+        | Iterable[tuple[bytes | str, bytes | str]],
+        *,
+        lww: bool = False,
+        ttl: float | None = None,
+        request_id: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> ManyReceipt:
+        """Puts of a mapping or of pairs, in order: all or none, as ``write``, and told briefly.
+
+        >>> receipt = db.put_many({"user:1": "Ada", "user:2": "Grace"})
+        >>> receipt.count
+        2
+        """
+        calls = self._calls
+        entry = puts(calls, values, request_id, durability, timeout_s, lww=lww, ttl=ttl)
+        self._driver.submit(entry)
+        return receipt(calls, entry)
+
+    def increment_many(
+        self,
+        amounts: Mapping[bytes, int] | Mapping[str, int] | Iterable[bytes | str],
+        *,
+        type: DataType | None = None,  # noqa: A002 - the proto's name
+        request_id: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> ManyReceipt:
+        """Increments of a mapping, or of keys by one each: all or none, as ``write``, told briefly.
+
+        Among keys one may come several times.
+
+        >>> db.increment_many({"stock:tea": -1, "sold": 1})
+        >>> db.increment_many(["page:/", "page:/", "visits"]).count
+        3
+        """
+        entry = increments(self._calls, amounts, type, request_id, durability, timeout_s)
+        self._driver.submit(entry)
+        return receipt(self._calls, entry)
+
+
+class AsyncManyWrites:
+    """The methods of ``AsyncClient``."""
+
+    _calls: Calls
+    _driver: LoopDriver
+
+    async def put_many(
+        self,
+        values: Mapping[bytes, bytes | str]
+        | Mapping[str, bytes | str]
+        | Iterable[tuple[bytes | str, bytes | str]],
+        *,
+        lww: bool = False,
+        ttl: float | None = None,
+        request_id: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> ManyReceipt:
+        """Puts of a mapping or of pairs, in order: all or none, as ``write``, and told briefly.
+
+        >>> receipt = await db.put_many({"user:1": "Ada", "user:2": "Grace"})
+        >>> receipt.count
+        2
+        """
+        calls = self._calls
+        entry = puts(calls, values, request_id, durability, timeout_s, lww=lww, ttl=ttl)
+        await self._driver.submit(entry)
+        return receipt(calls, entry)
+
+    async def increment_many(
+        self,
+        amounts: Mapping[bytes, int] | Mapping[str, int] | Iterable[bytes | str],
+        *,
+        type: DataType | None = None,  # noqa: A002 - the proto's name
+        request_id: bytes | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
+    ) -> ManyReceipt:
+        """Increments of a mapping, or of keys by one each: all or none, as ``write``, told briefly.
+
+        Among keys one may come several times.
+
+        >>> await db.increment_many({"stock:tea": -1, "sold": 1})
+        >>> (await db.increment_many(["page:/", "page:/", "visits"])).count
+        3
+        """
+        entry = increments(self._calls, amounts, type, request_id, durability, timeout_s)
+        await self._driver.submit(entry)
+        return receipt(self._calls, entry)

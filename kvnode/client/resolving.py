@@ -1,0 +1,32 @@
+"""One value of several: what a caller's resolver makes of a conflict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvnode.client.values import Conflict, ConflictError, Value
+
+Resolver = Callable[[Conflict], bytes | str]
+"""Makes one value of the several of a conflict; see ``kvnode.resolvers``."""
+
+
+def resolved(state: Value | Conflict, resolve: Resolver | None) -> Value:
+    """The value; in a conflict what the caller's function makes of it, ConflictError without."""
+    if isinstance(state, Value):
+        return state
+    if resolve is None:
+        raise ConflictError(state)
+    made = resolve(state)
+    if not isinstance(made, (bytes, str)):
+        hint = " (resolvers.union() with parentheses?)" if callable(made) else ""
+        raise TypeError(f"a resolver returns bytes or str, not {type(made).__name__}{hint}")
+    return Value(
+        state.key,
+        state.context,
+        state.g_counter,
+        state.pn_counter,
+        state.register,
+        state.siblings,
+        state.freshness,
+        made.encode() if isinstance(made, str) else made,
+    )
