@@ -124,8 +124,8 @@ class Config:
     # A watch that was further elsewhere waits so long for this node to catch up.
     watch_wait_ms: int = 10_000
 
-    # While nothing is written, a node compares its digest with that of each peer with the same
-    # vector, at most so often and once per checkpoint; under load never.
+    # While nothing is written, a node compares its digest so often with that of each peer with the
+    # same vector; under load never.
     compare_interval_ms: int = 5_000
 
     # All stored data is looked at for damage, beside serving and with the least priority: first so

@@ -1,8 +1,9 @@
 """Verification of a node: the service's answers, and comparing with peers without being asked.
 
-While vectors move, nothing is compared. When this node and a peer report the same vector and
-nothing was written for an interval, they compare the digests of a checkpoint once: a few hundred
-bytes. If those differ under one vector, the status names the peer until they are equal again.
+While vectors move, nothing is compared. While this node and a peer report the same vector and
+nothing was written for an interval, they compare the digests of a checkpoint: a few hundred bytes,
+once an interval, for what a peer has may change under a vector that does not: its directory was put
+back while it was stopped. If they differ, the status names the peer until they are equal again.
 """
 
 from __future__ import annotations
@@ -40,8 +41,6 @@ class Verification:
         self._replicator = replicator
         self._engine = replicator.engine
         self._verifier = Verifier(replicator.engine)
-        self._equal: dict[str, int] = {}
-        """Peer -> the checkpoint at which it was equal."""
 
     def close(self) -> None:
         """End the thread."""
@@ -99,7 +98,6 @@ class Verification:
             yield pb.RepairReply(progress=line)
         for repaired in repairs.done:
             logger.warning("repair of %r: %s %s", repaired.key, repaired.outcome, repaired.detail)
-        self._equal.clear()
         yield pb.RepairReply(keys=repairs.done, scanned=repairs.scanned)
 
     def _members(self) -> list[Member]:
@@ -153,13 +151,11 @@ class Verification:
             before = dict(vector)
 
     async def _compare(self, peer: Peer) -> None:
-        """Compare whole digests with one peer, unless that was done at this checkpoint."""
+        """Compare whole digests with one peer."""
         link = self._link(peer)
         try:
             await self._engine.checkpoints.current()
             found = await self._verifier.digests([EVERYTHING])
-            if self._equal.get(peer.name) == found.tag.saved:
-                return
             asked = range_message(*EVERYTHING, found.digests[0])
             request = pb.CompareRequest(ranges=[asked], fresh=True, digests_only=True)
             request.as_of_ms = found.past
@@ -174,7 +170,6 @@ class Verification:
         if reply.as_of_ms != found.past:
             return  # this node's horizon has moved meanwhile
         if digest_from(reply.ranges[0].digest) == found.digests[0]:
-            self._equal[peer.name] = found.tag.saved
             if self.diverged.pop(peer.name, None) is not None:
                 logger.warning("%s has the same data again", peer.name)
         elif peer.name not in self.diverged:

@@ -1,0 +1,40 @@
+"""Nodes that compare themselves without being asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvnode.core.operations import Put
+from kvnode.core.types import LWW_REGISTER
+from kvnode.v1 import verify_pb2 as pb
+from tests.node.nodes import Nodes, run
+from tests.storage.faulty import until
+
+
+def test_a_peer_that_was_equal_and_is_not_any_more_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written meanwhile: neither this node's state nor the vectors say that it moved."""
+    nodes = Nodes(tmp_path, "ab", compare_interval_ms=20)
+    asked: list[pb.CompareRequest] = []
+
+    async def test() -> None:
+        await nodes.start(*"ab")
+        await nodes.write("a", Put(b"k", b"1", LWW_REGISTER))
+        await nodes.settle(*"ab")
+        watcher, answers = nodes["a"].verification, nodes["b"].verification.compare
+
+        async def compare(request: pb.CompareRequest) -> pb.CompareReply:
+            asked.append(request)
+            return await answers(request)
+
+        monkeypatch.setattr(nodes["b"].verification, "compare", compare)
+        await until(lambda: len(asked) > 1)
+        assert not watcher.diverged
+        nodes["b"].engine.memtable.install({b"k": {}}, 0)  # lost
+        await until(lambda: watcher.diverged.keys() == {"b"})
+        assert "other data than b" in watcher.problem()
+
+    run(nodes, test)
