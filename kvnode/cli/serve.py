@@ -22,11 +22,13 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SWITCH_INTERVAL_S = 0.0005
 """Python's default of 5 ms lets a checkpoint's encoding hold up the event loop that long."""
 
-GARBAGE_LOOK_OBJECTS = 2_000
-"""Python's default of 700 looks for cycles in every other round of 64 writes, whose objects are in
-none and mostly stay. But gRPC leaves a cycle behind a refused call that holds it: after hostile
-calls (tests/fuzz) a node has grown by 51 MiB with 2,000, by 67 with 20,000, which would take 4 %
-less of the loop's time for a write."""
+GARBAGE_LOOKS = (2_000, 10, 1_000)
+"""When Python looks for cycles: after so many new objects, again at what so many looks left, and at
+all there is after so many of these. By default that is 700, 10 and 10: each 200,000 objects under
+load, of which almost all are entries that wait for a checkpoint and are in no cycle, and a look at
+them all kept everybody waiting for a tenth of a second. Cycles are few: five small objects that
+gRPC leaves with each call (``rpc/handlers.py`` sees to it that there is no request among them).
+When nobody writes, all is looked at once (``memory.py``)."""
 
 
 def _peers(pairs: tuple[str, ...]) -> dict[str, str] | None:
@@ -121,7 +123,7 @@ def serve(
         )
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         give_back_memory()
-        gc.set_threshold(GARBAGE_LOOK_OBJECTS)
+        gc.set_threshold(*GARBAGE_LOOKS)
         with StopSignal() as stop:
             failure, port = asyncio.run(_run(config, stop))
             while not stop.asked and type(failure).__name__ == "Reborn":  # imported only by _run

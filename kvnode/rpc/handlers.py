@@ -107,7 +107,9 @@ def unary(
         try:
             return (await answer(parse(kind, raw))).SerializeToString()
         except Exception as error:
-            await abort(context, error)
+            ending = abort(context, error)
+            del raw, context  # see ``abort``
+            await ending
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -121,7 +123,9 @@ def timed(
         try:
             return (await answer(parse(kind, raw), until(context))).SerializeToString()
         except Exception as error:
-            await abort(context, error)
+            ending = abort(context, error)
+            del raw, context  # see ``abort``
+            await ending
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -149,7 +153,9 @@ def stream_reply(
             except grpc.aio.InternalError:
                 raise
             except Exception as error:
-                await abort(context, error)
+                ending = abort(context, error)
+                del raw, context
+                await ending
 
     return grpc.unary_stream_rpc_method_handler(handle)
 
@@ -181,19 +187,33 @@ def stream_both(
             except grpc.aio.InternalError:
                 raise
             except Exception as error:
-                await abort(context, error)
+                ending = abort(context, error)
+                del raws, context
+                await ending
 
     return grpc.stream_stream_rpc_method_handler(handle)
 
 
 async def abort(context: Context, error: Exception) -> NoReturn:
-    """End the call with the error's documented status."""
+    """End the call with the error's documented status.
+
+    gRPC keeps what it raises with the call, and the frames it is raised through keep the call: a
+    cycle, and in it the request, until Python looks for cycles. So no frame keeps the call.
+    """
     failure = failure_of(error)
     error.__traceback__ = None  # its frames hold the call, and lead back to it by way of a future
-    if not failure.details:
-        await context.abort(_CODES_BY_NUMBER[failure.code], failure.message)
-    status = rpc_status.to_status(failure)
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    del error
+    status = rpc_status.to_status(failure) if failure.details else None
+    try:
+        if status is None:
+            await context.abort(_CODES_BY_NUMBER[failure.code], failure.message)
+        else:
+            await context.abort(status.code, status.details, status.trailing_metadata)
+    except grpc.aio.AbortError as aborted:
+        aborted.__context__ = None
+        raise aborted.with_traceback(None) from None
+    finally:
+        del context
     raise AssertionError("abort returned")
 
 
