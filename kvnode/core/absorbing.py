@@ -19,9 +19,10 @@ from collections.abc import Iterable
 
 from kvnode.core.block import Block, Columns, Delta
 from kvnode.core.dots import Covered, Dot, Vector
-from kvnode.core.entry import Entry, merge_delta
+from kvnode.core.entry import Entry, Held, merge_delta, opened
 from kvnode.core.losers import Loser, loser_of
-from kvnode.core.types import LWW_REGISTER, SIBLINGS, State, siblings
+from kvnode.core.plain import value_packer
+from kvnode.core.types import LWW_REGISTER, SIBLINGS, State
 
 Changes = Columns | list[Delta]
 """What a block's operations do: in columns if they are alike, else of each its delta."""
@@ -41,7 +42,7 @@ def changed_keys(changes: Changes) -> Iterable[bytes]:
 
 
 def absorb_block(
-    overlay: dict[bytes, Entry], vector: Vector, block: Block, changes: Changes
+    overlay: dict[bytes, Held], vector: Vector, block: Block, changes: Changes
 ) -> list[Loser]:
     """Merge the block into ``overlay``, which has the entry of every key in it.
 
@@ -67,7 +68,7 @@ def absorb_block(
 class _Merger:
     """Takes one block's operations, in order."""
 
-    def __init__(self, overlay: dict[bytes, Entry], vector: Vector, block: Block) -> None:
+    def __init__(self, overlay: dict[bytes, Held], vector: Vector, block: Block) -> None:
         self.losers: list[Loser] = []
         self._overlay = overlay
         self._vector = vector
@@ -89,10 +90,11 @@ class _Merger:
         """All of a block that is new here."""
         overlay, writer_has, origin = self._overlay, self._writer_has, self._block.origin
         ahead = self._block.hlc - self._block.first_seq
+        pack = value_packer(LWW_REGISTER, origin)
         pairs = zip(puts.keys, puts.values, strict=True)
         for seq, (key, value) in enumerate(pairs, self._block.first_seq):
             hlc = seq + ahead
-            entry = overlay[key]
+            entry = opened(overlay[key])
             if entry:
                 held = entry.get(LWW_REGISTER)
                 if (
@@ -105,26 +107,27 @@ class _Merger:
                     self._vector[origin] = seq - 1
                     self._merge(key, LWW_REGISTER, (hlc, origin, seq, value), seq)
                     continue
-            overlay[key] = {LWW_REGISTER: (hlc, origin, seq, value)}
+            overlay[key] = pack(seq, hlc, value)
 
     def put_siblings(self, puts: Columns) -> None:
         """All of a block that is new here."""
         overlay, vector, origin = self._overlay, self._vector, self._block.origin
         ahead = self._block.hlc - self._block.first_seq
+        pack = value_packer(SIBLINGS, origin)
         rows = zip(puts.keys, puts.values, puts.replaced, strict=True)
         for seq, (key, value, replaced) in enumerate(rows, self._block.first_seq):
-            entry = overlay[key]
-            held = {(origin, seq): (seq + ahead, value)}
+            entry = opened(overlay[key])
             if (entry or replaced) and not _is_all(entry, replaced, vector):
+                held = {(origin, seq): (seq + ahead, value)}
                 self._merge(key, SIBLINGS, (held, replaced), seq)
             else:
-                overlay[key] = {SIBLINGS: (held, siblings.NO_DOTS)}
+                overlay[key] = pack(seq, seq + ahead, value)
             vector[origin] = seq
 
     def _merge(self, key: bytes, kind: int, state: State, seq: int) -> None:
         """The general way. The vector has what was received before the operation."""
         overlay, origin = self._overlay, self._block.origin
-        entry = overlay[key]
+        entry = opened(overlay[key])
         if kind == LWW_REGISTER and kind in entry:
             held = entry[kind]
             if self._writer_has.get(held[1], 0) < held[2]:  # else it overwrites, as usual

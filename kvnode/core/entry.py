@@ -24,6 +24,11 @@ from kvnode.core.errors import StateError
 from kvnode.core.types import LWW_REGISTER, SIBLINGS, TYPES, State, siblings
 
 Entry = dict[int, State]
+Held = Entry | bytes
+"""An entry as it waits for a checkpoint: in its parts, or *packed*, which is the stored form behind
+version and checksum. A plain value (``plain.py``) is kept packed: one object where it has five, a
+third of the memory, nothing for Python's garbage collector to look at, and what the checkpoint
+writes. The parts are made when somebody asks for them (``opened``)."""
 
 NOTHING: Entry = {}
 VERSION = b"\2"
@@ -32,10 +37,10 @@ HEAD_BYTES = 5
 """Version and checksum."""
 UINT64, UINT32, UINT16, BIN8 = 0xCF, 0xCE, 0xCD, 0xC4
 """What msgpack puts before a number, or before a length and bytes."""
-_REGISTERS = {UINT32: Struct(">3sBQBQBIBB"), UINT16: Struct(">3sBQBQBHBB")}
-_REGISTER_HEAD = bytes((0x92, LWW_REGISTER, 0x94))
-_SIBLINGS = {UINT32: Struct(">5sBQBIBQBB"), UINT16: Struct(">5sBQBHBQBB")}
-_SIBLING_HEAD = bytes((0x92, SIBLINGS, 0x92, 0x91, 0x94))
+REGISTERS = {UINT32: Struct(">3sBQBQBIBB"), UINT16: Struct(">3sBQBQBHBB")}
+REGISTER_LIST = bytes((0x92, LWW_REGISTER, 0x94))
+SIBLING_VALUES = {UINT32: Struct(">5sBQBIBQBB"), UINT16: Struct(">5sBQBHBQBB")}
+SIBLING_LIST = bytes((0x92, SIBLINGS, 0x92, 0x91, 0x94))
 NO_AWAITED = 0x90
 """The forms of ``plain.py`` up to the value, by how long the sequence number is."""
 PLAIN_BYTES_MIN = 30
@@ -172,6 +177,13 @@ def decode_entry(raw: bytes, key: bytes = b"") -> Entry:
     return plain_entry(packed) or unpacked_entry(packed)
 
 
+def opened(held: Held) -> Entry:
+    """The entry in its parts."""
+    if isinstance(held, bytes):
+        return plain_entry(held) or unpacked_entry(held)
+    return held
+
+
 def plain_entry(packed: bytes) -> Entry | None:
     """An entry of one value that does not expire, its numbers as long as most are; else None.
 
@@ -180,24 +192,24 @@ def plain_entry(packed: bytes) -> Entry | None:
     if len(packed) < PLAIN_BYTES_MIN:
         return None
     if packed[1] == LWW_REGISTER:
-        form = _REGISTERS.get(packed[21])
+        form = REGISTERS.get(packed[21])
         if form is None:
             return None
         head, a, hlc, b, origin, _, seq, c, size = form.unpack_from(packed)
         if (
-            head == _REGISTER_HEAD
+            head == REGISTER_LIST
             and a == b == UINT64
             and c == BIN8
             and size == len(packed) - form.size
         ):
             return {LWW_REGISTER: (hlc, origin, seq, packed[form.size :])}
     elif packed[1] == SIBLINGS:
-        form = _SIBLINGS.get(packed[14])
+        form = SIBLING_VALUES.get(packed[14])
         if form is None:
             return None
         head, a, origin, _, seq, b, hlc, c, size = form.unpack_from(packed)
         if (
-            head == _SIBLING_HEAD
+            head == SIBLING_LIST
             and a == b == UINT64
             and c == BIN8
             and size == len(packed) - form.size - 1

@@ -25,12 +25,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
+
+import msgpack
 
 from kvnode.core.entry import (
     BIN8,
     CHECKSUM_BYTES,
     HEAD_BYTES,
     NO_AWAITED,
+    REGISTER_LIST,
+    REGISTERS,
+    SIBLING_LIST,
+    SIBLING_VALUES,
     UINT32,
     UINT64,
     VERSION,
@@ -40,6 +47,8 @@ from kvnode.core.entry import (
 from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS
 from kvnode.core.types.slots import Slots
 
+PackValue = Callable[[int, int, bytes], bytes]
+"""From sequence number, tick and value to the packed entry of a value that is all there is."""
 Pack = Callable[[object], bytes]
 """Of a ``msgpack.Packer`` that is used again: to make one takes longer than to pack an entry."""
 
@@ -48,12 +57,12 @@ REGISTER_HEAD = bytes((0x92, LWW_REGISTER))
 NONE_AWAITED = bytes((NO_AWAITED,))
 _BYTES_MIN = 13
 """Version, checksum, and a register with three small numbers and an empty value."""
+UINT8_MAX, UINT16_MAX, UINT32_MAX = 2**8 - 1, 2**16 - 1, 2**32 - 1
+_register32, _sibling32 = REGISTERS[UINT32].pack, SIBLING_VALUES[UINT32].pack
 _SLOT = 7
 """Numbers of a counter slot."""
-_LWW_LIST = REGISTER_HEAD + b"\x94"
 _common_lww = struct.Struct(">5s3sB8xB8xB4xBB").unpack_from
 """Version and checksum, lists, (hlc, origin, seq and value begin), the value's length: 33 bytes."""
-_SIBLINGS_LIST = SIBLINGS_HEAD + b"\x94"
 _common_siblings = struct.Struct(">5s5sB8xB4xB8xBB").unpack_from
 """Likewise with origin, seq, hlc: 35 bytes."""
 _BEYOND = 1 << 40
@@ -62,6 +71,36 @@ _NUMBER_BYTES = [
     for first in range(256)
 ]
 """Of a number that begins with this byte; what is none leads beyond the entry."""
+
+
+@lru_cache(maxsize=1_000)
+def value_packer(kind: int, origin: int) -> PackValue:
+    """Packs what ``origin`` writes as siblings or a register."""
+    row: Pack = msgpack.Packer().pack
+
+    def any_register(seq: int, hlc: int, value: bytes) -> bytes:
+        return REGISTER_HEAD + row((hlc, origin, seq, value))
+
+    def any_sibling(seq: int, hlc: int, value: bytes) -> bytes:
+        return SIBLINGS_HEAD + row((origin, seq, hlc, value)) + NONE_AWAITED
+
+    def register(seq: int, hlc: int, value: bytes) -> bytes:
+        size = len(value)
+        if size > UINT8_MAX or not UINT16_MAX < seq <= UINT32_MAX < hlc:
+            return any_register(seq, hlc, value)
+        head = _register32(REGISTER_LIST, UINT64, hlc, UINT64, origin, UINT32, seq, BIN8, size)
+        return head + value
+
+    def sibling(seq: int, hlc: int, value: bytes) -> bytes:
+        size = len(value)
+        if size > UINT8_MAX or not UINT16_MAX < seq <= UINT32_MAX < hlc:
+            return any_sibling(seq, hlc, value)
+        head = _sibling32(SIBLING_LIST, UINT64, origin, UINT32, seq, UINT64, hlc, BIN8, size)
+        return head + value + NONE_AWAITED
+
+    if origin <= UINT32_MAX:  # chosen at random of 64 bits: only tests have such
+        return any_register if kind == LWW_REGISTER else any_sibling
+    return register if kind == LWW_REGISTER else sibling
 
 
 def plain_packed(entry: Entry, pack: Pack) -> bytes | None:
@@ -111,13 +150,13 @@ def is_plain(raw: bytes, head: bytes) -> bool:
             size > 35
             and raw[-1] == NO_AWAITED
             and _common_siblings(raw)
-            == (head, _SIBLINGS_LIST, UINT64, UINT32, UINT64, BIN8, size - 36)
+            == (head, SIBLING_LIST, UINT64, UINT32, UINT64, BIN8, size - 36)
         )
     else:
         common = (
             kind == LWW_REGISTER
             and size > 32
-            and _common_lww(raw) == (head, _LWW_LIST, UINT64, UINT64, UINT32, BIN8, size - 33)
+            and _common_lww(raw) == (head, REGISTER_LIST, UINT64, UINT64, UINT32, BIN8, size - 33)
         )
     return common or (raw[:HEAD_BYTES] == head and _is_plain(kind, raw[HEAD_BYTES:]))
 

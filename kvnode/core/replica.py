@@ -21,12 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from kvnode.core.absorbing import Changes, absorb_block, changed_keys, changes_of
 from kvnode.core.accepted import Accepted
 from kvnode.core.block import GENESIS, Block, encode_block
 from kvnode.core.dots import Dot, Vector
-from kvnode.core.entry import Entry
+from kvnode.core.entry import Entry, Held
 from kvnode.core.errors import BlockError, Reason, Refused, StateError
 from kvnode.core.hlc import AHEAD_MAX, HLC_MAX, LOGICAL_BITS, tick
 from kvnode.core.losers import Loser
@@ -85,7 +86,7 @@ class Round:
     """One per block that came or was held; blocks still waiting have HELD or DROPPED."""
     records: list[Block]
     """To be logged, in this order."""
-    overlay: dict[bytes, Entry]
+    overlay: dict[bytes, Held]
     after: Durable
     received: list[Received]
     """Blocks from elsewhere among the records, not yet in the overlay."""
@@ -175,7 +176,7 @@ class Replica:
             round_.losers += absorb_block(round_.overlay, vector, block, changes)
         round_.received = []
 
-    def commit(self, round_: Round) -> dict[bytes, Entry]:
+    def commit(self, round_: Round) -> dict[bytes, Held]:
         """Adopt a logged and absorbed round; returns the entries it changed."""
         assert not round_.received, "commit before absorb"
         requests = self.durable.requests
@@ -200,8 +201,8 @@ class Replica:
             keys = _keys_of(blocks)
             found = self._read_many(keys)
         self._read_others(keys, found)
-        after = self.durable
-        round_ = Round([], None, [], [block for block, _ in blocks], found, after, [*blocks])
+        after, overlay = self.durable, cast("dict[bytes, Held]", found)
+        round_ = Round([], None, [], [block for block, _ in blocks], overlay, after, [*blocks])
         self.absorb(round_)
         for block in round_.records:
             _advance(after, block)
@@ -365,7 +366,7 @@ class Replica:
                 pass
         return judgement
 
-    def _fetch(self, overlay: dict[bytes, Entry], changes: Changes) -> None:
+    def _fetch(self, overlay: dict[bytes, Held], changes: Changes) -> None:
         """Read what the block will change before it is logged: afterwards it must not fail."""
         wanted = dict.fromkeys(changed_keys(changes))
         keys = [key for key in wanted if key not in overlay] if overlay else wanted

@@ -16,10 +16,11 @@ from kvnode.core.accepted import Accepted
 from kvnode.core.block import Op, RequestSpan
 from kvnode.core.context import Context
 from kvnode.core.dots import Covered, Vector
-from kvnode.core.entry import Entry, merge_delta, visible_types
+from kvnode.core.entry import Entry, Held, merge_delta, opened, visible_types
 from kvnode.core.errors import Reason, Refused, StateError, quoted
 from kvnode.core.kinds import check_room, check_type, counter_type
 from kvnode.core.operations import Delete, Increment, Increments, Operation, Put, Puts
+from kvnode.core.overwriting import overwriter
 from kvnode.core.requests import RequestWindow
 from kvnode.core.types import (
     COUNTERS,
@@ -45,7 +46,7 @@ class BlockWriter:
         origin: int,
         hlc: int,
         vector: Vector,
-        overlay: dict[bytes, Entry],
+        overlay: dict[bytes, Held],
         read: Callable[[bytes], Entry],
         requests: RequestWindow,
         siblings_max: int,
@@ -79,6 +80,7 @@ class BlockWriter:
         self._siblings_max = siblings_max
         self._now = now
         self._lww_refusal = lww_refusal
+        self._overwrite = overwriter(origin, no_registers=bool(lww_refusal))
         self._request_seq = self.first_seq
         """Where the request that is being added begins."""
         self._again = False
@@ -102,7 +104,7 @@ class BlockWriter:
                 return known
         start = len(self.ops)
         self._request_seq, self._again = self.first_seq + start, again
-        undo: dict[bytes, Entry | None] = {}
+        undo: dict[bytes, Held | None] = {}
         counters: list[int | None] = []
         try:
             if type(operations) is Puts:
@@ -152,7 +154,7 @@ class BlockWriter:
         self.spans.append((request_id, start, size))
         self._here[request_id] = (self.first_seq + start, size)
 
-    def _taken_back(self, refusal: Refused, start: int, undo: dict[bytes, Entry | None]) -> Refused:
+    def _taken_back(self, refusal: Refused, start: int, undo: dict[bytes, Held | None]) -> Refused:
         """The refusal, which leaves no trace of the operations from ``start`` on."""
         refusal.operation = len(self.ops) - start
         del self.ops[start:]
@@ -181,62 +183,63 @@ class BlockWriter:
             )
         return Accepted(first[0], first[1], 0, [], repeated=True)
 
-    def _add(self, operation: Operation, undo: dict[bytes, Entry | None]) -> int | None:
+    def _add(self, operation: Operation, undo: dict[bytes, Held | None]) -> int | None:
         key = operation.key
         before = self._overlay.get(key)
-        entry = self._read(key) if before is None else before
+        entry = self._read(key) if before is None else opened(before)
         index = len(self.ops)
         seq, hlc = self.first_seq + index, self._hlc + index
         op: list[Any] | None
+        left: Held = entry
         counted: int | None = None
         known = None
         if type(operation) is Put and not operation.blind and operation.unless_after is None:
             _, value, kind, context, _, deadline, _ = operation
             known = self._overwrite(key, value, kind, deadline, context, entry, seq, hlc)
         if known is not None:
-            op, entry = known
+            op, left = known
         elif isinstance(operation, Increment):
             kind, op = self._increment(operation, entry, seq)
             state = slots.counted(entry.get(kind, slots.EMPTY), op, self._origin, hlc)
             counted = slots.value(state)
-            entry = {**entry, kind: state}
+            left = {**entry, kind: state}
         else:
             kind, op = self._change(operation, entry)
             if op is not None:
                 delta = TYPES[kind].delta(op, self._origin, seq, hlc)
-                entry = merge_delta(entry, kind, delta, self._seen, (self._origin, seq))
+                left = merge_delta(entry, kind, delta, self._seen, (self._origin, seq))
         self.ops.append(0 if op is None else op)
         if op is not None:
             undo.setdefault(key, before)
-            self._overlay[key] = entry
+            self._overlay[key] = left
         self._vector[self._origin] = seq
         return counted
 
-    def _add_puts(self, puts: Puts, undo: dict[bytes, Entry | None]) -> None:
+    def _add_puts(self, puts: Puts, undo: dict[bytes, Held | None]) -> None:
         """What ``_add`` does, of each in turn, without an object for it."""
         kind, deadline = puts.type, puts.deadline
-        overlay, ops, vector, origin = self._overlay, self.ops, self._vector, self._origin
-        read, overwrite = self._read, self._overwrite
-        seq, hlc = self.first_seq + len(ops), self._hlc + len(ops)
+        overlay, add, vector = self._overlay, self.ops.append, self._vector
+        read, overwrite, first_of = self._read, self._overwrite, undo.setdefault
+        seq, hlc = self.first_seq + len(self.ops), self._hlc + len(self.ops)
         for key, value in zip(puts.keys, puts.values, strict=True):
             before = overlay.get(key)
-            entry = read(key) if before is None else before
+            entry = read(key) if before is None else opened(before)
             known = overwrite(key, value, kind, deadline, None, entry, seq, hlc)
             if known is None:
+                vector[self._origin] = seq - 1
                 self._add(Put(key, value, kind, deadline=deadline), undo)
             else:
-                op, entry = known
-                ops.append(op)
-                undo.setdefault(key, before)
-                overlay[key] = entry
-                vector[origin] = seq
+                op, overlay[key] = known
+                add(op)
+                first_of(key, before)
             seq += 1
             hlc += 1
+        vector[self._origin] = seq - 1
 
     def _add_increments(
         self,
         increments: Increments,
-        undo: dict[bytes, Entry | None],
+        undo: dict[bytes, Held | None],
         counters: list[int | None],
     ) -> None:
         """What ``_add`` does, of each in turn; an entry is made once for all increments of a key.
@@ -276,50 +279,12 @@ class BlockWriter:
         """Make the entries of ``behind``."""
         for key, hlc in behind.items():
             op, _ = newest[key]
-            entry = self._overlay[key]
+            entry = opened(self._overlay[key])
             self._overlay[key] = {
                 **entry,
                 op[0]: slots.counted(entry[op[0]], op, self._origin, hlc),
             }
         behind.clear()
-
-    def _overwrite(
-        self,
-        key: bytes,
-        value: bytes,
-        kind: int,
-        deadline: int,
-        context: Context | None,
-        entry: Entry,
-        seq: int,
-        hlc: int,
-    ) -> tuple[list[Any], Entry] | None:
-        """What is logged and what is left if a put can be taken and replaces all there is.
-
-        Almost all puts do, and spare the merge of a delta: a third of their cost here.
-        """
-        if self._lww_refusal and (deadline or kind == LWW_REGISTER):
-            return None
-        if kind == LWW_REGISTER:
-            if entry and (len(entry) > 1 or kind not in entry or entry[kind][0] >= hlc):
-                return None
-            state = (hlc, self._origin, seq, value)
-            return lww.assign(key, value, deadline), {
-                kind: (*state, deadline) if deadline else state
-            }
-        if kind != SIBLINGS:
-            return None
-        held: siblings.Held = {}
-        if entry:
-            if len(entry) > 1 or SIBLINGS not in entry:
-                return None
-            held, awaited = entry[SIBLINGS]
-            if awaited or (context is not None and held.keys() != context.siblings):
-                return None
-        elif context is not None:
-            return None
-        op = siblings.write(key, value, held, deadline)
-        return op, {SIBLINGS: siblings.alone((self._origin, seq), hlc, value, deadline)}
 
     def _increment(self, increment: Increment, entry: Entry, seq: int) -> tuple[int, list[Any]]:
         given = increment.type if self._again else 0

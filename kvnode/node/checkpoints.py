@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from kvnode.core.entry import Entry
+from kvnode.core.entry import Held
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.replica import Durable, Round
 from kvnode.node.worker import Done, Job
@@ -239,7 +239,7 @@ class Checkpoints:
 
         self._worker.run(lambda: self.state.tidy(goes_on), done)
 
-    def _dispose(self, entries: dict[bytes, Entry]) -> None:
+    def _dispose(self, entries: dict[bytes, Held]) -> None:
         """Free them in the thread, a few at a time: at once, the loop would stand still for it."""
 
         def free() -> None:

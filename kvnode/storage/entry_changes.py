@@ -25,9 +25,11 @@ from kvnode.core.entry import (
     HEAD_BYTES,
     VERSION,
     Entry,
+    Held,
     encode_entry,
     garbage_dots,
     in_conflict,
+    opened,
 )
 from kvnode.core.plain import is_plain, plain_packed
 from kvnode.storage.deadlines import Waiting, change_rows
@@ -45,7 +47,7 @@ class EntryChanges:
         self._waiting = waiting
         self._horizon = horizon
 
-    def make(self, entries: Mapping[bytes, Entry]) -> None:
+    def make(self, entries: Mapping[bytes, Held]) -> None:
         """Exchange the entries of these keys; an empty one means the key goes."""
         keys = sorted(entries)
         at = 0
@@ -55,18 +57,21 @@ class EntryChanges:
             self._make_in_segment(keys[at:stop], entries)
             at = stop
 
-    def _make_in_segment(self, keys: Sequence[bytes], entries: Mapping[bytes, Entry]) -> None:
+    def _make_in_segment(self, keys: Sequence[bytes], entries: Mapping[bytes, Held]) -> None:
         """Everything spelled out, for what is usual: this runs for every key of a checkpoint."""
         added: list[bytes] = []
         removed: list[bytes] = []
         replace, pack = self._cursor.replace, msgpack.Packer().pack
         add, remove = added.append, removed.append
         for key in keys:
-            entry = entries[key]
-            packed = plain_packed(entry, pack)
+            held = entries[key]
+            if isinstance(held, bytes):
+                packed: bytes | None = held
+            else:
+                packed = plain_packed(held, pack)
             if packed is None:
                 self._settle(added, removed)
-                self._exchange(key, entry)
+                self._exchange(key, opened(held))
                 continue
             size = len(key)
             hashed = hash_of(key + packed, size)  # ``entry_hash``
@@ -81,7 +86,7 @@ class EntryChanges:
                 continue
             hashed = hash_of(key + old[HEAD_BYTES:], size)
             if not is_plain(old, VERSION + hashed[:CHECKSUM_BYTES]):
-                self._unplain(key, old, entry)
+                self._unplain(key, old, opened(held))
                 continue
             remove(hashed)
         self._settle(added, removed)

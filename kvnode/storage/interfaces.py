@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 from kvnode.core.block import Block
 from kvnode.core.digest import Digest
 from kvnode.core.dots import Dot, Vector
-from kvnode.core.entry import Entry
+from kvnode.core.entry import Entry, Held
 from kvnode.core.errors import StateError
 from kvnode.core.losers import Loser
 from kvnode.core.replica import Durable
@@ -100,7 +100,7 @@ class Checkpoint:
     durable: Durable
     names: dict[int, str]
     """origin -> node name, as far as known."""
-    entries: Mapping[bytes, Entry]
+    entries: Mapping[bytes, Held]
     """What changed since the checkpoint before; an empty entry means the key goes."""
     requests: list[tuple[bytes, RequestRow]]
     """Request ids remembered since the checkpoint before."""

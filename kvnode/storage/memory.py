@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kvnode.core.block import Block
 from kvnode.core.digest import ABSENT, Digest, key_digest
 from kvnode.core.dots import Covered, Dot, Vector
-from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict
+from kvnode.core.entry import Entry, decode_entry, encode_entry, in_conflict, opened
 from kvnode.core.requests import Remembered, Row
 from kvnode.storage.bounds import adopted_pruned, adopted_rows
 from kvnode.storage.checkpoint import decode_meta, encode_meta, garbage_rows
@@ -241,7 +241,8 @@ class MemoryState:
         before, horizon = self._tag().horizon, checkpoint.durable.horizon
         rows = SegmentRows(self._segments, self._entries)
         segments = Segments(rows, before)
-        for key, entry in sorted(checkpoint.entries.items()):
+        entries = {key: opened(held) for key, held in sorted(checkpoint.entries.items())}
+        for key, entry in entries.items():
             self._conflicts.discard(key)
             old = self._entries.pop(key, None)
             if entry:
@@ -263,7 +264,7 @@ class MemoryState:
             self._requests.pop(number, None)
         for dot in checkpoint.collected:
             self._garbage.pop(dot, None)
-        self._garbage.update(garbage_rows(checkpoint.entries.items(), before))
+        self._garbage.update(garbage_rows(entries.items(), before))
         if horizon > before:
             self._total = self._total.plus(sweep(rows, self, before, horizon))
         journal = self._rows["journal"]

@@ -13,7 +13,7 @@ from itertools import repeat
 
 from sortedcontainers import SortedList
 
-from kvnode.core.entry import NOTHING, Entry, decode_entry
+from kvnode.core.entry import NOTHING, Entry, Held, decode_entry, opened
 from kvnode.core.errors import StateError
 from kvnode.storage.interfaces import DamagedPages, StateStore
 
@@ -34,8 +34,8 @@ class Memtable:
         self.bytes_held = 0
         """About what the active layer holds (size of the blocks that made it)."""
         self._store = store
-        self._active: dict[bytes, Entry] = {}
-        self._frozen: dict[bytes, Entry] = {}
+        self._active: dict[bytes, Held] = {}
+        self._frozen: dict[bytes, Held] = {}
         self._order: SortedList[bytes] | None = None
         """All keys in memory, for scans; None until the next scan makes it anew."""
         self._fresh: list[bytes] = []
@@ -51,12 +51,12 @@ class Memtable:
 
     def read(self, key: bytes) -> Entry:
         """The key's entry as of the last committed round."""
-        entry = self._active.get(key)
-        if entry is None:
-            entry = self._frozen.get(key)
-            if entry is None:
-                entry = self._store.get(key) or NOTHING
-        return entry
+        held = self._active.get(key)
+        if held is None:
+            held = self._frozen.get(key)
+            if held is None:
+                return self._store.get(key) or NOTHING
+        return opened(held)
 
     def read_many(self, keys: Iterable[bytes]) -> dict[bytes, Entry]:
         """The same of many keys, with one look into the store: half the time of one for each.
@@ -68,13 +68,13 @@ class Memtable:
         found: dict[bytes, Entry] = {}
         stored: list[bytes] = []
         for key in keys:
-            entry = active.get(key)
-            if entry is None:
-                entry = frozen.get(key)
-                if entry is None:
+            held = active.get(key)
+            if held is None:
+                held = frozen.get(key)
+                if held is None:
                     stored.append(key)
                     continue
-            found[key] = entry
+            found[key] = opened(held)
         if len(stored) < 2:
             return found  # a look for one key is quicker
         with suppress(DamagedPages):
@@ -85,7 +85,7 @@ class Memtable:
                     found[key] = entry
         return found
 
-    def install(self, entries: Mapping[bytes, Entry], size: int) -> None:
+    def install(self, entries: Mapping[bytes, Held], size: int) -> None:
         """Take a committed round's entries; ``size`` in bytes, about."""
         if self._order is not None:
             active, frozen = self._active, self._frozen
@@ -93,14 +93,14 @@ class Memtable:
         self._active.update(entries)
         self.bytes_held += size
 
-    def freeze(self) -> Mapping[bytes, Entry]:
+    def freeze(self) -> Mapping[bytes, Held]:
         """Close the active layer for a checkpoint."""
         assert not self._frozen, "a checkpoint is running"
         self._frozen, self._active = self._active, {}
         self.bytes_held = 0
         return self._frozen
 
-    def drop_frozen(self) -> dict[bytes, Entry]:
+    def drop_frozen(self) -> dict[bytes, Held]:
         """The checkpoint is on disk; returns what is not needed any more."""
         frozen, self._frozen = self._frozen, {}
         self._order = None

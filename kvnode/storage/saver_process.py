@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import lmdb
 
-from kvnode.core.entry import Entry
+from kvnode.core.entry import Held
 from kvnode.core.requests import Row
 from kvnode.storage.environment import Environment
 from kvnode.storage.saver import DONE, FULL, Order, receive, receive_pieces, send
@@ -72,7 +72,7 @@ def save(
     path: Path,
     origin: int,
     order: Order,
-    entries: dict[bytes, Entry],
+    entries: dict[bytes, Held],
     requests: list[tuple[bytes, Row]],
 ) -> bytes:
     """Write it; what there is to say of it."""
@@ -96,7 +96,7 @@ def serve(
     while select.select([orders], [], [], idle_s)[0]:
         try:
             order: Order = pickle.loads(receive(orders))
-            entries: dict[bytes, Entry] = {}
+            entries: dict[bytes, Held] = {}
             for piece in receive_pieces(orders):
                 entries.update(piece)
             requests = list(chain.from_iterable(receive_pieces(orders)))

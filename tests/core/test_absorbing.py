@@ -7,7 +7,7 @@ concurrent values and dots that are awaited. Each block that arrives is merged b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kvnode.core.absorbing import absorb_block, changed_keys, changes_of
 from kvnode.core.block import KEY_BYTES_MAX, Block, Op, decode_block, encode_block
 from kvnode.core.dots import Covered, Dot, Vector
-from kvnode.core.entry import Entry, merge_delta
+from kvnode.core.entry import Entry, Held, merge_delta, opened
 from kvnode.core.errors import BlockError
 from kvnode.core.losers import Loser, loser_of
 from kvnode.core.operations import Delete, Increment, Increments, Operation, Put, Puts
@@ -74,6 +74,10 @@ def batch(nodes: list[MemoryNode], step: tuple[Any, ...]) -> Sequence[Operation]
             return [operation(nodes, single) for single in step[1]]
 
 
+def opened_all(overlay: Mapping[bytes, Held]) -> dict[bytes, Entry]:
+    return {key: opened(held) for key, held in overlay.items()}
+
+
 def one_by_one(overlay: dict[bytes, Entry], vector: Vector, block: Block) -> list[Loser]:
     """The general way, for every operation."""
     losers = []
@@ -99,14 +103,15 @@ def receive(here: MemoryNode, there: MemoryNode) -> None:
         left, vector = dict(before), dict(here.vector)
         lost = one_by_one(left, vector, block)
         round_ = here.commit(blocks=[block])
-        assert round_.overlay == left
+        assert opened_all(round_.overlay) == left
         assert round_.losers == lost
         assert here.vector == vector
-        again, other = dict(left), dict(left)  # as if it had come twice
+        again: dict[bytes, Held] = {**left}  # as if it had come twice
+        other = dict(left)
         assert absorb_block(again, dict(vector), block, changes_of(block)) == one_by_one(
             other, dict(vector), block
         )
-        assert again == other
+        assert opened_all(again) == other
 
 
 @settings(max_examples=300, deadline=None)
@@ -132,10 +137,11 @@ def test_a_write_that_is_earlier_than_what_its_writer_had_seen_loses() -> None:
     block = block_of([[3, b"k", b"v"]], hlc=9)
     for hlc in (8, 9, 10):
         entry = {LWW_REGISTER: (hlc, 7, 4, b"before")}
-        overlay, expected = {b"k": entry}, {b"k": entry}
+        overlay: dict[bytes, Held] = {b"k": entry}
+        expected: dict[bytes, Entry] = {b"k": entry}
         assert absorb_block(overlay, {7: 4}, block, changes_of(block)) == []
         assert one_by_one(expected, {7: 4}, block) == []
-        assert overlay == expected
+        assert opened_all(overlay) == expected
 
 
 @pytest.mark.parametrize("held", [(), ((1, 1),), ((1, 1), (1, 2))])
@@ -150,10 +156,11 @@ def test_a_sibling_replaces_what_it_names_whatever_is_awaited(
     entry = {SIBLINGS: state} if held or awaited else {}
     block = block_of([[4, b"k", b"v", replaced]])
     assert block.columns() is not None
-    overlay, expected = {b"k": entry}, {b"k": entry}
+    overlay: dict[bytes, Held] = {b"k": entry}
+    expected: dict[bytes, Entry] = {b"k": entry}
     absorb_block(overlay, {1: received, 7: 4}, block, changes_of(block))
     one_by_one(expected, {1: received, 7: 4}, block)
-    assert overlay == expected
+    assert opened_all(overlay) == expected
 
 
 def block_of(ops: list[Op], hlc: int = 1 << 60) -> Block:
@@ -243,3 +250,15 @@ def test_other_well_formed_operations_are_no_columns() -> None:
         block = block_of([first, other])
         assert block.columns() is None
         assert len(block.deltas()) == 2
+
+
+@pytest.mark.parametrize("kind", [LWW_REGISTER, SIBLINGS])
+def test_a_plain_value_waits_for_its_checkpoint_packed(kind: int) -> None:
+    """Where it was written and where it was received, also over another one."""
+    here, there = MemoryNode(1), MemoryNode(2)
+    for value in (b"before", b"after"):
+        written = here.commit([Request(Puts([b"k"], [value], kind))])
+        assert isinstance(written.overlay[b"k"], bytes)
+        received = there.commit(blocks=[here.last_block])
+        assert received.overlay == written.overlay
+        assert there.entry(b"k") == here.entry(b"k") == opened(written.overlay[b"k"])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from kvnode.config import Config
-from kvnode.core.entry import Entry
+from kvnode.core.entry import Held
 from kvnode.core.errors import Reason
 from kvnode.core.operations import Increment, Put
 from kvnode.core.receive import Verdict
@@ -219,10 +219,10 @@ def test_what_a_checkpoint_has_written_is_let_go_of_in_its_thread() -> None:
         node = rig(MemoryLog(), MemoryState())
         for number in range(3):
             await node.submit(Increment(b"%d" % number, 1))
-        written: list[Mapping[bytes, Entry]] = []
+        written: list[Mapping[bytes, Held]] = []
         freeze = node.engine.memtable.freeze
 
-        def frozen() -> Mapping[bytes, Entry]:
+        def frozen() -> Mapping[bytes, Held]:
             written.append(freeze())
             return written[0]
 

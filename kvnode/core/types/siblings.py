@@ -119,10 +119,11 @@ def write(
     key: bytes, value: bytes | None, replaced: Collection[Dot], deadline: int = 0
 ) -> list[Any]:
     """The logged operation that stores ``value`` (None: nothing) in place of ``replaced``."""
-    if len(replaced) == 1:  # as almost always
+    dots: list[int] = []
+    if len(replaced) == 1:  # this, or none, almost always
         (dot,) = replaced
-        dots = [*dot]
-    else:
+        dots += dot
+    elif replaced:
         dots = [number for dot in sorted(replaced) for number in dot]
     return [ID, key, value, dots, deadline] if deadline else [ID, key, value, dots]
 

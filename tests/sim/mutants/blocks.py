@@ -10,7 +10,7 @@ from kvnode.core import replica as replicas
 from kvnode.core.accepted import Accepted
 from kvnode.core.block import Block
 from kvnode.core.dots import Dot, Vector, covers
-from kvnode.core.entry import Entry
+from kvnode.core.entry import Held
 from kvnode.core.errors import Refused
 from kvnode.core.hlc import LOGICAL_BITS
 from kvnode.core.operations import Operation
@@ -136,9 +136,7 @@ def replay_forgets_request_ids(plant: Planting) -> None:
 def two_requests_work_from_one_state(plant: Planting) -> None:
     """A request in a block does not see what the requests before it in the block did."""
 
-    def _add(
-        self: BlockWriter, operation: Operation, undo: dict[bytes, Entry | None]
-    ) -> int | None:
+    def _add(self: BlockWriter, operation: Operation, undo: dict[bytes, Held | None]) -> int | None:
         if operation.key in self._overlay and operation.key not in undo:
             self._overlay[operation.key] = self._read(operation.key)
         return real(self, operation, undo)
@@ -151,9 +149,7 @@ def two_requests_work_from_one_state(plant: Planting) -> None:
 def refused_batch_leaves_its_first_half(plant: Planting) -> None:
     """Of a batch that is refused half way, what came before the refusal stays in the state."""
 
-    def _add(
-        self: BlockWriter, operation: Operation, undo: dict[bytes, Entry | None]
-    ) -> int | None:
+    def _add(self: BlockWriter, operation: Operation, undo: dict[bytes, Held | None]) -> int | None:
         try:
             return real(self, operation, undo)
         except Refused:

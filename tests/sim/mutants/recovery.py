@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from kvnode.core.absorbing import changes_of
+from kvnode.core.entry import opened
 from kvnode.core.replica import Received, Replica, Round
 from kvnode.node.engine import Engine
 from kvnode.node.worker import Worker
@@ -128,9 +129,10 @@ def checkpoint_forgets_awaited_dots(plant: Planting) -> None:
     def save(self: LmdbState, checkpoint: Checkpoint) -> None:
         entries = {
             key: {
-                kind: (state[0], frozenset()) if kind == 4 else state for kind, state in e.items()
+                kind: (state[0], frozenset()) if kind == 4 else state
+                for kind, state in opened(held).items()
             }
-            for key, e in checkpoint.entries.items()
+            for key, held in checkpoint.entries.items()
         }
         real(self, replace(checkpoint, entries=entries))
 
