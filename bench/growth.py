@@ -3,8 +3,8 @@
 Loading keys, batches of writes and reads over all keys there are, anonymous memory and disk, at
 10 K, 100 K, 1 M and 3 M keys of 16 + 100 bytes, for kvnode and redis, and up to 1 M for etcd. Disk
 is that after a checkpoint and with the log's retention (here seconds) passed; *live* leaves free
-pages out. Then one counter's increments, early and late in its history, and writes and increments
-before and after restarts.
+pages out. Then one counter's increments, early and late in its history, and increments and writes
+over keys that are all there already, before and after restarts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def measure(room: Room) -> None:
         with room.part("growth/increment"):
             await count_long(room, nodes)
         with room.part("growth/restarts"):
-            await restart(room, nodes)
+            await restart(room, nodes, keys[: room.pace.sizes[1]])
 
 
 async def grow(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None:
@@ -110,28 +110,42 @@ class Unchanged:
 
 async def work(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None:
     """Batches over all the keys there are."""
-    chance = random.Random(SEED)
     store, name, size = servers.store, servers.store.name, len(keys)
-
-    def some() -> Sequence[bytes]:
-        start = chance.randrange(size - BATCH + 1)
-        return keys[start : start + BATCH]
-
-    async def write() -> int:
-        await store.write([(key, VALUE) for key in some()])
-        return BATCH
+    some = batches_of(keys)
 
     async def read() -> int:
         await store.get_many(some())
         return BATCH
 
-    for what, call in (("writes", write), ("reads", read)):
+    for what, call in (("writes", writing_over(store, keys)), ("reads", read)):
         picture = f"{what} by keys, batches of {BATCH}"
         for _ in range(room.pace.rounds):
             run, spent_us = await loop(room, servers, call)
             room.add_points(picture, what, size, name, run)
             figure = f"curve/{picture}/{what}, CPU at {size:,}"
             room.figures.add(figure, name, spent_us, "us/operation")
+
+
+def batches_of(keys: Sequence[bytes]) -> Callable[[], Sequence[bytes]]:
+    """Batches of neighbours in the sequence, which is in no order, at random."""
+    chance, last = random.Random(SEED), len(keys) - BATCH
+
+    def some() -> Sequence[bytes]:
+        start = chance.randint(0, last)
+        return keys[start : start + BATCH]
+
+    return some
+
+
+def writing_over(store: Any, keys: Sequence[bytes]) -> Call:
+    """Batches of writes to these keys."""
+    some = batches_of(keys)
+
+    async def write() -> int:
+        await store.write([(key, VALUE) for key in some()])
+        return BATCH
+
+    return write
 
 
 async def loop(room: Room, servers: Servers[Any], call: Call) -> tuple[Run, float]:
@@ -153,9 +167,13 @@ async def count_long(room: Room, nodes: Servers[KvnodeStore]) -> None:
                 room.figures.add(f"growth/increment, {when}", "kvnode", spent_us, "us/operation")
 
 
-async def restart(room: Room, nodes: Servers[KvnodeStore]) -> None:
-    """CPU of a write and of an increment, before and after restarts."""
-    write = room.writing(nodes.store, BATCH)
+async def restart(room: Room, nodes: Servers[KvnodeStore], keys: Sequence[bytes]) -> None:
+    """CPU of a write to keys that are there, and of an increment, before and after restarts.
+
+    To keys that are not, a write would be dearer after restarts because there are more then.
+    """
+    await room.write_all(nodes.store, keys)
+    write = writing_over(nodes.store, keys)
     calls = {"write": write, "increment": counting(nodes.store, [b"hot"] * BATCH)}
     for count in range(room.pace.restarts + 1):
         if count:
