@@ -48,7 +48,7 @@ async def measure(room: Room) -> None:
         with room.part("growth/increment"):
             await count_long(room, nodes)
         with room.part("growth/restarts"):
-            await restart(room, nodes, keys[: room.pace.sizes[1]])
+            await restart(room, nodes, keys[: room.pace.loaded])
 
 
 async def grow(room: Room, servers: Servers[Any], keys: Sequence[bytes]) -> None:
