@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.cluster.convergence import assert_same, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
-ROUNDS = 6
+ROUNDS = 8
 PATIENCE_S = 60.0
 
 
@@ -77,25 +77,43 @@ class Writer:
     client: Client
     name: str
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    """Who waits for ``writing`` takes it before: the writer never waits, and would be first."""
+    writing: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, stop: threading.Event) -> None:
         for number in itertools.count():
             if stop.is_set():
                 return
-            batch: list[Put | Increment] = [
-                Put(f"cart/{self.name}", str(number)),
-                Increment("cart/shared", 1),
-                Put(f"other/{number % 5}", "x"),
-            ]
-            try:
-                receipt = self.client.write(batch)
-            except OutcomeUnknown:
-                continue
-            except KvnodeError:
-                stop.wait(0.05)
-                continue
-            for operation in receipt.receipts[:2]:
-                self.acknowledged.append((f"{operation.dot.origin:016x}", operation.dot.seq))
+            with self.turn:
+                pass
+            with self.writing:
+                self.write(number, stop)
+
+    def write(self, number: int, stop: threading.Event) -> None:
+        """One batch; a while later, if it was not taken."""
+        batch: list[Put | Increment] = [
+            Put(f"cart/{self.name}", str(number)),
+            Increment("cart/shared", 1),
+            Put(f"other/{number % 5}", "x"),
+        ]
+        try:
+            receipt = self.client.write(batch)
+        except OutcomeUnknown:
+            return
+        except KvnodeError:
+            stop.wait(0.05)
+            return
+        for operation in receipt.receipts[:2]:
+            self.acknowledged.append((f"{operation.dot.origin:016x}", operation.dot.seq))
+
+    def known_everywhere(self) -> bool:
+        """Whether all that its node wrote is on every node; only while it does not write."""
+        try:
+            self.client.put("other/last", self.name, durability="all", timeout_s=PATIENCE_S)
+        except KvnodeError:  # the node is starting
+            return False
+        return True
 
 
 @contextmanager
@@ -125,7 +143,7 @@ def test_a_read_model_survives_kills_of_itself_and_of_nodes(tmp_path: Path) -> N
             wait_for(lambda: bool(model.rows("SELECT * FROM place")), "it begins", PATIENCE_S)
             with load(clients) as writers:
                 for round_ in range(ROUNDS):
-                    befall(round_, cluster, model)
+                    befall(round_, cluster, model, writers)
             expected = {
                 state.key: ", ".join(sorted(map(str, state.values)))
                 for state in assert_same(clients).values()
@@ -143,27 +161,44 @@ def test_a_read_model_survives_kills_of_itself_and_of_nodes(tmp_path: Path) -> N
         assert "Traceback" not in model.log.read_text()
 
 
-def befall(round_: int, cluster: LocalCluster, model: Model) -> None:
-    """What happens while changes flow: the program, then nodes, are killed; links are cut."""
-    before = model.writes()
-    wait_for(lambda: model.writes() > before, "changes flow", PATIENCE_S)
-    victim = f"n{round_ % 2 + 1}"
-    match round_ % 3:
+def befall(round_: int, cluster: LocalCluster, model: Model, writers: Sequence[Writer]) -> None:
+    """What happens while changes flow: the program, then nodes, are killed; links are cut.
+
+    The program follows n1 if it is there.
+    """
+    flows(model)
+    match round_ % 4:
         case 0:
             model.kill()
             model.start()
-        case 1:
-            cluster.kill(victim)
-            before = model.writes()
-            wait_for(lambda: model.writes() > before, "another node goes on", PATIENCE_S)
-            cluster.start(victim)
-        case _:
+        case 1:  # others lack what it told last, until it is back
+            cluster.kill("n1")
+            cluster.start("n1")
+        case 2:
             cluster.isolate("n1")
             model.kill()
             cluster.kill("n1")
             model.start()
             cluster.start("n1")
             cluster.heal()
+        case _:  # others have all that it told: they need not wait for it
+            model.kill()
+            model.start()
+            flows(model)
+            with writers[0].turn, writers[0].writing:
+                wait_for(writers[0].known_everywhere, "n1 has written everywhere", PATIENCE_S)
+                cluster.kill("n1")
+                later = writers[1].client.put(f"cart/later/{round_}", "x").dot
+                row = (f"{later.origin:016x}", later.seq)
+                query = "SELECT origin, seq FROM writes"
+                wait_for(lambda: row in model.rows(query), "another node goes on", PATIENCE_S)
+            cluster.start("n1")
+
+
+def flows(model: Model) -> None:
+    """Wait until changes come."""
+    before = model.writes()
+    wait_for(lambda: model.writes() > before, "changes flow", PATIENCE_S)
 
 
 def test_a_reader_waits_for_what_it_has_seen_to_reach_its_next_node(
