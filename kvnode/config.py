@@ -128,9 +128,10 @@ class Config:
     # same vector; under load never.
     compare_interval_ms: int = 5_000
 
-    # All stored data is looked at for damage, beside serving and with the least priority: first so
-    # long after the start, for a node that comes and goes need not, and then so often. Damage that
-    # nobody has read yet is found by then.
+    # All stored data is looked at for damage, beside serving and giving way to it: first so long
+    # after the start (up to three times that, lest members that start together look together), for
+    # a node that comes and goes need not, and then so often. Damage that nobody has read yet is
+    # found by then.
     scrub_first_ms: int = 10_000
     scrub_interval_s: int = 7 * 24 * 3600
 

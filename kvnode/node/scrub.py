@@ -19,6 +19,8 @@ from kvnode.storage.interfaces import StorageError
 from kvnode.storage.soundness import Found, Undecided
 
 logger = logging.getLogger(__name__)
+FIRST_SPREAD = 3.0
+"""The first look begins up to so many times as late as it may."""
 
 
 class Scrub:
@@ -53,7 +55,9 @@ class Scrub:
 
     async def run(self) -> None:
         """Look, until cancelled or until something is found that ends the node."""
-        await asyncio.sleep(self._config.scrub_first_ms / 1000)
+        # members that were started together, on one machine maybe, are not to look together
+        spread = self._ambient.chance.uniform(1.0, FIRST_SPREAD)
+        await asyncio.sleep(self._config.scrub_first_ms / 1000 * spread)
         while True:
             try:
                 await self._look()

@@ -6,7 +6,6 @@ for so long or no more, and at once when the other end of PIPE is closed: its no
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import pickle
@@ -27,6 +26,7 @@ from kvnode.core.entry import Held
 from kvnode.core.requests import Row
 from kvnode.storage.environment import Environment
 from kvnode.storage.saver import DONE, FULL, Order, receive, receive_pieces, send
+from kvnode.storage.soundness import give_way
 from kvnode.storage.state import LmdbState
 
 NICE = 10
@@ -108,18 +108,6 @@ def serve(
         gc.collect()  # see ``main``
 
 
-def give_way() -> None:
-    """Let others have the processor first: a node that answers is woken many times for a call, and
-    waited for this process each time. All of three nodes' writes took half a second then.
-
-    Linux shares the processor out among sessions first, where it makes groups of them; ``saver.py``
-    has made this process one.
-    """
-    os.nice(NICE)
-    with contextlib.suppress(OSError):  # no such groups here
-        Path("/proc/self/autogroup").write_text(str(NICE))
-
-
 def end_with(pipe: int) -> None:
     """End this process, whatever it is at, when the other end of the pipe is closed."""
     os.read(pipe, 1)
@@ -128,7 +116,7 @@ def end_with(pipe: int) -> None:
 
 def main() -> None:
     """Until the node has nothing more, or is no more."""
-    give_way()
+    give_way(NICE)
     gc.disable()  # what comes has no cycles, and looking for them takes as long as reading it
     path, origin, idle_s, pipe = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a group, they are for the node

@@ -37,6 +37,7 @@ imported, from where this process has it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -61,7 +62,7 @@ NAMED = 5
 MAP_BYTES_SPARE = 1 << 30
 """Beyond the file, which may grow until it is read."""
 POLITE = 10
-"""Beside a node, that and all else come first (``nice``); yet it has to come to an end."""
+"""Beside a node, that and all else come first (``give_way``); yet it has to come to an end."""
 
 
 class Undecided(Exception):
@@ -94,6 +95,11 @@ class Looker:
         self._process: subprocess.Popen[str] | None = None
         self._stopped = False
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process of the last look, if there was one."""
+        return self._process.pid if self._process is not None else None
+
     def look(self, folders: Sequence[Path], *, beside: bool = False) -> Found:
         """Walk all tables of all environments in a process of its own.
 
@@ -115,6 +121,7 @@ class Looker:
                     stderr=subprocess.PIPE,
                     text=True,
                     env=there,
+                    start_new_session=beside,
                 )
         except OSError as error:
             raise Undecided(f"no process can be started that looks at it: {error}") from error
@@ -144,6 +151,18 @@ class Looker:
 
 
 # ---- in the other one
+
+
+def give_way(niceness: int) -> None:
+    """Let others have the processor first: a node that answers is woken many times for a call, and
+    waits for this process each time. All of three nodes' writes took half a second then.
+
+    Linux shares the processor out among sessions first, where it makes groups of them: a niceness
+    says something within a group only. So the process has to be a session of its own.
+    """
+    os.nice(niceness)
+    with contextlib.suppress(OSError):  # no such groups here
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def entry_passes(key: bytes, raw: bytes) -> bool:
@@ -223,6 +242,7 @@ def main(folders: Sequence[str]) -> Found:
 
 
 if __name__ == "__main__":
-    os.nice(int(sys.argv[1]))
+    if niceness := int(sys.argv[1]):
+        give_way(niceness)
     outcome = main(sys.argv[2:])
     print(json.dumps((outcome.problem, outcome.damaged, [key.hex() for key in outcome.keys])))
