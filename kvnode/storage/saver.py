@@ -39,6 +39,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import IO, Any, NamedTuple
@@ -49,12 +50,17 @@ from kvnode.core.requests import RequestWindow
 from kvnode.storage.checkpoint import room_for
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.soundness import NICE, give_way
 
 logger = logging.getLogger(__name__)
 KEYS_MIN = 5_000
 """Of a checkpoint that is sent: with fewer, the thread is done in the time of a few rounds."""
 PIECE_KEYS = 1_000
 """To marshal so many keeps the event loop waiting for a third of a millisecond."""
+PIECE_PAUSE_S = 0.002
+"""After each: the event loop has caught up then, and the process has taken the piece in. One after
+the other they were a tenth of a second in which calls waited, the more so where several nodes share
+a machine."""
 IDLE_S = 5
 """After that the process ends: it is not to keep its memory while nothing is to be written."""
 LENGTH_BYTES = 4
@@ -98,6 +104,7 @@ def send_pieces(stream: IO[bytes], rows: Iterable[tuple[bytes, Any]]) -> None:
     each = iter(rows)
     while piece := list(itertools.islice(each, PIECE_KEYS)):
         send(stream, marshal.dumps(piece, MARSHAL))
+        time.sleep(PIECE_PAUSE_S)
     send(stream, b"")
 
 
@@ -219,6 +226,7 @@ class Saver:
         finally:
             os.close(ending)
         self._process = process
+        give_way(process.pid, NICE)
         # else one that has ended of itself is a zombie until the next order
         threading.Thread(target=process.wait, name="kvnode-saver-end", daemon=True).start()
         return process

@@ -26,11 +26,7 @@ from kvnode.core.entry import Held
 from kvnode.core.requests import Row
 from kvnode.storage.environment import Environment
 from kvnode.storage.saver import DONE, FULL, Order, receive, receive_pieces, send
-from kvnode.storage.soundness import give_way
 from kvnode.storage.state import LmdbState
-
-NICE = 10
-"""A tenth of what the node has, if there is too little for both."""
 
 
 class Lent(Environment):
@@ -116,7 +112,6 @@ def end_with(pipe: int) -> None:
 
 def main() -> None:
     """Until the node has nothing more, or is no more."""
-    give_way(NICE)
     gc.disable()  # what comes has no cycles, and looking for them takes as long as reading it
     path, origin, idle_s, pipe = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a group, they are for the node

@@ -31,7 +31,7 @@ transaction numbers, and take an empty root for the latest). It reads as of one 
 sees to it that no page of then is written over (``Environment.held``). If that was not to be had,
 what it found does not count.
 
-Run as a script, with a niceness and the folders of environments: nothing but lmdb and xxhash is
+Run as a script, with the folders of environments: nothing but lmdb and xxhash is
 imported, from where this process has it.
 """
 
@@ -61,8 +61,11 @@ NAMED = 5
 """Damaged keys that are told by name."""
 MAP_BYTES_SPARE = 1 << 30
 """Beyond the file, which may grow until it is read."""
-POLITE = 10
-"""Beside a node, that and all else come first (``give_way``); yet it has to come to an end."""
+NICE = 10
+"""A tenth of what the node has, if there is too little for both: it has to come to an end."""
+
+
+NICE_MAX = 19
 
 
 class Undecided(Exception):
@@ -85,6 +88,21 @@ class Found(NamedTuple):
 
 
 # ---- in this process
+
+
+def give_way(process: int, niceness: int) -> None:
+    """Let others than a child, a session of its own, have the processor first.
+
+    A node that answers is woken many times for a call, and waits for its other processes each time.
+    All of three nodes' writes took half a second when those had a node's weight. Linux shares the
+    processor out among sessions first, where it makes groups of them: a niceness says something
+    within a group only. It has this weight from its first moment: starting takes long enough.
+    """
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, process, min(own + niceness, NICE_MAX))
+    with contextlib.suppress(OSError):  # no such groups here, or it has ended
+        Path(f"/proc/{process}/autogroup").write_text(str(niceness))
 
 
 class Looker:
@@ -115,7 +133,7 @@ class Looker:
                 if self._stopped:
                     raise Undecided("the node is stopping")
                 self._process = process = subprocess.Popen(
-                    [sys.executable, "-P", __file__, str(POLITE * beside), *map(str, folders)],
+                    [sys.executable, "-P", __file__, *map(str, folders)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -123,6 +141,8 @@ class Looker:
                     env=there,
                     start_new_session=beside,
                 )
+                if beside:
+                    give_way(process.pid, NICE)
         except OSError as error:
             raise Undecided(f"no process can be started that looks at it: {error}") from error
         with process:
@@ -151,18 +171,6 @@ class Looker:
 
 
 # ---- in the other one
-
-
-def give_way(niceness: int) -> None:
-    """Let others have the processor first: a node that answers is woken many times for a call, and
-    waits for this process each time. All of three nodes' writes took half a second then.
-
-    Linux shares the processor out among sessions first, where it makes groups of them: a niceness
-    says something within a group only. So the process has to be a session of its own.
-    """
-    os.nice(niceness)
-    with contextlib.suppress(OSError):  # no such groups here
-        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def entry_passes(key: bytes, raw: bytes) -> bool:
@@ -242,7 +250,5 @@ def main(folders: Sequence[str]) -> Found:
 
 
 if __name__ == "__main__":
-    if niceness := int(sys.argv[1]):
-        give_way(niceness)
-    outcome = main(sys.argv[2:])
+    outcome = main(sys.argv[1:])
     print(json.dumps((outcome.problem, outcome.damaged, [key.hex() for key in outcome.keys])))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvnode.storage.soundness import POLITE, Looker, Undecided
+from kvnode.storage.soundness import NICE, Looker, Undecided
 from tests.cluster.convergence import wait_for
 
 
@@ -31,11 +31,11 @@ def test_it_lets_its_node_have_the_processor_first(tmp_path: Path) -> None:
         pid = looker.pid
         assert pid is not None
         own = os.getpriority(os.PRIO_PROCESS, os.getpid())
-        wait_for(lambda: os.getpriority(os.PRIO_PROCESS, pid) == min(19, own + POLITE), "gives way")
+        wait_for(lambda: os.getpriority(os.PRIO_PROCESS, pid) == min(19, own + NICE), "gives way")
         assert os.getsid(pid) == pid
         group = Path(f"/proc/{pid}/autogroup")
         if group.exists():
-            wait_for(lambda: group.read_text().split()[-1] == str(POLITE), "so does its session")
+            wait_for(lambda: group.read_text().split()[-1] == str(NICE), "so does its session")
     finally:
         looker.stop()
         thread.join()

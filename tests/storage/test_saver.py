@@ -27,7 +27,7 @@ from kvnode.storage import saver
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import Checkpoint, StorageError
 from kvnode.storage.saver import Saver
-from kvnode.storage.saver_process import NICE
+from kvnode.storage.soundness import NICE
 from kvnode.storage.state import TABLES, LmdbState
 
 ORIGIN = 7
