@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +77,31 @@ def test_files_that_cannot_be_used_stop_the_node_and_its_next_start(tmp_path: Pa
     run(look)
     with pytest.raises(StorageError, match=r"is damaged: .* cannot be found"):
         Node(config(tmp_path))
+
+
+def test_nodes_that_start_together_look_at_different_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So long after the start as is configured, or up to three times that."""
+    waits: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        waits.append(delay_s)
+        raise asyncio.CancelledError
+
+    async def look() -> None:
+        for _ in range(20):
+            node = Node(config(tmp_path))
+            await node.start()
+            with monkeypatch.context() as patched:
+                patched.setattr("kvnode.node.scrub.asyncio", SimpleNamespace(sleep=sleep))
+                with pytest.raises(asyncio.CancelledError):
+                    await node.scrub.run()
+            await node.close()
+
+    run(look)
+    assert all(10 <= wait <= 30 for wait in waits)
+    assert len(set(waits)) == len(waits) == 20
 
 
 def test_a_node_that_closes_does_not_wait_for_a_look(tmp_path: Path) -> None:
