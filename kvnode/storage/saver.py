@@ -50,7 +50,7 @@ from kvnode.core.requests import RequestWindow
 from kvnode.storage.checkpoint import room_for
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import Checkpoint
-from kvnode.storage.soundness import NICE, give_way
+from kvnode.storage.soundness import give_way
 
 logger = logging.getLogger(__name__)
 KEYS_MIN = 5_000
@@ -226,7 +226,7 @@ class Saver:
         finally:
             os.close(ending)
         self._process = process
-        give_way(process.pid, NICE)
+        give_way(process.pid)
         # else one that has ended of itself is a zombie until the next order
         threading.Thread(target=process.wait, name="kvnode-saver-end", daemon=True).start()
         return process

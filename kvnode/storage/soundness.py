@@ -31,8 +31,8 @@ transaction numbers, and take an empty root for the latest). It reads as of one 
 sees to it that no page of then is written over (``Environment.held``). If that was not to be had,
 what it found does not count.
 
-Run as a script, with the folders of environments: nothing but lmdb and xxhash is
-imported, from where this process has it.
+Run as a script, with the folders of environments: nothing but lmdb and xxhash is imported, from
+where this process has it.
 """
 
 from __future__ import annotations
@@ -63,8 +63,6 @@ MAP_BYTES_SPARE = 1 << 30
 """Beyond the file, which may grow until it is read."""
 NICE = 10
 """A tenth of what the node has, if there is too little for both: it has to come to an end."""
-
-
 NICE_MAX = 19
 
 
@@ -90,7 +88,7 @@ class Found(NamedTuple):
 # ---- in this process
 
 
-def give_way(process: int, niceness: int) -> None:
+def give_way(process: int) -> None:
     """Let others than a child, a session of its own, have the processor first.
 
     A node that answers is woken many times for a call, and waits for its other processes each time.
@@ -100,9 +98,9 @@ def give_way(process: int, niceness: int) -> None:
     """
     with contextlib.suppress(ProcessLookupError):  # it has ended
         own = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, process, min(own + niceness, NICE_MAX))
+        os.setpriority(os.PRIO_PROCESS, process, min(own + NICE, NICE_MAX))
     with contextlib.suppress(OSError):  # no such groups here, or it has ended
-        Path(f"/proc/{process}/autogroup").write_text(str(niceness))
+        Path(f"/proc/{process}/autogroup").write_text(str(NICE))
 
 
 class Looker:
@@ -142,7 +140,7 @@ class Looker:
                     start_new_session=beside,
                 )
                 if beside:
-                    give_way(process.pid, NICE)
+                    give_way(process.pid)
         except OSError as error:
             raise Undecided(f"no process can be started that looks at it: {error}") from error
         with process:
