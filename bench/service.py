@@ -4,10 +4,11 @@
 single puts that the client gathers: write p99, replication lag p99 of writes beside them, requests
 in progress at the 99th percentile, success.
 
-*Overload*: what one node takes in a closed loop is measured, then twice that offered. Every call
-has to be taken or refused in so many words; those taken have to wait no longer than a full queue
-does, memory has to be flat, and the node itself again within seconds. The requests are serialised
-beforehand: their client must not be what is overloaded.
+*Overload*: what one node takes in a closed loop is measured, then twice that offered, both on a
+stream as kvnode's asyncio client has one. Every request has to be taken or refused in so many
+words; those taken have to wait no longer than a full queue does, memory has to be flat, and the
+node itself again within seconds. The requests are serialised beforehand: their client must not be
+what is overloaded.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from bench.room import VALUE, Room
 from bench.servers import Servers, kvnodes
 from bench.stores import KvnodeStore
 from kvnode import Put, ResourceExhausted
+from kvnode.client.channels import Method
 from kvnode.client.operations import write_request
+from kvnode.client.pipeline import Pipeline
 from kvnode.config import Config
 from kvnode.v1 import kv_pb2
 
@@ -41,7 +44,7 @@ IN_FLIGHT: Final = 32
 """When it is measured what a node can bear: as many as take it there."""
 PROBE_S: Final = 0.05
 """Between two writes whose lag is measured."""
-WRITE: Final = "/kvnode.v1.KeyValue/Write"
+WRITE: Final[Method[Any, Any]] = Method("/kvnode.v1.KeyValue/Write", None, None)
 CALL_TIMEOUT_S: Final = 10.0
 OVERLOAD: Final = 2.0
 REQUESTS: Final = 500
@@ -128,12 +131,15 @@ async def overload(room: Room, nodes: Servers[KvnodeStore], seconds: float) -> N
     requests = [serialised(room) for _ in range(REQUESTS)]
     (endpoint,) = store.client.endpoints
     async with grpc.aio.insecure_channel(endpoint) as channel, watching(process) as sizes:
-        write: Any = channel.unary_unary(WRITE)
+        pipeline = Pipeline(channel)
 
         async def call(number: int) -> int:
             # Concatenated messages are merged: the request with an id of its own.
             own = kv_pb2.WriteRequest(request_id=os.urandom(16)).SerializeToString()
-            await write(requests[number % REQUESTS] + own, timeout=CALL_TIMEOUT_S)
+            request = requests[number % REQUESTS] + own
+            answer = await pipeline.ask(WRITE, request, CALL_TIMEOUT_S)
+            if isinstance(answer, grpc.RpcError):
+                raise answer
             return BATCH
 
         calls = [partial(call, number) for number in range(IN_FLIGHT)]
@@ -148,6 +154,7 @@ async def overload(room: Room, nodes: Servers[KvnodeStore], seconds: float) -> N
         sizes.append(process.anonymous_bytes())
         middle = (before + len(sizes)) // 2
         quick_s = await quick_again(store)
+        await pipeline.close()
     add, kvnode = room.figures.add, "kvnode"
     not_taken = offered.calls - len(offered.latencies_ms)
     add("overload/borne", kvnode, borne, "operations/s")

@@ -9,13 +9,14 @@ for that caller may still happen.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Hashable
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar, cast
 
 import grpc.aio
-from grpc import RpcError
+from grpc import RpcError, StatusCode
 
 from kvnode.client.calls import flight_plan
 from kvnode.client.channels import (
@@ -30,11 +31,19 @@ from kvnode.client.channels import (
 )
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import LANES_MAX, Entry, Flight, Lane, in_use
-from kvnode.client.status import failure_of
+from kvnode.client.pipeline import REQUEST_BYTES_MAX, Pipeline, StreamEnded, stopping_error
+from kvnode.client.rpcs import BATCH_GET, WRITE, WRITE_MANY
+from kvnode.client.status import Fate, failure_of
 from kvnode.client.steps import Look, Pause, Send, Step, StepAside, Steps, Submit
 from kvnode.client.threads import GRACE_S, LOOK_S
 
 ResultT = TypeVar("ResultT")
+
+PIPELINED = frozenset({WRITE, WRITE_MANY, BATCH_GET})
+"""What callers do all the time."""
+
+LOOK_AGAIN_S = 60.0
+"""A node without the RPC may have been upgraded."""
 
 
 class LoopDriver:
@@ -253,14 +262,54 @@ class AioWire:
         self._options: tuple[tuple[str, object], ...] = (*OPTIONS, *service)
         self._channel: grpc.aio.Channel | None = None
         self._calls: dict[str, Any] = {}
+        self._pipelines: list[Pipeline] = []
+        """That which takes requests is the last; those before it have not ended yet."""
+        self._calls_until = -math.inf
+        """The node knows of no pipelines: until then it gets calls."""
 
     async def call(self, step: Send) -> object:
         """The reply, or gRPC's error."""
+        left_s = step.timeout_s
+        now = asyncio.get_running_loop().time
+        if step.method in PIPELINED and now() >= self._calls_until:
+            until = now() + left_s
+            reply = await self._ask(step)
+            if reply is not None:
+                return reply
+            left_s = max(0.0, until - now())
         call = self._calls.get(step.method.path) or self._callable(step.method)
         try:
-            return await call(step.request, timeout=step.timeout_s, wait_for_ready=step.wait)
+            return await call(step.request, timeout=left_s, wait_for_ready=step.wait)
         except RpcError as error:
             return error
+
+    async def _ask(self, step: Send) -> object:
+        """``call`` on the stream; None if it has to be a call of its own."""
+        assert not isinstance(step.request, bytes)
+        request = step.request.SerializeToString()
+        if len(request) > REQUEST_BYTES_MAX:
+            return None
+        pipeline = self._open_pipeline()
+        if pipeline is None:
+            return stopping_error()
+        try:
+            return await pipeline.ask(step.method, request, step.timeout_s)
+        except StreamEnded as ended:
+            if ended.error.code() is StatusCode.UNIMPLEMENTED:
+                self._calls_until = asyncio.get_running_loop().time() + LOOK_AGAIN_S
+                return None
+            # a read may be made twice, and with one endpoint gRPC does that by itself
+            lost = failure_of(ended.error, self.address).fate is Fate.LOST
+            return None if lost and step.method is BATCH_GET else ended.error
+
+    def _open_pipeline(self) -> Pipeline | None:
+        """One that takes requests; None while the node stops."""
+        if any(each.node_stops for each in self._pipelines):
+            return None
+        if not self._pipelines or self._pipelines[-1].over:
+            self._pipelines = [each for each in self._pipelines if not each.ended]
+            self._pipelines.append(Pipeline(self._connected()))
+        return self._pipelines[-1]
 
     def stream(self, method: Method[Any, Any], request: Any, timeout_s: float) -> Any:
         """gRPC's call with the node's replies."""
@@ -282,6 +331,8 @@ class AioWire:
 
     async def close(self) -> None:
         """Give up the connection."""
+        for pipeline in self._pipelines:
+            await pipeline.close()
         channel, self._channel = self._channel, None
         self._calls.clear()
         if channel is not None:

@@ -11,7 +11,8 @@ REFUSED    ErrorInfo                                            raised
            (NOT_REPLICATED among them: done, not undone)
 ELSEWHERE  ErrorInfo with UNAVAILABLE (stopping) or DATA_LOSS   the next endpoint
            (its copy is damaged) or BEHIND: this node cannot
-UNSENT     UNAVAILABLE with ``NEVER_LEFT``: no connection       the next endpoint
+UNSENT     UNAVAILABLE with ``NEVER_LEFT``: no connection;      the next endpoint
+           or ``STOOD_STILL``
 BROKEN     UNIMPLEMENTED and the like: not a kvnode             raised; nothing was changed
 LOST       everything else                                      a read: the next endpoint;
                                                                 a write: asked again there
@@ -64,6 +65,9 @@ NEVER_LEFT: Final = "failed to connect to all addresses"
 """How gRPC begins where it had no connection to send the call on. It says so of the last attempt,
 which for writes is the only one. Should it ever say it otherwise, writes count as lost again."""
 
+STOOD_STILL: Final = "the stream to the node stands still"
+"""How a request ends that waited on this side for a stream and was taken back (``pipeline.py``)."""
+
 CODES_BY_NUMBER: Final = {code.value[0]: code for code in StatusCode}
 
 
@@ -114,7 +118,7 @@ def judged(
         if code in NOT_A_KVNODE:
             broken = NodeFailure(f"{address} is no kvnode of this version: {code.name}, {said}")
             return Failure(Fate.BROKEN, broken, error)
-        if code is StatusCode.UNAVAILABLE and said.startswith(NEVER_LEFT):
+        if code is StatusCode.UNAVAILABLE and said.startswith((NEVER_LEFT, STOOD_STILL)):
             return Failure(Fate.UNSENT, transport_exception(code, said, address), error)
         return Failure(Fate.LOST, transport_exception(code, said, address), error)
     info = told.info

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import TypeVar
@@ -106,6 +107,8 @@ class Engine:
         self.push_buffer = PushBuffer(
             config.push_buffer_bytes, self.replica.durable.vector.get(origin, 0) + 1
         )
+        self.asked_at = -math.inf
+        """When the last request came, whatever became of it; the event loop's time."""
         self._incoming = Arrivals()
         self._adjustments = Adjustments()
         self._worker = ambient.worker("kvnode-log")
@@ -135,6 +138,8 @@ class Engine:
     def enqueue(self, request: Request, size: int) -> asyncio.Future[Outcome]:
         """Queue a request behind those before it; Refused if there is no room for it."""
         config, queue = self.config, self.queue
+        loop = asyncio.get_running_loop()
+        self.asked_at = loop.time()
         count = len(request.operations)
         self._check_open()
         if queue.waiting and (  # a larger one would be told for ever to try again
@@ -150,7 +155,7 @@ class Engine:
         if self.checkpoints.overdue:
             self.counts.refused += count
             raise Refused(Reason.QUEUE_FULL, "the checkpoint cannot keep up: try again")
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Outcome] = loop.create_future()
         queue.waiting.append((request, size, future))
         queue.operations += count
         queue.bytes += size

@@ -23,6 +23,7 @@ from kvnode.node.founding import founding_roster
 from kvnode.node.gc_status import collection_status
 from kvnode.node.handshake import Handshake
 from kvnode.node.journal import Journal
+from kvnode.node.last_calls import callers_gone
 from kvnode.node.levels import Levels
 from kvnode.node.membership import RETRY_AFTER_S, Membership
 from kvnode.node.quarantine import NodeQuarantine, retry
@@ -201,6 +202,7 @@ class Node:
         await self.scrub.close()
         await self.engine.close()  # answers all that waits, refuses what comes
         if self._server:
+            await callers_gone(self.engine)
             await self._server.stop(self.config.stop_grace_ms / 1000)
         await self.snapshots.close()
         if self._begins_anew:

@@ -114,14 +114,25 @@ def unary(
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def timed(
-    kind: type[Req], answer: Callable[[Req, float], Awaitable[Message]]
-) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """As ``unary``; ``answer`` also gets the event loop's time until which it may wait."""
+RawCall = Callable[[bytes, float], Awaitable[bytes]]
+"""From a request and the event loop's time until which it may wait to the reply, all as bytes."""
+
+
+def raw_call(kind: type[Req], answer: Callable[[Req, float], Awaitable[Message]]) -> RawCall:
+    """One that parses, answers and serialises."""
+
+    async def call(raw: bytes, until: float) -> bytes:
+        return (await answer(parse(kind, raw), until)).SerializeToString()
+
+    return call
+
+
+def timed(call: RawCall) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """As ``unary``, with the time until which the call may wait."""
 
     async def handle(raw: bytes, context: Context) -> bytes:
         try:
-            return (await answer(parse(kind, raw), until(context))).SerializeToString()
+            return await call(raw, time_to_answer(context.time_remaining()))
         except Exception as error:
             ending = abort(context, error)
             del raw, context  # see ``abort``
@@ -130,9 +141,8 @@ def timed(
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def until(context: Context) -> float:
+def time_to_answer(left_s: float | None) -> float:
     """The event loop's time at which an answer has to be on its way to come in time."""
-    left_s = context.time_remaining()
     if left_s is None or left_s > WAIT_S_MAX:
         left_s = WAIT_S_MAX
     return asyncio.get_running_loop().time() + left_s - min(ON_ITS_WAY_S_MAX, left_s / 10)

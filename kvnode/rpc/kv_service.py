@@ -13,11 +13,12 @@ from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.limits import Limits
 from kvnode.core.ranges import prefix_end
 from kvnode.rpc import kv_queued
-from kvnode.rpc.handlers import stream_both, timed, unary
+from kvnode.rpc.handlers import raw_call, stream_both, timed
 from kvnode.rpc.kv_codec import KvCodec
 from kvnode.rpc.kv_reading import States
 from kvnode.rpc.kv_writing import Writing
 from kvnode.rpc.levels_codec import freshness_of, prepare_read
+from kvnode.rpc.pipeline import Pipelines
 from kvnode.rpc.replication_codec import vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
 
@@ -71,20 +72,24 @@ class KvService:
     def handler(self) -> grpc.GenericRpcHandler:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
         writing = self._writing
+        calls = {
+            "Get": raw_call(pb.GetRequest, self.get),
+            "BatchGet": raw_call(pb.BatchGetRequest, self.batch_get),
+            "Scan": raw_call(pb.ScanRequest, self.scan),
+            "ListConflicts": raw_call(pb.ListConflictsRequest, self.list_conflicts),
+            "Put": raw_call(pb.PutRequest, writing.put),
+            "Delete": raw_call(pb.DeleteRequest, writing.delete),
+            "Increment": raw_call(pb.IncrementRequest, writing.increment),
+            "Write": raw_call(pb.WriteRequest, writing.write),
+            "WriteMany": raw_call(pb.WriteManyRequest, writing.write_many),
+            "Outcome": raw_call(pb.OutcomeRequest, writing.outcome),
+        }
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Get": timed(pb.GetRequest, self.get),
-                "BatchGet": timed(pb.BatchGetRequest, self.batch_get),
-                "Scan": timed(pb.ScanRequest, self.scan),
-                "ListConflicts": timed(pb.ListConflictsRequest, self.list_conflicts),
-                "Put": timed(pb.PutRequest, writing.put),
-                "Delete": timed(pb.DeleteRequest, writing.delete),
-                "Increment": timed(pb.IncrementRequest, writing.increment),
-                "Write": timed(pb.WriteRequest, writing.write),
-                "WriteMany": timed(pb.WriteManyRequest, writing.write_many),
+                **{name: timed(call) for name, call in calls.items()},
                 "WriteStream": stream_both(pb.WriteManyRequest, writing.write_stream),
-                "Outcome": unary(pb.OutcomeRequest, writing.outcome),
+                "Pipeline": Pipelines(calls, self._store.closing).handler(),
             },
         )
 

@@ -142,7 +142,7 @@ class Writing:
                     leave(sent.queued)
                 sent = None if waiting.empty() else waiting.get_nowait()
 
-    async def outcome(self, request: pb.OutcomeRequest) -> pb.OutcomeResponse:
+    async def outcome(self, request: pb.OutcomeRequest, _until: float) -> pb.OutcomeResponse:
         """What became of a request, as far as this node knows."""
         if len(request.request_id) != 16:
             raise Refused(Reason.BAD_REQUEST, "a request id has 16 bytes")

@@ -341,6 +341,44 @@ class WriteManyResponse(_message.Message):
     alike: _containers.RepeatedCompositeFieldContainer[WriteManyResponse.Alike]
     def __init__(self, outcomes: _Optional[_Iterable[_Union[WriteManyResponse.Outcome, _Mapping]]] = ..., alike: _Optional[_Iterable[_Union[WriteManyResponse.Alike, _Mapping]]] = ...) -> None: ...
 
+class PipelineRequest(_message.Message):
+    __slots__ = ("number", "method", "request", "timeout_ms", "sent_ms")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    SENT_MS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    method: str
+    request: bytes
+    timeout_ms: int
+    sent_ms: int
+    def __init__(self, number: _Optional[int] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., sent_ms: _Optional[int] = ...) -> None: ...
+
+class PipelineRequests(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[PipelineRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[PipelineRequest, _Mapping]]] = ...) -> None: ...
+
+class PipelineReply(_message.Message):
+    __slots__ = ("number", "reply", "error")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    reply: bytes
+    error: _status_pb2.Status
+    def __init__(self, number: _Optional[int] = ..., reply: _Optional[bytes] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class PipelineReplies(_message.Message):
+    __slots__ = ("replies", "closing")
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    CLOSING_FIELD_NUMBER: _ClassVar[int]
+    replies: _containers.RepeatedCompositeFieldContainer[PipelineReply]
+    closing: bool
+    def __init__(self, replies: _Optional[_Iterable[_Union[PipelineReply, _Mapping]]] = ..., closing: _Optional[bool] = ...) -> None: ...
+
 class OutcomeRequest(_message.Message):
     __slots__ = ("request_id",)
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]

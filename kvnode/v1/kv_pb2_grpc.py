@@ -74,6 +74,11 @@ class KeyValueStub:
                 request_serializer=kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.SerializeToString,
                 response_deserializer=kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.FromString,
                 _registered_method=True)
+        self.Pipeline = channel.stream_stream(
+                '/kvnode.v1.KeyValue/Pipeline',
+                request_serializer=kvnode_dot_v1_dot_kv__pb2.PipelineRequests.SerializeToString,
+                response_deserializer=kvnode_dot_v1_dot_kv__pb2.PipelineReplies.FromString,
+                _registered_method=True)
         self.Outcome = channel.unary_unary(
                 '/kvnode.v1.KeyValue/Outcome',
                 request_serializer=kvnode_dot_v1_dot_kv__pb2.OutcomeRequest.SerializeToString,
@@ -152,6 +157,17 @@ class KeyValueServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pipeline(self, request_iterator, context):
+        """Many calls on one stream: each with a number of its own, in progress beside
+        each other, answered in any order. On a stream that is there already a
+        request costs this node half of what a call of its own does, and what is
+        too much for it is refused at once and in words, while of more calls than
+        gRPC can take up it cancels some.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Outcome(self, request, context):
         """What became of a write whose reply was lost, as far as this node knows.
         """
@@ -216,6 +232,11 @@ def add_KeyValueServicer_to_server(servicer, server):
                     servicer.WriteStream,
                     request_deserializer=kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.FromString,
                     response_serializer=kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.SerializeToString,
+            ),
+            'Pipeline': grpc.stream_stream_rpc_method_handler(
+                    servicer.Pipeline,
+                    request_deserializer=kvnode_dot_v1_dot_kv__pb2.PipelineRequests.FromString,
+                    response_serializer=kvnode_dot_v1_dot_kv__pb2.PipelineReplies.SerializeToString,
             ),
             'Outcome': grpc.unary_unary_rpc_method_handler(
                     servicer.Outcome,
@@ -449,6 +470,33 @@ class KeyValue:
             '/kvnode.v1.KeyValue/WriteStream',
             kvnode_dot_v1_dot_kv__pb2.WriteManyRequest.SerializeToString,
             kvnode_dot_v1_dot_kv__pb2.WriteManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pipeline(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kvnode.v1.KeyValue/Pipeline',
+            kvnode_dot_v1_dot_kv__pb2.PipelineRequests.SerializeToString,
+            kvnode_dot_v1_dot_kv__pb2.PipelineReplies.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,6 +31,8 @@ from kvnode.v1 import (
     types_pb2,
 )
 
+from .scripted_pipeline import pipeline
+
 Answer = Callable[[Any, grpc.ServicerContext], Message]
 Reply = Message | Callable[[Any], Message]
 
@@ -216,6 +218,12 @@ class KeyValue(kv_pb2_grpc.KeyValueServicer):
         """Each message is answered as a WriteMany of its own."""
         for request in requests:
             yield self.node.answer("WriteMany", request, context)
+
+    def Pipeline(  # noqa: N802 - the RPC's name
+        self, requests: Iterator[Any], _context: grpc.ServicerContext
+    ) -> Iterator[Message]:
+        """Each request is answered as a call of its own."""
+        yield from pipeline(self.node.answer, requests)
 
 
 class Admin(admin_pb2_grpc.AdminServicer):

@@ -13,8 +13,12 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
 
+from kvnode.core.errors import Reason
+from kvnode.errors import CODES, DOMAIN
 from kvnode.rpc.server import REQUEST_BYTES_MAX
+from kvnode.v1 import kv_pb2
 from tests.node.process import NodeProcess
 from tests.rpc.api import Api, failed, refusal_of
 from tests.rpc.conftest import CLUSTER, PEERS
@@ -32,7 +36,7 @@ WAITS = dict.fromkeys(
     (
         *("Verify", "Repair", "Join", "Replace", "Forget", "Leave"),
         *("Get", "BatchGet", "Scan", "ListConflicts", "Watch"),
-        *("Put", "Delete", "Increment", "Write", "WriteMany", "WriteStream"),
+        *("Put", "Delete", "Increment", "Write", "WriteMany", "WriteStream", "Pipeline"),
     ),
     0.3,
 )
@@ -117,4 +121,39 @@ def test_hostile_requests(served: tuple[NodeProcess, Api], path: str) -> None:
     if METHODS[path].name not in ORDERS:
         for raw in requests.changed(INPUTS):
             answered(api, path, raw)
+    assert api.status().state in WELL
+
+
+def test_hostile_requests_on_a_stream(served: tuple[NodeProcess, Api]) -> None:
+    """Each is answered by its number, and the others go on."""
+    _, api = served
+    service = "/kvnode.v1.KeyValue/"
+    paths = [
+        path
+        for path, method in METHODS.items()
+        if path.startswith(service) and not method.client_streaming and not method.server_streaming
+    ]
+    assert len(paths) > 5
+    asked: list[kv_pb2.PipelineRequest] = []
+    for path in paths:
+        requests = Requests(METHODS[path], path, None)
+        for raw in (*requests.hostile(INPUTS), *requests.changed(INPUTS)):
+            number, name = len(asked) + 1, path.removeprefix(service)
+            asked.append(
+                kv_pb2.PipelineRequest(number=number, method=name, request=raw, timeout_ms=300)
+            )
+    small = [each for each in asked if each.ByteSize() < REQUEST_BYTES_MAX]
+    messages = (kv_pb2.PipelineRequests(requests=[each]) for each in small)
+    numbers = []
+    for replies in api.kv.Pipeline(messages, timeout=CALL_S):
+        for reply in replies.replies:
+            numbers.append(reply.number)
+            if reply.HasField("error"):
+                code, details = reply.error.code, reply.error.details
+                late = code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+                info = ErrorInfo()
+                told = bool(details) and details[0].Unpack(info) and info.domain == DOMAIN
+                assert late or told, asked[reply.number - 1]
+                assert late or CODES[Reason(info.reason)].value[0] == code
+    assert sorted(numbers) == [each.number for each in small]
     assert api.status().state in WELL

@@ -1,13 +1,21 @@
-"""What gRPC prints of calls that end as their event loop does, and that a wait keeps it from."""
+"""Calls while a node stops, and what gRPC prints of those that end as their event loop does."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from pathlib import Path
 
 import grpc.aio
 import pytest
 
-from kvnode.node.last_calls import calls_over
+from kvnode.core.operations import Increment
+from kvnode.core.replica import Request
+from kvnode.node import last_calls
+from kvnode.node.last_calls import QUIET_S, callers_gone, calls_over
+from kvnode.node.node import Node
+from kvnode.rpc.server import Server
+from tests.node.nodes import Nodes, run
 
 METHOD = "/test.Service/Call"
 
@@ -49,3 +57,63 @@ def test_a_call_that_ends_with_its_loop_is_not_told_of(
     asyncio.run(stop_with_a_call(steps))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
+
+
+class Asked:
+    """A node that is asked all the time, until it is left alone."""
+
+    def __init__(self, asks: int) -> None:
+        self._asks = asks
+        self._loop = asyncio.get_running_loop()
+        self.asked_at = 0.0
+        self._ask()
+
+    def _ask(self) -> None:
+        self.asked_at = self._loop.time()
+        if self._asks:
+            self._asks -= 1
+            self._loop.call_later(QUIET_S / 20, self._ask)
+
+
+def test_a_stopping_node_waits_until_nobody_has_asked_for_a_while() -> None:
+    async def test() -> None:
+        node = Asked(10)
+        await callers_gone(node)
+        assert asyncio.get_running_loop().time() >= node.asked_at + QUIET_S
+
+    asyncio.run(test())
+
+
+def test_a_stopping_node_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_calls, "QUIET_S_MAX", 2 * QUIET_S)
+
+    async def test() -> None:
+        await asyncio.wait_for(callers_gone(Asked(1_000_000)), 100)
+
+    asyncio.run(test())
+
+
+def test_grpc_is_not_told_to_stop_while_callers_are_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would cancel what it has not taken up."""
+    told: list[float] = []
+    stop = Server.stop
+
+    async def stop_and_tell(self: Server, grace_s: float) -> None:
+        told.append(time.monotonic())
+        await stop(self, grace_s)
+
+    monkeypatch.setattr(Server, "stop", stop_and_tell)
+
+    nodes = Nodes(tmp_path, "a")
+
+    async def test() -> None:
+        await nodes.start("a")
+        node: Node = nodes["a"]
+        await node.engine.submit(Request([Increment(b"k", 1)], b""), 1)
+        asked = time.monotonic()
+        await nodes.stop("a")
+        assert told[0] >= asked + QUIET_S / 2
+
+    run(nodes, test)

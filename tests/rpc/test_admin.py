@@ -182,6 +182,7 @@ def test_reflection_lists_the_services_and_their_messages(api: Api) -> None:
         "Write",
         "WriteMany",
         "WriteStream",
+        "Pipeline",
         "Outcome",
         "Scan",
         "ListConflicts",
