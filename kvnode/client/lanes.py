@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 FLIGHTS_MAX: Final = 2
 """One is built and its answer taken apart here while the node works on the other."""
 
-HALVES_MIN: Final = 128
-"""So many waiting entries, with none away, go in two flights. Smaller ones cost more in calls than
-is won: a call costs as much as some 40 puts in columns."""
+HALVES_MIN: Final = 64
+"""So many waiting entries, with none away, go in two flights. Of fewer, the second call costs more
+than is won: on a stream it costs as much as some 20 puts in columns."""
 
 LANES_MAX: Final = 256
 """Beyond it those that nobody uses now are dropped: sessions come and go."""
