@@ -24,6 +24,7 @@ from kvnode.client.channels import (
     OPTIONS,
     QUESTION,
     READ_RETRIES,
+    WELL,
     Endpoint,
     Method,
     ReplyT,
@@ -279,9 +280,12 @@ class AioWire:
             left_s = max(0.0, until - now())
         call = self._calls.get(step.method.path) or self._callable(step.method)
         try:
-            return await call(step.request, timeout=left_s, wait_for_ready=step.wait)
+            reply = await call(step.request, timeout=left_s, wait_for_ready=step.wait)
         except RpcError as error:
             return error
+        if step.method is QUESTION and reply == WELL:  # it is back, if it has stopped
+            self._pipelines = [each for each in self._pipelines if not each.ended]
+        return reply
 
     async def _ask(self, step: Send) -> object:
         """``call`` on the stream; None if it has to be a call of its own."""

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from kvnode import AsyncClient
+from kvnode.client.channels import WELL
 from kvnode.v1 import kv_pb2
 
 from .scripted import REPLIES
@@ -74,6 +75,11 @@ async def willing(raws: AsyncIterator[bytes], context: Any) -> None:
 CLOSING = kv_pb2.PipelineReplies(closing=True).SerializeToString()
 
 
+async def is_well(_raw: bytes, _context: object) -> bytes:
+    """As its health service says."""
+    return WELL
+
+
 @asynccontextmanager
 async def serving(*talks: Talk) -> AsyncIterator[tuple[Node, AsyncClient]]:
     """A node and a client of it."""
@@ -86,7 +92,11 @@ async def serving(*talks: Talk) -> AsyncIterator[tuple[Node, AsyncClient]]:
         "BatchGet": node.call("BatchGet", kv_pb2.BatchGetRequest),
     }
     service = grpc.method_handlers_generic_handler("kvnode.v1.KeyValue", handlers)
-    server.add_generic_rpc_handlers((service,))
+    check: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Check": grpc.unary_unary_rpc_method_handler(is_well)
+    }
+    health = grpc.method_handlers_generic_handler("grpc.health.v1.Health", check)
+    server.add_generic_rpc_handlers((service, health))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

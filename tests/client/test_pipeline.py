@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from kvnode import AsyncClient, NodeUnavailable, OutcomeUnknown
+from kvnode.client import failover
 from kvnode.client import pipeline as module
 from kvnode.client.channels import Endpoint
 from kvnode.client.loops import AioWire
@@ -239,6 +240,25 @@ def test_a_node_that_stopped_a_while_ago_is_asked_again(monkeypatch: pytest.Monk
             await client.put(b"k", b"v")
             while node.streams < 2:
                 with suppress(NodeUnavailable):
+                    await client.put(b"k", b"v")
+
+    run(test)
+
+
+def test_a_node_that_is_back_at_once_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STOPPING_S", 1_000.0)
+    monkeypatch.setattr(failover, "FRESH_S", 0.0)  # its health is asked for before each write
+
+    async def stops(raws: AsyncIterator[bytes], context: Any) -> None:
+        async for request in requests(raws):
+            await context.write(CLOSING)
+            await context.write(answer_to(request))
+
+    async def test() -> None:
+        async with serving(stops, willing) as (node, client):
+            await client.put(b"k", b"v")
+            while node.streams < 2:
+                with suppress(NodeUnavailable):  # until the stream has ended
                     await client.put(b"k", b"v")
 
     run(test)
