@@ -181,12 +181,16 @@ class Verifier:
         return reply
 
     def lacking(self, vector: Vector) -> list[Block]:
-        """The blocks of the own log that ``vector`` lacks, in its order.
+        """The applied blocks of the own log that ``vector`` lacks, in its order.
+
+        While a round is being logged the log is ahead of the entries: a value that its block writes
+        and no entry holds yet would be taken for one that was removed since.
 
         Raises:
             Refused: they are too many to be looked through, or the log has them no more.
         """
         have, found, size = dict(vector), [], 0
+        applied = self.engine.vector
         while True:
             try:
                 raws, complete = self.engine.log.lacking(have, LACKING_BYTES)
@@ -196,7 +200,8 @@ class Verifier:
                 ) from error
             for raw in raws:
                 block = decode_block(raw)
-                found.append(block)
+                if block.last_seq <= applied.get(block.origin, 0):
+                    found.append(block)
                 have[block.origin] = block.last_seq
                 size += len(raw)
             if complete:
