@@ -1,4 +1,4 @@
-"""A loop's calls of one node on one stream: half of what calls of their own cost it.
+"""A loop's calls of one node on one stream: that halves gRPC's share of their cost there.
 
 Requests that come while others are being sent go together in the next message. Each has a number
 and a time of its own; its answer comes whenever it is known. The stream begins with the first

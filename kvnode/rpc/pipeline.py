@@ -1,7 +1,7 @@
 """Many calls on one stream: the Pipeline RPC.
 
-A call of its own costs this node about twice what a message on an open stream does, for gRPC makes
-an object of each and four turns of the event loop. And of calls, gRPC's asyncio server takes up one
+Of a call of its own, gRPC's share costs this node about twice that of a message on an open stream
+(bare echoes: 0.34 and 0.18 ms of processor time). And of calls, gRPC's asyncio server takes up one
 per turn: what comes faster than the loop turns waits inside gRPC, where nobody can answer it, until
 gRPC cancels it. Messages of a stream are joined by their sender while another is on its way, so all
 that is offered is seen, and what is too much is refused in words.

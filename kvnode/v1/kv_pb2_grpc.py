@@ -160,8 +160,8 @@ class KeyValueServicer:
     def Pipeline(self, request_iterator, context):
         """Many calls on one stream: each with a number of its own, in progress beside
         each other, answered in any order. On a stream that is there already a
-        request costs this node half of what a call of its own does, and what is
-        too much for it is refused at once and in words, while of more calls than
+        request costs half of gRPC's share of a call of its own, and what is too
+        much for the node is refused at once and in words, while of more calls than
         gRPC can take up it cancels some.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

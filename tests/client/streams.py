@@ -72,6 +72,13 @@ async def willing(raws: AsyncIterator[bytes], context: Any) -> None:
         await context.write(answer_to(request))
 
 
+async def stopping(raws: AsyncIterator[bytes], context: Any) -> None:
+    """Says that it stops, and answers each."""
+    async for request in requests(raws):
+        await context.write(CLOSING)
+        await context.write(answer_to(request))
+
+
 CLOSING = kv_pb2.PipelineReplies(closing=True).SerializeToString()
 
 

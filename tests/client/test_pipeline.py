@@ -22,7 +22,7 @@ from kvnode.client.steps import Send
 from kvnode.v1 import kv_pb2
 
 from .scripted import free_port, scripted_node
-from .streams import CLOSING, TIMEOUT_S, answer_to, requests, run, serving, willing
+from .streams import CLOSING, TIMEOUT_S, answer_to, requests, run, serving, stopping, willing
 
 
 def test_writes_and_reads_of_a_client_share_one_stream() -> None:
@@ -181,9 +181,7 @@ def test_a_node_that_says_it_stops_gets_a_half_close_when_all_is_answered() -> N
     half_closed = asyncio.Event()
 
     async def stops(raws: AsyncIterator[bytes], context: Any) -> None:
-        async for request in requests(raws):
-            await context.write(CLOSING)
-            await context.write(answer_to(request))
+        await stopping(raws, context)
         half_closed.set()
 
     async def test() -> None:
@@ -230,13 +228,8 @@ def test_a_node_that_says_it_stops_is_asked_nothing_more(monkeypatch: pytest.Mon
 def test_a_node_that_stopped_a_while_ago_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STOPPING_S", 0.01)
 
-    async def stops(raws: AsyncIterator[bytes], context: Any) -> None:
-        async for request in requests(raws):
-            await context.write(CLOSING)
-            await context.write(answer_to(request))
-
     async def test() -> None:
-        async with serving(stops, willing) as (node, client):
+        async with serving(stopping, willing) as (node, client):
             await client.put(b"k", b"v")
             while node.streams < 2:
                 with suppress(NodeUnavailable):
@@ -249,13 +242,8 @@ def test_a_node_that_is_back_at_once_is_asked_at_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "STOPPING_S", 1_000.0)
     monkeypatch.setattr(failover, "FRESH_S", 0.0)  # its health is asked for before each write
 
-    async def stops(raws: AsyncIterator[bytes], context: Any) -> None:
-        async for request in requests(raws):
-            await context.write(CLOSING)
-            await context.write(answer_to(request))
-
     async def test() -> None:
-        async with serving(stops, willing) as (node, client):
+        async with serving(stopping, willing) as (node, client):
             await client.put(b"k", b"v")
             while node.streams < 2:
                 with suppress(NodeUnavailable):  # until the stream has ended
