@@ -76,8 +76,9 @@ class Asked:
 
     method: str
     request: bytes
-    until: float
+    at: float
     """The event loop's time."""
+    until: float
 
     def message(self, number: int, now: float) -> bytes:
         """To be joined with others."""
@@ -87,6 +88,7 @@ class Asked:
             request=self.request,
             timeout_ms=max(1, round((self.until - now) * 1000)),
             sent_ms=round(now * 1000),
+            waited_ms=round((now - self.at) * 1000),
         )
         return pb.PipelineRequests(requests=[request]).SerializeToString()
 
@@ -136,7 +138,7 @@ class Pipeline:
         answer: Answer = loop.create_future()
         self._waiting[number] = answer
         self._asked_at = now = loop.time()
-        self._ready[number] = Asked(name, request, now + timeout_s)
+        self._ready[number] = Asked(name, request, now, now + timeout_s)
         self._to_send.set()
         overdue = loop.call_later(timeout_s, self._expire, number)
         try:

@@ -34,7 +34,17 @@ from kvnode.node.ambient import MACHINE, Ambient
 from kvnode.node.checkpoints import Checkpoints
 from kvnode.node.journal import Journal
 from kvnode.node.quarantine import NodeQuarantine
-from kvnode.node.queues import Arrival, Arrivals, Counts, Outcome, Pending, Queue, reject, stopping
+from kvnode.node.queues import (
+    Arrival,
+    Arrivals,
+    Counts,
+    Idle,
+    Outcome,
+    Pending,
+    Queue,
+    reject,
+    stopping,
+)
 from kvnode.node.recovery import recover
 from kvnode.node.rest import Rest
 from kvnode.node.worker import QUICK_BYTES
@@ -119,8 +129,7 @@ class Engine:
         self.pausing: Refused | None = None
         """What everybody is told while nothing is taken; None: all is taken."""
         self._failure: BaseException | None = None
-        self.idle = asyncio.Event()
-        self.idle.set()
+        self.idle = Idle()
 
     @property
     def vector(self) -> Vector:

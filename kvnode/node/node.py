@@ -217,6 +217,10 @@ class Node:
         self._check_place()
         return self.engine.enqueue(request, size)
 
+    def busy_s(self) -> float:
+        """Seconds since the start for which something waited for the disk."""
+        return self.engine.idle.busy_s()
+
     def buffered_lost(self, operations: int) -> None:
         """So many operations that were acknowledged from the queue came to nothing."""
         self.engine.counts.buffered_lost += operations

@@ -118,11 +118,39 @@ class Arrivals:
         return arrivals
 
 
+class Idle(asyncio.Event):
+    """Set while no round runs or is about to; adds up the time when it was not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._busy_s = self._busy_from = 0.0
+        super().set()
+
+    def set(self) -> None:
+        """Nothing is to be done."""
+        self._busy_s = self.busy_s()
+        super().set()
+
+    def clear(self) -> None:
+        """There is something to do."""
+        if self.is_set():
+            self._busy_from = asyncio.get_running_loop().time()
+        super().clear()
+
+    def busy_s(self) -> float:
+        """Seconds, of all time, that were not idle."""
+        if self.is_set():
+            return self._busy_s
+        return self._busy_s + asyncio.get_running_loop().time() - self._busy_from
+
+
 class Rounds(Protocol):
     """An engine, for who waits for its queue."""
 
-    idle: asyncio.Event
-    """Set while no round runs or is about to."""
+    @property
+    def idle(self) -> asyncio.Event:
+        """Set while no round runs or is about to."""
+        ...
 
     async def between_rounds(self) -> None: ...
 

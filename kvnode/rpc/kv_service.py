@@ -55,6 +55,10 @@ class Entries(Protocol):
 class Store(kv_queued.Store, Protocol):
     """What the service needs of a node."""
 
+    def busy_s(self) -> float:
+        """Seconds, of all time, for which writes waited or were on their way to disk."""
+        ...
+
     def entries(self) -> Entries:
         """Refused if clients have no business here now."""
         ...
@@ -89,7 +93,7 @@ class KvService:
             {
                 **{name: timed(call) for name, call in calls.items()},
                 "WriteStream": stream_both(pb.WriteManyRequest, writing.write_stream),
-                "Pipeline": Pipelines(calls, self._store.closing).handler(),
+                "Pipeline": Pipelines(calls, self._store.closing, self._store.busy_s).handler(),
             },
         )
 

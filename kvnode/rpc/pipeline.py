@@ -20,7 +20,9 @@ used twice
 its caller goes                        what has not begun is not done, as with calls
 more than ``OPEN_MAX`` are open, or    nothing is read: gRPC's flow control holds the caller
 too large ones
-a request was long on its way          that counts towards its deadline (``Lateness``)
+a request was long on its way          that counts towards its deadline (``lateness.py``)
+all requests come late, and the node   they are refused before they are read (``Standing``)
+is at work all the time
 an answer cannot be sent               the caller has gone; nothing more is read
 =====================================  ============================================================
 """
@@ -28,8 +30,7 @@ an answer cannot be sent               the caller has gone; nothing more is read
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -47,6 +48,7 @@ from kvnode.rpc.handlers import (
     parse,
     time_to_answer,
 )
+from kvnode.rpc.lateness import Lateness, Standing
 from kvnode.v1 import kv_pb2 as pb
 
 OPEN_MAX: Final = 1_000
@@ -66,10 +68,19 @@ TOGETHER_BYTES: Final = 1 << 20
 class Pipelines:
     """The streams of all callers of a service."""
 
-    def __init__(self, calls: Mapping[str, RawCall], closing: asyncio.Event) -> None:
-        """``calls``: by the method's name. ``closing``: set when the node begins to stop."""
+    def __init__(
+        self, calls: Mapping[str, RawCall], closing: asyncio.Event, busy_s: Callable[[], float]
+    ) -> None:
+        """What streams share.
+
+        Args:
+            calls: by the method's name.
+            closing: set when the node begins to stop.
+            busy_s: seconds for which the node has been at work.
+        """
         self._calls = calls
         self._closing = closing
+        self._busy_s = busy_s
 
     def handler(self) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Of the RPC."""
@@ -78,7 +89,8 @@ class Pipelines:
             # The caller may be gone, which gRPC would log as an error with a traceback.
             with suppress(grpc.aio.InternalError, grpc.aio.UsageError):
                 try:
-                    await Stream(self._calls, context).serve(raws, self._closing)
+                    stream = Stream(self._calls, context, self._busy_s)
+                    await stream.serve(raws, self._closing)
                 except grpc.aio.BaseError:
                     raise
                 except Exception as error:
@@ -89,32 +101,16 @@ class Pipelines:
         return grpc.stream_stream_rpc_method_handler(handle)
 
 
-class Lateness:
-    """How long messages of one stream were on their way, beyond the quickest of them.
-
-    The clocks of caller and node have nothing in common but their pace, so nobody can say how long
-    a message took; but how much longer than another.
-    """
-
-    def __init__(self) -> None:
-        self._least_s = math.inf
-
-    def of(self, sent_ms: int, now: float) -> float:
-        """Seconds, of one that is read now; 0 for a caller that does not say when it sent it."""
-        if not sent_ms:
-            return 0.0
-        apart_s = now - sent_ms / 1000
-        self._least_s = min(self._least_s, apart_s)
-        return apart_s - self._least_s
-
-
 class Stream:
     """One caller's."""
 
-    def __init__(self, calls: Mapping[str, RawCall], context: Context) -> None:
+    def __init__(
+        self, calls: Mapping[str, RawCall], context: Context, busy_s: Callable[[], float]
+    ) -> None:
         self._calls = calls
         self._context = context
         self._lateness = Lateness()
+        self._standing = Standing(busy_s)
         self._open: set[int] = set()
         """Numbers whose answers are not ready."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -171,9 +167,9 @@ class Stream:
                     self._less_held.clear()
                     await self._less_held.wait()
                 late_s = self._lateness.of(request.sent_ms, arrived) + now() - arrived
-                self._begin(request, late_s)
+                self._begin(request, late_s, now())
 
-    def _begin(self, request: pb.PipelineRequest, late_s: float) -> None:
+    def _begin(self, request: pb.PipelineRequest, late_s: float, now: float) -> None:
         number = request.number
         if not number or number in self._open:
             raise Refused(
@@ -183,11 +179,16 @@ class Stream:
         self._open.add(number)
         self._hold(1, len(request.request))
         timeout_s = min(request.timeout_ms / 1000 or WAIT_S_MAX, WAIT_S_MAX) - late_s
-        task = asyncio.create_task(self._answer(request, timeout_s))
+        waited_s = late_s + request.waited_ms / 1000
+        refused_s = waited_s if self._standing.too_much(waited_s, now) else 0.0
+        task = asyncio.create_task(self._answer(request, timeout_s, refused_s))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, request: pb.PipelineRequest, timeout_s: float) -> None:
+    async def _answer(
+        self, request: pb.PipelineRequest, timeout_s: float, refused_s: float
+    ) -> None:
+        """``refused_s``: how long it has waited if that is too long, else 0."""
         number = request.number
         try:
             call = self._calls.get(request.method)
@@ -197,6 +198,12 @@ class Stream:
                 )
             if timeout_s <= 0:
                 raise TimeoutError
+            if refused_s:
+                raise Refused(
+                    Reason.QUEUE_FULL,
+                    f"requests come faster than the node can take them: this one has waited for "
+                    f"{refused_s:.1f} s: try again",
+                )
             async with asyncio.timeout(timeout_s):
                 raw = await call(request.request, time_to_answer(timeout_s))
             reply = pb.PipelineReply(number=number, reply=raw)

@@ -342,18 +342,20 @@ class WriteManyResponse(_message.Message):
     def __init__(self, outcomes: _Optional[_Iterable[_Union[WriteManyResponse.Outcome, _Mapping]]] = ..., alike: _Optional[_Iterable[_Union[WriteManyResponse.Alike, _Mapping]]] = ...) -> None: ...
 
 class PipelineRequest(_message.Message):
-    __slots__ = ("number", "method", "request", "timeout_ms", "sent_ms")
+    __slots__ = ("number", "method", "request", "timeout_ms", "sent_ms", "waited_ms")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     SENT_MS_FIELD_NUMBER: _ClassVar[int]
+    WAITED_MS_FIELD_NUMBER: _ClassVar[int]
     number: int
     method: str
     request: bytes
     timeout_ms: int
     sent_ms: int
-    def __init__(self, number: _Optional[int] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., sent_ms: _Optional[int] = ...) -> None: ...
+    waited_ms: int
+    def __init__(self, number: _Optional[int] = ..., method: _Optional[str] = ..., request: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., sent_ms: _Optional[int] = ..., waited_ms: _Optional[int] = ...) -> None: ...
 
 class PipelineRequests(_message.Message):
     __slots__ = ("requests",)

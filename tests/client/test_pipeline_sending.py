@@ -96,3 +96,29 @@ def test_a_stream_that_is_over_is_asked_nothing() -> None:
             await pipeline.ask(WRITE, b"", TIMEOUT_S)
 
     run(test)
+
+
+def test_how_long_a_request_waited_to_be_sent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        now = asyncio.get_running_loop().time()
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        held = Held()
+        pipeline = Pipeline(cast("Any", held))
+        first = asyncio.create_task(pipeline.ask(WRITE, b"", TIMEOUT_S))
+        while pipeline._ready or not pipeline._waiting:  # noqa: ASYNC110, SLF001 - it is being sent
+            await asyncio.sleep(0)
+        second = asyncio.create_task(pipeline.ask(WRITE, b"", TIMEOUT_S))
+        while not pipeline._ready:  # noqa: ASYNC110, SLF001 - it waits
+            await asyncio.sleep(0)
+        now += 2.0
+        held.go.set()
+        while len(held.sent) < 2:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+        sent = [kv_pb2.PipelineRequests.FromString(raw).requests[0] for raw in held.sent]
+        assert [request.waited_ms for request in sent] == [0, 2000]
+        assert sent[1].sent_ms - sent[0].sent_ms == pytest.approx(2000, abs=1)
+        assert sent[0].timeout_ms - sent[1].timeout_ms == pytest.approx(2000, abs=1)
+        await pipeline.close()
+        await asyncio.gather(first, second, return_exceptions=True)
+
+    run(test)

@@ -22,7 +22,12 @@ class Caller:
         self._news = asyncio.Event()
 
     def ask(
-        self, *numbers: int, method: str = "Echo", timeout_ms: int = 0, sent_ms: int = 0
+        self,
+        *numbers: int,
+        method: str = "Echo",
+        timeout_ms: int = 0,
+        sent_ms: int = 0,
+        waited_ms: int = 0,
     ) -> None:
         """All in one message."""
         requests = [
@@ -32,6 +37,7 @@ class Caller:
                 request=b"%d" % number,
                 timeout_ms=timeout_ms,
                 sent_ms=sent_ms,
+                waited_ms=waited_ms,
             )
             for number in numbers
         ]
@@ -112,6 +118,7 @@ class Played:
 
     def __init__(self) -> None:
         self.caller, self.calls, self.closing = Caller(), Calls(), asyncio.Event()
+        self.busy = True
         calls = self.calls
         methods = {
             "Echo": calls.echo,
@@ -119,5 +126,9 @@ class Played:
             "Refuse": calls.refuse,
             "Break": calls.break_,
         }
-        stream = Stream(methods, cast("Any", self.caller))
+        stream = Stream(methods, cast("Any", self.caller), self.busy_s)
         self.served = asyncio.create_task(stream.serve(self.caller.requests(), self.closing))
+
+    def busy_s(self) -> float:
+        """Since ever, or never at all."""
+        return asyncio.get_running_loop().time() if self.busy else 0.0

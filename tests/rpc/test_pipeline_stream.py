@@ -11,7 +11,7 @@ import pytest
 
 from kvnode.core.errors import Reason, Refused
 from kvnode.rpc import pipeline
-from kvnode.rpc.pipeline import OPEN_MAX, Lateness
+from kvnode.rpc.pipeline import OPEN_MAX
 from kvnode.v1 import kv_pb2
 from tests.storage.rig import run
 
@@ -245,15 +245,6 @@ def test_a_request_that_was_as_long_on_its_way_as_it_had_time_is_not_begun() -> 
         await played.served
 
     run(test)
-
-
-def test_how_late_a_message_is_is_told_by_the_quickest_one() -> None:
-    lateness = Lateness()
-    assert lateness.of(1_000, 7.0) == 0.0
-    assert lateness.of(2_000, 8.5) == pytest.approx(0.5)
-    assert lateness.of(3_000, 8.75) == 0.0, "quicker than all before"
-    assert lateness.of(4_000, 10.0) == pytest.approx(0.25)
-    assert lateness.of(0, 1_000.0) == 0.0, "a caller that does not say"
 
 
 def test_what_is_large_holds_others_back_before_there_are_many(
