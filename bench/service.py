@@ -49,6 +49,8 @@ CALL_TIMEOUT_S: Final = 10.0
 OVERLOAD: Final = 2.0
 REQUESTS: Final = 500
 """Made beforehand, sent in turns."""
+WARMUP_SHARE: Final = 1 / 12
+"""Of the time that is measured, before it: the nodes have just started."""
 QUICK_AGAIN_MS: Final = 50.0
 """A put that takes no longer: the node is itself again."""
 RECOVERY_DEADLINE_S: Final = 60.0
@@ -80,13 +82,15 @@ async def service(
     for store in nodes.stores:  # a connection to each, and what runs for the first time
         await room.loop([room.writing(store, batch)])
     calls = [room.writing(store, batch) for store in nodes.stores]
+    offer = partial(
+        open_loop,
+        lambda number: calls[number % len(calls)](),
+        calls_per_s=WRITES_PER_S / batch,
+        refused=lambda error: isinstance(error, ResourceExhausted),
+    )
+    await offer(seconds=seconds * WARMUP_SHARE)
     async with probing(nodes) as lags:
-        offered = await open_loop(
-            lambda number: calls[number % len(calls)](),
-            calls_per_s=WRITES_PER_S / batch,
-            seconds=seconds,
-            refused=lambda error: isinstance(error, ResourceExhausted),
-        )
+        offered = await offer(seconds=seconds)
     add, kvnode = room.figures.add, "kvnode"
     rate = offered.operations / (offered.seconds + offered.drained_s)
     add(f"{name}/taken", kvnode, rate, "operations/s")

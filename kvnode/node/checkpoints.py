@@ -38,6 +38,11 @@ DISPOSED_AT_ONCE = 500
 UNPAUSED = 1.0
 PAUSE_S = 0.2
 """Of a round, when twice a checkpoint's worth waits."""
+SPREAD_SHARE = 0.5
+"""Of the time that the changes took to come, for writing them: at the same rate the next are half
+there then. PostgreSQL has the same idea, and takes more (checkpoint_completion_target)."""
+SPREAD_S_MAX = 5.0
+"""A checkpoint that took longer would only hold memory, and leave more of the log to replay."""
 T = TypeVar("T")
 
 
@@ -71,6 +76,8 @@ class Checkpoints:
         """How many were made when the state was last tidied."""
         self._hurry = False
         """Somebody waits for the end of tidying."""
+        self._spread = False
+        """The one that is being written takes its time, and nobody waits for it."""
         self._recount: set[bytes] = set()
         self._horizon = 0
         """The next checkpoint moves the horizon there, if it is behind."""
@@ -81,6 +88,15 @@ class Checkpoints:
     def running(self) -> bool:
         """Whether one is being written."""
         return self._running is not None
+
+    @property
+    def _full(self) -> float:
+        """How much of a checkpoint's worth waits for the next one."""
+        config, memtable = self._engine.config, self._engine.memtable
+        return max(
+            memtable.active_keys / config.checkpoint_keys,
+            memtable.bytes_held / config.checkpoint_bytes,
+        )
 
     @property
     def overdue(self) -> bool:
@@ -102,17 +118,14 @@ class Checkpoints:
         """
         if self._running is None:
             return 0.0
-        config, memtable = self._engine.config, self._engine.memtable
-        full = max(
-            memtable.active_keys / config.checkpoint_keys,
-            memtable.bytes_held / config.checkpoint_bytes,
-        )
-        return PAUSE_S * max(0.0, full - UNPAUSED) ** 2
+        return PAUSE_S * max(0.0, self._full - UNPAUSED) ** 2
 
     def consider(self, round_: Round) -> None:
-        """A round was committed: start a checkpoint if it is time."""
+        """A round was committed: start a checkpoint if it is time, and end one if that is."""
         self.behind_operations += sum(block.count for block in round_.records)
         self.start_if_due()
+        if self._spread and self._full > SPREAD_SHARE:
+            self._end_spread()
 
     def start_if_due(self) -> None:
         """Start a checkpoint if there is something for it and it is time."""
@@ -127,7 +140,7 @@ class Checkpoints:
             or memtable.active_keys >= config.checkpoint_keys
             or (now - self._last) * 1000 >= config.checkpoint_interval_ms
         ):
-            self.start()
+            self.start(spread_s=min(SPREAD_SHARE * (now - self._last), SPREAD_S_MAX))
 
     @property
     def _something(self) -> bool:
@@ -141,11 +154,17 @@ class Checkpoints:
         """Let the next checkpoint move the horizon (``storage/deadlines.py``)."""
         self._horizon = max(self._horizon, horizon)
 
-    def start(self) -> None:
-        """Cut a checkpoint now, or as soon as the running one is done."""
+    def start(self, *, spread_s: float = 0.0) -> None:
+        """Cut a checkpoint now, or as soon as the running one is done.
+
+        Args:
+            spread_s: nobody waits for it, so writing it may take so long.
+        """
         if self._running is not None or self._held:
             self._wanted = True
+            self._end_spread()
             return
+        self._spread = spread_s > 0
         self._wanted = False
         engine = self._engine
         durable = engine.replica.durable
@@ -171,6 +190,7 @@ class Checkpoints:
             journal_floor=engine.journal.floor,
             recount=frozenset(self._recount),
             entries_bytes=size,
+            spread_s=spread_s,
         )
         engine.collected = []
         self._recount.clear()
@@ -181,7 +201,7 @@ class Checkpoints:
         self.behind_operations = 0
 
         def done(error: BaseException | None) -> None:
-            self._running = None
+            self._running, self._spread = None, False
             self.last_ms = round((self._monotonic() - started) * 1000)
             if error is None:
                 self._dispose(engine.memtable.drop_frozen())
@@ -249,8 +269,20 @@ class Checkpoints:
 
         self._worker.run(free, lambda _: None)
 
+    def _hurry_up(self) -> None:
+        """Somebody waits for what is running, be it tidying."""
+        self._hurry = True
+        self._end_spread()
+
+    def _end_spread(self) -> None:
+        """Somebody waits for what is running, if it is a checkpoint."""
+        if self._spread:
+            self._spread = False
+            self.state.hurry()
+
     def enqueue(self, job: Job, done: Done) -> None:
         """Run a job in the thread that writes the state, after what it has to do before."""
+        self._end_spread()
         self._worker.run(job, done)
 
     async def current(self, recount: Iterable[bytes] = ()) -> None:
@@ -268,7 +300,7 @@ class Checkpoints:
         while self._running is not None and (
             self._recount or self._to_sweep or len(self._engine.memtable)
         ):
-            self._hurry = True
+            self._hurry_up()
             await asyncio.shield(self._running)  # it was cut before
         if not (self._recount or self._to_sweep or self._engine.memtable.active_keys):
             return
@@ -282,7 +314,7 @@ class Checkpoints:
 
     async def flush(self) -> None:
         """Write what is in memory now, unless the disk is full. Not for ever: once."""
-        self._hurry = True
+        self._hurry_up()
         while self._running is not None:
             await self._running
         if self._something or len(self._engine.memtable):
@@ -292,6 +324,7 @@ class Checkpoints:
 
     async def run(self, job: Callable[[], T]) -> T:
         """The result of ``job``, run in the thread that writes the state, between checkpoints."""
+        self._end_spread()
         return await self._worker.result(job)
 
     def hold(self) -> None:
@@ -314,7 +347,7 @@ class Checkpoints:
 
     async def finish(self) -> None:
         """Wait for a running checkpoint, then write what is left."""
-        self._hurry = True
+        self._hurry_up()
         while self._running is not None:
             await self._running
         if self._something or self._wanted:
@@ -324,4 +357,5 @@ class Checkpoints:
 
     def close(self) -> None:
         """End the thread."""
+        self._end_spread()
         self._worker.close()

@@ -6,7 +6,7 @@
     DIR/v1/identity.json   cluster, node name, origin id (64 random bits), when made
     DIR/v1/here            empty; where and since when it is there tells a copy from the original
     DIR/v1/log/            LMDB environment of the log
-    DIR/v1/state/          LMDB environment of the state
+    DIR/v1/state/          LMDB environment of the state; ``unsynced`` while a commit is that
     DIR/aside-...          an earlier v1 whose history contradicts the cluster's
 
 A new directory is built under ``DIR/new`` and renamed to ``DIR/v1`` when it is complete and
@@ -50,6 +50,7 @@ from kvnode.storage.interfaces import StorageError
 from kvnode.storage.log import LmdbLog
 from kvnode.storage.soundness import Found, Looker, Undecided
 from kvnode.storage.state import LmdbState
+from kvnode.storage.unsynced import put_back
 
 logger = logging.getLogger(__name__)
 LOOKS = 3
@@ -159,6 +160,7 @@ class DataDirectory:
     def _look_first(self) -> None:
         """Raise StorageError if the files cannot be read, which may be what ended the last run."""
         note_phase(self._lock, Phase.SUSPECT)
+        put_back(self.path / FORMAT / "state")
         try:
             found = self._looker.look(self._folders)
         except Undecided as error:
@@ -298,9 +300,7 @@ class DataDirectory:
         sync(folder)
 
     def close(self, failure: BaseException | None = None) -> None:
-        """Close log and state and let the directory go; what of them is the ``failure`` that ended
-        the run makes the next opening look first.
-        """
+        """Close all; if it was their ``failure`` that ended the run, the next opening looks."""
         if isinstance(failure, StorageError):
             self.suspect()
         self.log.close()

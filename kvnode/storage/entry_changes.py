@@ -12,7 +12,7 @@ segment, not key by key.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgpack
@@ -47,8 +47,12 @@ class EntryChanges:
         self._waiting = waiting
         self._horizon = horizon
 
-    def make(self, entries: Mapping[bytes, Held]) -> None:
-        """Exchange the entries of these keys; an empty one means the key goes."""
+    def make(self, entries: Mapping[bytes, Held], done: Callable[[float], None]) -> None:
+        """Exchange the entries of these keys; an empty one means the key goes.
+
+        Args:
+            done: is told now and then which share is done, and may take its time.
+        """
         keys = sorted(entries)
         at = 0
         while at < len(keys):
@@ -56,6 +60,7 @@ class EntryChanges:
             stop = bisect_left(keys, end, at) if end else len(keys)
             self._make_in_segment(keys[at:stop], entries)
             at = stop
+            done(at / len(keys))
 
     def _make_in_segment(self, keys: Sequence[bytes], entries: Mapping[bytes, Held]) -> None:
         """Everything spelled out, for what is usual: this runs for every key of a checkpoint."""

@@ -42,6 +42,7 @@ from kvnode.storage.files import (
     unreadable,
 )
 from kvnode.storage.interfaces import DiskFullError, StorageError, Usage, WriteFailed
+from kvnode.storage.unsynced import Settling
 
 FORMAT = "kvnode 5"
 """In the owner mark. 3: the checksums of rows cover their keys, and more rows have one. 4, 5: other
@@ -62,6 +63,7 @@ class Environment:
     """One LMDB environment; one writing thread at a time, readers from any thread."""
 
     mapped = False  # whether pages are changed in the map; a full disk kills who does that
+    synced = True  # whether a commit is; else see ``unsynced.py``
 
     def __init__(
         self,
@@ -93,6 +95,7 @@ class Environment:
         self._writing, self._map, self._gate = Lock(), Lock(), Lock()
         self._pinned: Any = None
         self._held: Any = None
+        self._lent, self.settling = False, Settling(path)
         self.tables: dict[str, Any] = {}
         shutil.rmtree(self._beside, ignore_errors=True)
         self._open()
@@ -110,7 +113,7 @@ class Environment:
                 max_dbs=len(self._names) + len(self._added) + 1,
                 max_readers=64,
                 metasync=True,
-                sync=True,
+                sync=self.synced,
                 writemap=self.mapped,
             )
         except lmdb.Error as error:
@@ -223,21 +226,20 @@ class Environment:
         return self._alone(attempt, room)
 
     def lend(self, job: Callable[[int], None], room: int) -> None:
-        """Let another process write: ``job`` has it done, within a map of so many bytes, and raises
-        lmdb.MapFullError if that was too small.
-        """
+        """Let another process write: ``job`` gets the map's bytes and raises lmdb.MapFullError."""
+        self._lent = True
         self._alone(lambda: job(self.map_bytes), room)
+
+    def settle(self) -> None:
+        """Sync what another process may have committed and not synced: it has ended."""
+        self.settling.settle(lambda: self._env.sync(True))  # noqa: FBT003 - LMDB's name for it
 
     def clear_readers(self) -> None:
         """Forget the readers of a process that was killed: they would pin old pages for ever."""
         self._env.reader_check()
 
     def rewrite(self, change: Callable[[Any, Any], T], room: int) -> T:
-        """Like ``write`` for a change of many pages; it also gets a view of what was before.
-
-        Args:
-            room: bytes it will take, about: the map grows before it, not half way.
-        """
+        """Like ``write`` for a change of many pages; it also gets a view of what was before."""
 
         def attempt() -> T:
             with self._begin() as before, self._begin(write=True) as txn:
@@ -247,6 +249,8 @@ class Environment:
 
     def _alone(self, attempt: Callable[[], T], room: int) -> T:
         with self._writing:
+            if self._lent:  # it may use pages that the one before that needs
+                self.settle()
             self._make_room(room)
             return self._until_it_fits(attempt)
 
@@ -309,6 +313,7 @@ class Environment:
         """
         assert self._pinned is None, "compaction of a pinned state"
         with self._writing:
+            self.settle()
             shutil.rmtree(self._beside, ignore_errors=True)
             try:
                 self._copy_beside(copy or self.copy)
@@ -339,21 +344,19 @@ class Environment:
         return self.path / "compact"
 
     def _cut_short(self, error: lmdb.Error, before: int) -> bool:
-        """Whether a commit failed because the disk took only a part of it.
+        """Whether a commit failed because the disk took only a part: an I/O error, says LMDB.
 
-        LMDB reports that as an I/O error. Pages are written before the transaction's number, so
-        while that is ``before`` nothing has happened.
+        The transaction's number is written last: while it is ``before``, nothing has happened.
         """
         if EIO_TEXT not in str(error) or self._env.info()["last_txnid"] != before:
             return False
         return is_full(self.path)
 
     def _is_given_up(self) -> bool:
-        """Whether LMDB takes no more transactions of this environment.
+        """Whether LMDB takes no more transactions of this environment, nor reads.
 
-        It does so when the last page of a commit, the one that makes it one, cannot be written:
-        rarely for lack of room (where a file system writes a page to a new place), but then
-        nothing can be read either before it is opened anew.
+        It does so when the meta page cannot be written, rarely for lack of room: where a file
+        system writes a page to a new place.
         """
         try:
             self._begin().abort()

@@ -116,6 +116,8 @@ class Checkpoint:
     """Keys whose segments' digests are to be counted anew."""
     entries_bytes: int = 0
     """What the entries hold, about: a map that is too small is to grow before they are written."""
+    spread_s: float = 0.0
+    """Over so many seconds writing it may be spread; 0: as fast as it can be."""
 
 
 class Tag(NamedTuple):
@@ -285,6 +287,10 @@ class StateStore(Protocol):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write it, synced (DiskFullError: the one before is unharmed)."""
+        ...
+
+    def hurry(self) -> None:
+        """Let the save that runs in another thread, if any, be spread no longer."""
         ...
 
     def tidy(self, goes_on: Callable[[], bool]) -> None:

@@ -234,6 +234,9 @@ class MemoryState:
             if raw is not None:
                 self._rows[table][number] = raw
 
+    def hurry(self) -> None:
+        """Nothing is spread."""
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint."""
         if self.full:

@@ -18,6 +18,9 @@ is not worth it, and a quiet node needs no second process.
 - Whatever else goes wrong there (no memory, killed, a full disk), the thread writes the checkpoint
   as it always could, which either succeeds or says what is wrong. Whether it had been written
   after all the number of saved checkpoints tells.
+- A checkpoint may be spread over a time (``spread_s``): its process pauses between the keys, and
+  has the disk take what it wrote in pieces, before it is synced (``unsynced.py``). A node that
+  cannot wait hurries it: a byte through the pipe.
 - If the node dies, so does the process, at once: it waits for the end of a pipe that only the node
   holds. Until it has, it keeps the data directory locked (it has inherited ``held``), so the next
   run never reads a checkpoint that is still being exchanged for another one.
@@ -25,7 +28,8 @@ is not worth it, and a quiet node needs no second process.
 Frames on its standard input: length, 4 bytes big-endian, and so many bytes. First ``pickle`` of
 ``Order``, then ``marshal`` of lists of (key, entry), ended by an empty frame, and of lists of
 (request id, where it went), likewise. All are of one Python, from process to process. It answers
-each order with one frame: ``DONE``, ``FULL`` (the map is too small) or why it failed.
+each order with one frame: ``DONE``, ``FULL`` (the map is too small), ``UNSYNCED`` and why (it is
+committed, and the disk has failed) or why it failed before.
 """
 
 from __future__ import annotations
@@ -68,6 +72,7 @@ MARSHAL = 2
 """The last version that does not look for objects that are there twice, which takes longer."""
 DONE = b"done"
 FULL = b"full"
+UNSYNCED = b"unsynced "
 
 
 class Order(NamedTuple):
@@ -143,8 +148,12 @@ class Saver:
         self._here = here
         self._saved = saved
         self._process: subprocess.Popen[bytes] | None = None
+        self._living = threading.Lock()
+        """These stay what they are."""
         self._life: int | None = None
         """The end of a pipe that is closed with this process, whatever ends it."""
+        self._ordered = self._hurried = False
+        """Whether it has an order, and nothing is to be spread."""
 
     @property
     def pid(self) -> int | None:
@@ -153,6 +162,12 @@ class Saver:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint, synced; see ``StateStore.save``."""
+        try:
+            self._save(checkpoint)
+        finally:
+            self._hurried = False  # one that comes too late hurries the next
+
+    def _save(self, checkpoint: Checkpoint) -> None:
         if len(checkpoint.entries) < self.keys_min:
             self._here(checkpoint)
             return
@@ -165,6 +180,13 @@ class Saver:
                 logger.warning("a checkpoint is written in the node's own process: %s", failure)
                 self._here(checkpoint)
 
+    def hurry(self) -> None:
+        """Let the checkpoint that is being written, in another thread, be spread no longer."""
+        with self._living, contextlib.suppress(BrokenPipeError):
+            self._hurried = True
+            if self._ordered and self._life is not None:
+                os.write(self._life, b"!")
+
     def close(self) -> None:
         """End the process, if there is one."""
         process, self._process = self._process, None
@@ -175,28 +197,34 @@ class Saver:
                 assert stream is not None, "piped"
                 with contextlib.suppress(OSError):  # what was not sent will not be
                     stream.close()
-        if self._life is not None:
-            os.close(self._life)
-            self._life = None
+        with self._living:
+            life, self._life = self._life, None
+        if life is not None:
+            os.close(life)
 
     def _send(self, checkpoint: Checkpoint, map_bytes: int) -> None:
         """Have it written; lmdb.MapFullError or SaverFailed if it was not."""
-        fresh = self._process is None
+        fresh, before = self._process is None, self._saved()
         try:
             answer = self._exchange(checkpoint, map_bytes)
         except (OSError, EOFError) as error:
             self.close()
             self._env.clear_readers()
+            self._env.settle()
             if not fresh:  # it may have ended of itself, as it was sent for
-                self._send(checkpoint, map_bytes)
+                if self._saved() == before:
+                    self._send(checkpoint, map_bytes)
                 return
             raise SaverFailed(f"the process for it ended: {error!r}") from error
         except Exception as error:  # half an order was sent
             self.close()
             raise SaverFailed(f"it cannot be sent: {error!r}") from error
+        if answer.startswith(UNSYNCED):
+            raise self._env.settling.failed(answer.removeprefix(UNSYNCED).decode())
         if answer == FULL:
             raise lmdb.MapFullError("the map is too small for the checkpoint")
         if answer != DONE:
+            self._env.settle()
             raise SaverFailed(answer.decode())
 
     def _exchange(self, checkpoint: Checkpoint, map_bytes: int) -> bytes:
@@ -205,15 +233,24 @@ class Saver:
         assert to is not None, "piped"
         assert back is not None, "piped"
         durable = replace(checkpoint.durable, requests=RequestWindow(1))
-        rest = replace(checkpoint, entries={}, requests=[], durable=durable)
-        send(to, pickle.dumps(Order(map_bytes, rest)))
-        send_pieces(to, checkpoint.entries.items())
-        send_pieces(to, ((one, tuple(went)) for one, went in checkpoint.requests))
-        to.flush()
-        return receive(back)
+        with self._living:
+            self._ordered = True
+            spread_s = 0.0 if self._hurried else checkpoint.spread_s
+        rest = replace(checkpoint, entries={}, requests=[], durable=durable, spread_s=spread_s)
+        try:
+            send(to, pickle.dumps(Order(map_bytes, rest)))
+            send_pieces(to, checkpoint.entries.items())
+            send_pieces(to, ((one, tuple(went)) for one, went in checkpoint.requests))
+            to.flush()
+            return receive(back)
+        finally:
+            with self._living:
+                self._ordered = False
 
     def _start(self) -> subprocess.Popen[bytes]:
-        ending, self._life = os.pipe()
+        ending, life = os.pipe()
+        with self._living:
+            self._life = life
         try:
             process = subprocess.Popen(
                 [*self.command, str(self.idle_s), str(ending)],

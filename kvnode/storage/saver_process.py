@@ -25,8 +25,11 @@ import lmdb
 from kvnode.core.entry import Held
 from kvnode.core.requests import Row
 from kvnode.storage.environment import Environment
-from kvnode.storage.saver import DONE, FULL, Order, receive, receive_pieces, send
+from kvnode.storage.interfaces import Checkpoint
+from kvnode.storage.pace import Pace
+from kvnode.storage.saver import DONE, FULL, UNSYNCED, Order, receive, receive_pieces, send
 from kvnode.storage.state import LmdbState
+from kvnode.storage.unsynced import forget, keep, write_out
 
 
 class Lent(Environment):
@@ -46,9 +49,10 @@ class Lent(Environment):
 
     mapped = True
 
-    def __init__(self, *args: Any, map_bytes: int, **options: Any) -> None:
-        """``map_bytes``: of the other process's map."""
+    def __init__(self, *args: Any, map_bytes: int, synced: bool, **options: Any) -> None:
+        """``map_bytes``: of the other process's map. ``synced``: whether commits are."""
         self._lent_bytes = map_bytes
+        self.synced = synced
         super().__init__(*args, **options)
 
     def _map_bytes(self, file_bytes: int) -> int:  # noqa: ARG002 - the file fits in the other's map
@@ -57,6 +61,16 @@ class Lent(Environment):
     def _grow(self) -> None:
         raise lmdb.MapFullError("the map belongs to another process")
 
+    @property
+    def page_bytes(self) -> int:
+        """Of a page."""
+        return int(self._env.stat()["psize"])
+
+    @property
+    def commits(self) -> int:
+        """There ever were."""
+        return int(self._env.info()["last_txnid"])
+
     def close(self) -> None:
         """Close it."""
         used = self.file_bytes
@@ -64,29 +78,79 @@ class Lent(Environment):
         os.truncate(self.path / "data.mdb", used)
 
 
+class Spread:
+    """Writes a checkpoint slowly: so long each for its entries and for the disk."""
+
+    ENTRIES_SHARE = 0.6
+    """Of the time. The rest is for the disk, which would like to have it more evenly still."""
+
+    def __init__(self, path: Path, seconds: float, hurry: threading.Event) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._hurry = hurry
+
+    def write(self, state: LmdbState, env: Lent, checkpoint: Checkpoint) -> bytes:
+        """See ``unsynced.py``; what there is to say of it, if anything was committed."""
+        keep(self._path, env.page_bytes)
+        before = env.commits
+        try:
+            state.write(checkpoint, Pace(self._seconds * self.ENTRIES_SHARE, self._hurry))
+        except BaseException:
+            if env.commits == before:
+                forget(self._path)
+            raise
+        try:
+            slowly = Pace(self._seconds * (1 - self.ENTRIES_SHARE), self._hurry)
+            write_out(self._path / "data.mdb", env.file_bytes, slowly)
+            env.settle()
+        except Exception as error:  # told to the node, which must not go on with it
+            return UNSYNCED + said(error)
+        return DONE
+
+
 def save(
     path: Path,
     origin: int,
+    hurry: threading.Event,
     order: Order,
     entries: dict[bytes, Held],
     requests: list[tuple[bytes, Row]],
 ) -> bytes:
     """Write it; what there is to say of it."""
+    spread_s = order.checkpoint.spread_s
+    lent: list[Lent] = []
+
+    def opened(*args: Any, **options: Any) -> Lent:
+        lent.append(Lent(*args, map_bytes=order.map_bytes, synced=not spread_s, **options))
+        return lent[0]
+
     try:
-        state = LmdbState(path, origin, partial(Lent, map_bytes=order.map_bytes))
+        state = LmdbState(path, origin, opened)
         try:
-            state.write(replace(order.checkpoint, entries=entries, requests=requests))
+            checkpoint = replace(order.checkpoint, entries=entries, requests=requests)
+            if spread_s:
+                return Spread(path, spread_s, hurry).write(state, lent[0], checkpoint)
+            state.write(checkpoint)
         finally:
             state.close()
     except lmdb.MapFullError:
         return FULL
     except Exception as error:  # told to the node, which tries it itself
-        return f"{type(error).__name__}: {error}".encode()
+        return said(error)
     return DONE
 
 
+def said(error: Exception) -> bytes:
+    """For a message to the node."""
+    return f"{type(error).__name__}: {error}".encode()
+
+
 def serve(
-    orders: IO[bytes], answers: IO[bytes], idle_s: float, write: Callable[..., bytes]
+    orders: IO[bytes],
+    answers: IO[bytes],
+    idle_s: float,
+    hurry: threading.Event,
+    write: Callable[..., bytes],
 ) -> None:
     """Write what comes until nothing does."""
     while select.select([orders], [], [], idle_s)[0]:
@@ -98,15 +162,20 @@ def serve(
             requests = list(chain.from_iterable(receive_pieces(orders)))
         except EOFError:
             return
-        send(answers, write(order, entries, requests))
+        answer = write(order, entries, requests)
+        hurry.clear()  # it was meant for this one; one that comes too late hurries the next
+        send(answers, answer)
         answers.flush()
         del order, entries, requests
         gc.collect()  # see ``main``
 
 
-def end_with(pipe: int) -> None:
-    """End this process, whatever it is at, when the other end of the pipe is closed."""
-    os.read(pipe, 1)
+def follow(pipe: int, hurry: threading.Event) -> None:
+    """Hurry when something comes through the pipe, and end this process, whatever it is at, when
+    its other end is closed.
+    """
+    while os.read(pipe, 1):
+        hurry.set()
     os._exit(1)
 
 
@@ -116,9 +185,11 @@ def main() -> None:
     path, origin, idle_s, pipe = sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a group, they are for the node
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=end_with, args=(int(pipe),), daemon=True).start()
+    hurry = threading.Event()
+    threading.Thread(target=follow, args=(int(pipe), hurry), daemon=True).start()
     with os.fdopen(os.dup(0), "rb") as orders, os.fdopen(os.dup(1), "wb") as answers:
-        serve(orders, answers, float(idle_s), partial(save, Path(path), int(origin)))
+        write = partial(save, Path(path), int(origin), hurry)
+        serve(orders, answers, float(idle_s), hurry, write)
 
 
 if __name__ == "__main__":

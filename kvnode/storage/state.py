@@ -51,6 +51,7 @@ from kvnode.storage.interfaces import (
 from kvnode.storage.rows import encode_loser
 from kvnode.storage.saver import Saver
 from kvnode.storage.state_reading import StateReading
+from kvnode.storage.unsynced import put_back
 
 TABLES = (
     "entries", "conflicts", "digests", "requests", "garbage", "deadlines", "journal", "quarantine",
@@ -66,6 +67,8 @@ class LmdbState(StateReading):
         self, path: Path, origin: int, opened: Callable[..., Environment] = Environment
     ) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
+        if opened is Environment:
+            put_back(path)
         self._env = opened(path, TABLES, part="state", origin=origin, bind=self._bind)
         self._origin = origin
         self._saver: Saver | None = None
@@ -170,8 +173,13 @@ class LmdbState(StateReading):
         """See ``interfaces.StateStore``."""
         repack_if_loose(self._env, goes_on)
 
-    def write(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint in this process, synced."""
+    def hurry(self) -> None:
+        """See ``interfaces.StateStore``."""
+        if self._saver is not None:
+            self._saver.hurry()
+
+    def write(self, checkpoint: Checkpoint, done: Callable[[float], None] = lambda _: None) -> None:
+        """Write the checkpoint in this process, synced; see ``EntryChanges.make``."""
         before, horizon = self._horizon(), checkpoint.durable.horizon
         losers = [(_key(number), encode_loser(loser)) for number, loser in checkpoint.journal]
         meta = encode_meta(checkpoint)
@@ -181,7 +189,7 @@ class LmdbState(StateReading):
             segments = Segments(reading, before)
             with txn.cursor(self._entries) as cursor:
                 changes = EntryChanges(cursor, segments, waiting, before)
-                changes.make(checkpoint.entries)
+                changes.make(checkpoint.entries, done)
             with txn.cursor(self._requests) as cursor:
                 cursor.putmulti(starmap(request_row, checkpoint.requests))
                 for number in checkpoint.requests_forgotten:

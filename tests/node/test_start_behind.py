@@ -24,7 +24,7 @@ def test_it_takes_writes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     async def test() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoints, "start", lambda _checkpoints: None)
+            patch.setattr(Checkpoints, "start", lambda _checkpoints, **_: None)
             patch.setattr(Checkpoints, "finish", never)
             await nodes.start("a")
             for number in range(OVERDUE_FACTOR * KEYS + 1):
