@@ -7,6 +7,9 @@ writer's counter, so a lost, doubled or torn batch makes the counter differ from
 the writers give up before the node is back (their last batch is then *unknown*: it may be there or
 not, but whole), the others wait and repeat it under its request id, which must not count twice.
 
+With ``--large`` thousands of keys are written over and over meanwhile, so that checkpoints are
+large: written by a process of their own, slowly, and undone by a restart if they were not synced.
+
 With one node what is acknowledged was synced by that node alone; with three the others also push
 and pull meanwhile, and at the end all must be equal.
 """
@@ -18,13 +21,14 @@ import random
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cluster.processes import LocalCluster
 from kvnode import Client, Increment, KeyState, KvnodeError, OutcomeUnknown, Put
+from kvnode.storage.unsynced import is_kept
 from tests.cluster.convergence import assert_same, wait_for
 
 PATIENCE_S = (0.3, 5.0)
@@ -36,6 +40,15 @@ checkpoint_interval_ms = 20
 retention_interval_ms = 20
 log_retention_bytes = 50_000
 """
+LARGE_CONFIG = """\
+checkpoint_keys = 6_000
+retention_interval_ms = 20
+log_retention_bytes = 50_000
+"""
+LARGE_FACTOR = 4
+"""It takes some seconds until the first large one is due."""
+BULK_KEYS = 20_000
+BULK_BATCH = 500
 
 
 @dataclass
@@ -52,6 +65,8 @@ class Tally:
     lost: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     """Refused batches that are there."""
+    undone: int = 0
+    """Restarts that found a checkpoint which was not synced."""
     miscounted: list[str] = field(default_factory=list)
     """Counters that are not the number of their batches: doubled or torn."""
     seconds: float = 0.0
@@ -68,6 +83,7 @@ class Tally:
             f"acknowledged   {self.acknowledged:,} batches",
             f"unknown        {self.happened:,} happened, {self.vanished:,} did not",
             f"refused        {self.refused:,}",
+            f"undone         {self.undone:,} checkpoints",
             f"lost           {len(self.lost):,} {self.lost[:3] or ''}",
             f"unexpected     {len(self.unexpected):,} {self.unexpected[:3] or ''}",
             f"miscounted     {len(self.miscounted):,} {self.miscounted[:3] or ''}",
@@ -135,14 +151,27 @@ def count_of(state: KeyState | None) -> int:
     return (state.pn_counter or 0) if state is not None else 0
 
 
+def write_bulk(client: Client, seed: int, stop: threading.Event) -> None:
+    """Write over some of many keys, again and again; what becomes of each does not matter."""
+    chance = random.Random(seed)
+    while not stop.is_set():
+        numbers = chance.sample(range(BULK_KEYS), BULK_BATCH)
+        with suppress(KvnodeError):
+            client.write([Put(f"bulk/{number}", bytes(100)) for number in numbers])
+
+
 class Rounds:
     """A cluster, its writers and what came of them."""
 
-    def __init__(self, nodes: int, directory: Path, seed: int, stack: ExitStack) -> None:
+    def __init__(
+        self, nodes: int, directory: Path, seed: int, stack: ExitStack, *, large: bool
+    ) -> None:
         self.tally = Tally()
         self._random = random.Random(seed)
+        self._large = large
+        self._directory = directory
         config = directory / "kill.toml"
-        config.write_text(CONFIG)
+        config.write_text(LARGE_CONFIG if large else CONFIG)
         self._cluster = stack.enter_context(
             LocalCluster(nodes, directory=directory, node_config=config)
         )
@@ -170,14 +199,19 @@ class Rounds:
     def round(self, victim: str) -> None:
         """Load, kill, start again, ask."""
         stop = threading.Event()
-        enough = self._acknowledged() + self._random.randint(1, WRITES_MAX)
+        most = WRITES_MAX * LARGE_FACTOR if self._large else WRITES_MAX
+        enough = self._acknowledged() + self._random.randint(1, most)
         writers = [writer for each in self._writers.values() for writer in each]
         threads = [threading.Thread(target=writer.run, args=(stop,)) for writer in writers]
+        if self._large:
+            load = (self._clients[victim], self.tally.rounds, stop)
+            threads.append(threading.Thread(target=write_bulk, args=load))
         for thread in threads:
             thread.start()
         try:
             wait_for(lambda: self._acknowledged() >= enough, "writes of the round")
             self._cluster.kill(victim)
+            self.tally.undone += is_kept(self._directory / victim / "data" / "v1" / "state")
             self._cluster.start(victim)
         finally:
             stop.set()
@@ -206,10 +240,12 @@ class Rounds:
         return sum(len(w.acknowledged) for each in self._writers.values() for w in each)
 
 
-def rounds_of_kills(nodes: int, rounds: int, directory: Path, seed: int) -> Tally:
+def rounds_of_kills(
+    nodes: int, rounds: int, directory: Path, seed: int, *, large: bool = False
+) -> Tally:
     """Run them in ``directory``."""
     with ExitStack() as stack:
-        return Rounds(nodes, directory, seed, stack).run(rounds)
+        return Rounds(nodes, directory, seed, stack, large=large).run(rounds)
 
 
 def main() -> int:
@@ -220,9 +256,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--large", action="store_true", help="large checkpoints")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        tally = rounds_of_kills(options.nodes, options.rounds, Path(folder), options.seed)
+        tally = rounds_of_kills(
+            options.nodes, options.rounds, Path(folder), options.seed, large=options.large
+        )
     print(tally)
     return 1 if tally.problems else 0
 

@@ -17,11 +17,13 @@ from .kill import Tally, Writer, rounds_of_kills
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("nodes", "rounds"), [(1, 12), (3, 8)])
+@pytest.mark.parametrize(
+    ("nodes", "rounds", "large"), [(1, 12, False), (3, 8, False), (1, 6, True)]
+)
 def test_rounds_of_kill_9_under_load_lose_and_double_nothing(
-    tmp_path: Path, nodes: int, rounds: int
+    tmp_path: Path, nodes: int, rounds: int, *, large: bool
 ) -> None:
-    tally = rounds_of_kills(nodes, rounds, tmp_path, seed=nodes)
+    tally = rounds_of_kills(nodes, rounds, tmp_path, seed=nodes, large=large)
     assert not tally.problems, str(tally)
     assert tally.rounds == rounds
     assert tally.acknowledged > 10 * rounds
