@@ -76,24 +76,27 @@ class KvService:
     def handler(self) -> grpc.GenericRpcHandler:
         """For ``grpc.aio.Server.add_generic_rpc_handlers``."""
         writing = self._writing
-        calls = {
+        reads = {
             "Get": raw_call(pb.GetRequest, self.get),
             "BatchGet": raw_call(pb.BatchGetRequest, self.batch_get),
             "Scan": raw_call(pb.ScanRequest, self.scan),
             "ListConflicts": raw_call(pb.ListConflictsRequest, self.list_conflicts),
+            "Outcome": raw_call(pb.OutcomeRequest, writing.outcome),
+        }
+        writes = {
             "Put": raw_call(pb.PutRequest, writing.put),
             "Delete": raw_call(pb.DeleteRequest, writing.delete),
             "Increment": raw_call(pb.IncrementRequest, writing.increment),
             "Write": raw_call(pb.WriteRequest, writing.write),
             "WriteMany": raw_call(pb.WriteManyRequest, writing.write_many),
-            "Outcome": raw_call(pb.OutcomeRequest, writing.outcome),
         }
+        pipelines = Pipelines(reads, writes, self._store.closing, self._store.busy_s)
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                **{name: timed(call) for name, call in calls.items()},
+                **{name: timed(call) for name, call in pipelines.calls.items()},
                 "WriteStream": stream_both(pb.WriteManyRequest, writing.write_stream),
-                "Pipeline": Pipelines(calls, self._store.closing, self._store.busy_s).handler(),
+                "Pipeline": pipelines.handler(),
             },
         )
 

@@ -6,7 +6,7 @@ normal behind a stall (a commit that took long, a network that stood still), and
 done. But if they stay late, and the node is at work all the while, more is offered than it can
 bear: those behind are better off with a refusal now than with an answer in seconds. That rule is
 CoDel's (Nichols and Jacobson, Controlling Queue Delay, ACM Queue 2012): not how long the queue is
-counts, but whether it ever empties.
+counts, but whether it ever empties. Only writes are refused: it is they who keep the node at work.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ a message that is none, a number       it ends with the error, behind the answer
 used twice
 its caller goes                        what has not begun is not done, as with calls
 more than ``OPEN_MAX`` are open, or    nothing is read: gRPC's flow control holds the caller
-too large ones
+too large ones, for it or for all
 a request was long on its way          that counts towards its deadline (``lateness.py``)
-all requests come late, and the node   they are refused before they are read (``Standing``)
-is at work all the time
+all requests come late, and the node   writes are refused before they are parsed (``Standing``);
+is at work all the time                reads go on
 an answer cannot be sent               the caller has gone; nothing more is read
 =====================================  ============================================================
 """
@@ -58,6 +58,10 @@ not what holds back a caller who should be refused."""
 OPEN_BYTES_MAX: Final = 32 << 20
 """Of one stream, in requests that are not answered and answers that are not sent."""
 
+ALL_BYTES_MAX: Final = 256 << 20
+"""Of all together: where there are many, each may have less. A stream that has nothing open may
+always begin one request, so that those who do not take their answers hold up nobody else."""
+
 END_S: Final = 0.5
 """How long a stopping node waits for a caller to half-close, once all is answered."""
 
@@ -69,18 +73,31 @@ class Pipelines:
     """The streams of all callers of a service."""
 
     def __init__(
-        self, calls: Mapping[str, RawCall], closing: asyncio.Event, busy_s: Callable[[], float]
+        self,
+        reads: Mapping[str, RawCall],
+        writes: Mapping[str, RawCall],
+        closing: asyncio.Event,
+        busy_s: Callable[[], float],
     ) -> None:
         """What streams share.
 
         Args:
-            calls: by the method's name.
+            reads: calls by the method's name.
+            writes: the others, which are refused if too many of them wait.
             closing: set when the node begins to stop.
             busy_s: seconds for which the node has been at work.
         """
-        self._calls = calls
-        self._closing = closing
-        self._busy_s = busy_s
+        self.calls = {**reads, **writes}
+        self.writes = frozenset(writes)
+        self.closing = closing
+        self.busy_s = busy_s
+        self.streams = 0
+        """That are being served."""
+
+    @property
+    def bytes_max(self) -> int:
+        """What each may hold now."""
+        return min(OPEN_BYTES_MAX, ALL_BYTES_MAX // max(1, self.streams))
 
     def handler(self) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Of the RPC."""
@@ -89,8 +106,7 @@ class Pipelines:
             # The caller may be gone, which gRPC would log as an error with a traceback.
             with suppress(grpc.aio.InternalError, grpc.aio.UsageError):
                 try:
-                    stream = Stream(self._calls, context, self._busy_s)
-                    await stream.serve(raws, self._closing)
+                    await Stream(self, context).serve(raws)
                 except grpc.aio.BaseError:
                     raise
                 except Exception as error:
@@ -104,13 +120,11 @@ class Pipelines:
 class Stream:
     """One caller's."""
 
-    def __init__(
-        self, calls: Mapping[str, RawCall], context: Context, busy_s: Callable[[], float]
-    ) -> None:
-        self._calls = calls
+    def __init__(self, together: Pipelines, context: Context) -> None:
+        self._together = together
         self._context = context
         self._lateness = Lateness()
-        self._standing = Standing(busy_s)
+        self._standing = Standing(together.busy_s)
         self._open: set[int] = set()
         """Numbers whose answers are not ready."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,7 +141,7 @@ class Stream:
         self._broken: Exception | None = None
         """Why an answer could not be sent."""
 
-    async def serve(self, raws: AsyncIterator[bytes], closing: asyncio.Event) -> None:
+    async def serve(self, raws: AsyncIterator[bytes]) -> None:
         """Answer until the caller half-closes or the node stops.
 
         Raises:
@@ -136,7 +150,8 @@ class Stream:
             grpc.aio.BaseError: the caller has gone.
         """
         self._reader = reader = asyncio.create_task(self._read(raws), name="pipeline")
-        stopping = asyncio.create_task(closing.wait())
+        stopping = asyncio.create_task(self._together.closing.wait())
+        self._together.streams += 1
         try:
             await asyncio.wait((reader, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not reader.done():
@@ -151,6 +166,7 @@ class Stream:
             else:
                 raise Refused(Reason.STOPPING, "the node is stopping: use another one")
         finally:
+            self._together.streams -= 1
             tasks = [reader, stopping, *self._tasks]
             for task in tasks:  # by itself: gRPC logs every task that it has to cancel
                 task.cancel()
@@ -163,7 +179,7 @@ class Stream:
         async for raw in raws:
             arrived = now()
             for request in parse(pb.PipelineRequests, raw).requests:
-                while self._held >= OPEN_MAX or self._held_bytes >= OPEN_BYTES_MAX:
+                while self._held >= OPEN_MAX or self._held_bytes >= self._together.bytes_max:
                     self._less_held.clear()
                     await self._less_held.wait()
                 late_s = self._lateness.of(request.sent_ms, arrived) + now() - arrived
@@ -180,7 +196,8 @@ class Stream:
         self._hold(1, len(request.request))
         timeout_s = min(request.timeout_ms / 1000 or WAIT_S_MAX, WAIT_S_MAX) - late_s
         waited_s = late_s + request.waited_ms / 1000
-        refused_s = waited_s if self._standing.too_much(waited_s, now) else 0.0
+        refused = self._standing.too_much(waited_s, now) and request.method in self._together.writes
+        refused_s = waited_s if refused else 0.0
         task = asyncio.create_task(self._answer(request, timeout_s, refused_s))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -191,7 +208,7 @@ class Stream:
         """``refused_s``: how long it has waited if that is too long, else 0."""
         number = request.number
         try:
-            call = self._calls.get(request.method)
+            call = self._together.calls.get(request.method)
             if call is None:
                 raise Refused(
                     Reason.BAD_REQUEST, f"no method {request.method!r} of one request and one reply"
@@ -201,7 +218,7 @@ class Stream:
             if refused_s:
                 raise Refused(
                     Reason.QUEUE_FULL,
-                    f"requests come faster than the node can take them: this one has waited for "
+                    f"writes come faster than the node can take them: this one has waited for "
                     f"{refused_s:.1f} s: try again",
                 )
             async with asyncio.timeout(timeout_s):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from kvnode.core.errors import Reason, Refused
-from kvnode.rpc.pipeline import Stream
+from kvnode.rpc.pipeline import Pipelines, Stream
 from kvnode.v1 import kv_pb2
 
 
@@ -120,14 +120,16 @@ class Played:
         self.caller, self.calls, self.closing = Caller(), Calls(), asyncio.Event()
         self.busy = True
         calls = self.calls
-        methods = {
+        reads = {"Look": calls.echo}
+        writes = {
             "Echo": calls.echo,
             "Wait": calls.wait,
             "Refuse": calls.refuse,
             "Break": calls.break_,
         }
-        stream = Stream(methods, cast("Any", self.caller), self.busy_s)
-        self.served = asyncio.create_task(stream.serve(self.caller.requests(), self.closing))
+        self.together = Pipelines(reads, writes, self.closing, self.busy_s)
+        stream = Stream(self.together, cast("Any", self.caller))
+        self.served = asyncio.create_task(stream.serve(self.caller.requests()))
 
     def busy_s(self) -> float:
         """Since ever, or never at all."""

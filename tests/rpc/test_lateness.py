@@ -96,7 +96,9 @@ def test_a_stream_refuses_in_words_what_stands_behind_too_much(
             assert reply.error.details[1].Unpack(retry)
             assert told.reason == Reason.QUEUE_FULL
             assert "1.2 s" in reply.error.message
-        assert played.calls.begun == (1 if busy else 2)
+        played.caller.ask(3, method="Look", waited_ms=1_200)
+        assert (await played.caller.heard(3))[2].reply == b"3", "reads go on"
+        assert played.calls.begun == (2 if busy else 3)
         played.caller.half_close()
         await played.served
 

@@ -11,7 +11,7 @@ import pytest
 
 from kvnode.core.errors import Reason, Refused
 from kvnode.rpc import pipeline
-from kvnode.rpc.pipeline import OPEN_MAX
+from kvnode.rpc.pipeline import OPEN_MAX, Pipelines
 from kvnode.v1 import kv_pb2
 from tests.storage.rig import run
 
@@ -266,6 +266,31 @@ def test_what_is_large_holds_others_back_before_there_are_many(
                 each.set_result(None)
         played.caller.half_close()
         await played.served
+
+    run(test)
+
+
+def test_where_there_are_many_streams_each_may_hold_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "ALL_BYTES_MAX", 8)
+
+    async def test() -> None:
+        played = Played()
+        await asyncio.sleep(0)
+        assert played.together.streams == 1
+        assert played.together.bytes_max == 8
+        played.together.streams += 3  # others
+        played.caller.ask(10, 11, method="Wait")  # of two bytes each
+        await played.calls.has_waiting(1)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert played.calls.begun == 1
+        played.calls.waiting[b"10"].set_result(None)
+        await played.calls.has_waiting(2)
+        played.calls.waiting[b"11"].set_result(None)
+        played.caller.half_close()
+        await played.served
+        assert played.together.streams == 3
+        assert Pipelines({}, {}, played.closing, played.busy_s).bytes_max == 8, "none yet"
 
     run(test)
 
