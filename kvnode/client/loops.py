@@ -295,7 +295,9 @@ class AioWire:
             return None
         pipeline = self._open_pipeline()
         if pipeline is None:
-            return stopping_error()
+            # a read that ends with the node's server may be made elsewhere: the node may be back
+            ended = all(each.ended for each in self._pipelines)
+            return None if ended and step.method is BATCH_GET else stopping_error()
         try:
             return await pipeline.ask(step.method, request, step.timeout_s)
         except StreamEnded as ended:

@@ -55,8 +55,8 @@ STREAM_S: Final = 60.0
 """So long a stream takes requests: when they were sent is told by two clocks, which drift."""
 
 STOPPING_S: Final = 1.0
-"""A node that said that it stops is asked nothing until its stream has ended, and for so long, or
-until its health is well again."""
+"""A node that said that it stops is asked nothing until its stream has ended, and to write nothing
+for so long then, or until its health is well again."""
 
 
 Answer = asyncio.Future[pb.PipelineReply | RpcError]

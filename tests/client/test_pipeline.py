@@ -252,6 +252,24 @@ def test_a_node_that_is_back_at_once_is_asked_at_once(monkeypatch: pytest.Monkey
     run(test)
 
 
+def test_a_read_asks_the_node_itself_once_the_stream_of_its_stop_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "STOPPING_S", 1_000.0)
+
+    async def test() -> None:
+        async with serving(stopping) as (node, client):
+            await client.put(b"k", b"v")
+            while not node.calls:
+                with suppress(NodeUnavailable):  # until the stream has ended
+                    assert (await client.get(b"k")).value == b"v"
+            with pytest.raises(NodeUnavailable, match="stopping"):
+                await client.put(b"k", b"v")
+            assert node.calls == ["BatchGet"]
+
+    run(test)
+
+
 def test_a_stream_that_nobody_uses_ends_and_the_next_request_opens_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
