@@ -18,18 +18,27 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final, TypeVar
 
 import lmdb
 
 from kvnode.core.entry import Held
 from kvnode.core.requests import Row
 from kvnode.storage.environment import Environment
-from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.pace import Pace
 from kvnode.storage.saver import DONE, FULL, UNSYNCED, Order, receive, receive_pieces, send
 from kvnode.storage.state import LmdbState
 from kvnode.storage.unsynced import forget, keep, write_out
+
+ENTRIES_SHARE: Final = 0.6
+"""Of the time of a checkpoint that is spread. The rest is for the disk, which would like to have it
+more evenly still."""
+
+T = TypeVar("T")
+
+
+class NotSynced(Exception):
+    """It is committed, and nobody knows what of it is on the disk."""
 
 
 class Lent(Environment):
@@ -49,27 +58,44 @@ class Lent(Environment):
 
     mapped = True
 
-    def __init__(self, *args: Any, map_bytes: int, synced: bool, **options: Any) -> None:
-        """``map_bytes``: of the other process's map. ``synced``: whether commits are."""
+    def __init__(
+        self,
+        *args: Any,
+        map_bytes: int,
+        disk_s: float,
+        hurry: threading.Event,
+        **options: Any,
+    ) -> None:
+        """``map_bytes``: of the other process's map. ``disk_s``: how long the disk may take for
+        what is committed, unless in a ``hurry``; 0: as long as LMDB's sync does.
+        """
         self._lent_bytes = map_bytes
-        self.synced = synced
+        self._disk_s, self._hurry = disk_s, hurry
+        self.synced = not disk_s
         super().__init__(*args, **options)
 
-    def _map_bytes(self, file_bytes: int) -> int:  # noqa: ARG002 - the file fits in the other's map
-        return self._lent_bytes
+    def write(self, change: Callable[[Any], T], *, buffers: bool = False, room: int = 0) -> T:
+        """As ``Environment.write``; slowly, as ``unsynced.py`` tells, if there is time.
 
-    def _grow(self) -> None:
-        raise lmdb.MapFullError("the map belongs to another process")
-
-    @property
-    def page_bytes(self) -> int:
-        """Of a page."""
-        return int(self._env.stat()["psize"])
-
-    @property
-    def commits(self) -> int:
-        """There ever were."""
-        return int(self._env.info()["last_txnid"])
+        Raises:
+            NotSynced: it is committed.
+        """
+        if self.synced:
+            return super().write(change, buffers=buffers, room=room)
+        keep(self.path, self._env.stat()["psize"])
+        before = self._commits
+        try:
+            done = super().write(change, buffers=buffers, room=room)
+        except BaseException:
+            if self._commits == before:
+                forget(self.path)
+            raise
+        try:
+            write_out(self.path / "data.mdb", self.file_bytes, Pace(self._disk_s, self._hurry))
+            self.settle()
+        except Exception as error:
+            raise NotSynced(said(error)) from error
+        return done
 
     def close(self) -> None:
         """Close it."""
@@ -77,35 +103,16 @@ class Lent(Environment):
         super().close()
         os.truncate(self.path / "data.mdb", used)
 
+    @property
+    def _commits(self) -> int:
+        """There ever were."""
+        return int(self._env.info()["last_txnid"])
 
-class Spread:
-    """Writes a checkpoint slowly: so long each for its entries and for the disk."""
+    def _map_bytes(self, file_bytes: int) -> int:  # noqa: ARG002 - the file fits in the other's map
+        return self._lent_bytes
 
-    ENTRIES_SHARE = 0.6
-    """Of the time. The rest is for the disk, which would like to have it more evenly still."""
-
-    def __init__(self, path: Path, seconds: float, hurry: threading.Event) -> None:
-        self._path = path
-        self._seconds = seconds
-        self._hurry = hurry
-
-    def write(self, state: LmdbState, env: Lent, checkpoint: Checkpoint) -> bytes:
-        """See ``unsynced.py``; what there is to say of it, if anything was committed."""
-        keep(self._path, env.page_bytes)
-        before = env.commits
-        try:
-            state.write(checkpoint, Pace(self._seconds * self.ENTRIES_SHARE, self._hurry))
-        except BaseException:
-            if env.commits == before:
-                forget(self._path)
-            raise
-        try:
-            slowly = Pace(self._seconds * (1 - self.ENTRIES_SHARE), self._hurry)
-            write_out(self._path / "data.mdb", env.file_bytes, slowly)
-            env.settle()
-        except Exception as error:  # told to the node, which must not go on with it
-            return UNSYNCED + said(error)
-        return DONE
+    def _grow(self) -> None:
+        raise lmdb.MapFullError("the map belongs to another process")
 
 
 def save(
@@ -117,32 +124,28 @@ def save(
     requests: list[tuple[bytes, Row]],
 ) -> bytes:
     """Write it; what there is to say of it."""
-    spread_s = order.checkpoint.spread_s
-    lent: list[Lent] = []
-
-    def opened(*args: Any, **options: Any) -> Lent:
-        lent.append(Lent(*args, map_bytes=order.map_bytes, synced=not spread_s, **options))
-        return lent[0]
-
+    entries_s = order.checkpoint.spread_s * ENTRIES_SHARE
+    disk_s = order.checkpoint.spread_s - entries_s
+    opened = partial(Lent, map_bytes=order.map_bytes, disk_s=disk_s, hurry=hurry)
     try:
         state = LmdbState(path, origin, opened)
         try:
             checkpoint = replace(order.checkpoint, entries=entries, requests=requests)
-            if spread_s:
-                return Spread(path, spread_s, hurry).write(state, lent[0], checkpoint)
-            state.write(checkpoint)
+            state.write(checkpoint, Pace(entries_s, hurry))
         finally:
             state.close()
     except lmdb.MapFullError:
         return FULL
+    except NotSynced as error:  # told to the node, which must not go on with it
+        return UNSYNCED + str(error).encode()
     except Exception as error:  # told to the node, which tries it itself
-        return said(error)
+        return said(error).encode()
     return DONE
 
 
-def said(error: Exception) -> bytes:
+def said(error: Exception) -> str:
     """For a message to the node."""
-    return f"{type(error).__name__}: {error}".encode()
+    return f"{type(error).__name__}: {error}"
 
 
 def serve(

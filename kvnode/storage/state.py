@@ -67,7 +67,7 @@ class LmdbState(StateReading):
         self, path: Path, origin: int, opened: Callable[..., Environment] = Environment
     ) -> None:
         """Open or create the state of ``origin``; StorageError if it is another's or damaged."""
-        if opened is Environment:
+        if opened is Environment:  # it is lent by one that has it open, and has looked
             put_back(path)
         self._env = opened(path, TABLES, part="state", origin=origin, bind=self._bind)
         self._origin = origin

@@ -28,7 +28,7 @@ from .test_saver import DEADLINE_S, ORIGIN, Kept, checkpoint, contents, is_gone,
 FOR_EVER_S = 100_000.0
 AT_THE_DISK = """
 from kvnode.storage import saver_process
-saver_process.Spread.ENTRIES_SHARE = 0
+saver_process.ENTRIES_SHARE = 0
 saver_process.main()
 """
 """A saver that takes all of its time after the commit."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 import threading
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import lmdb
 import pytest
 
-from kvnode.storage import saver_process
+from kvnode.storage import saver_process, unsynced
 from kvnode.storage.interfaces import Checkpoint, StorageError, WriteFailed
 from kvnode.storage.pace import QUANTUM_S, Pace
 from kvnode.storage.saver import DONE, UNSYNCED, Order
@@ -187,14 +190,50 @@ def test_what_was_kept_has_to_be_whole(tmp_path: Path, monkeypatch: pytest.Monke
     assert not put_back(midway.path)
 
 
-def test_a_file_is_written_out_to_its_end_and_how_far_it_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pieces", [0, 1, 2.5, 3])
+def test_a_file_is_written_out_to_its_end_and_how_far_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: float
+) -> None:
     file = tmp_path / "file"
-    file.write_bytes(bytes(2 * PIECE_BYTES + 1))
+    size = int(pieces * PIECE_BYTES)
+    file.write_bytes(bytes(size))
+    begun: list[tuple[int, int]] = []
     told: list[float] = []
-    write_out(file, file.stat().st_size, told.append)
-    assert len(told) == 3
-    assert told == sorted(told)
-    assert told[-1] == 1
+
+    def begin(descriptor: int, at: int, length: int, _flags: int) -> int:
+        assert os.fstat(descriptor).st_ino == file.stat().st_ino
+        begun.append((at, length))
+        return 0
+
+    monkeypatch.setattr(unsynced, "_begin_writing", lambda: begin)
+    write_out(file, size, told.append)
+    count = ceil(pieces)
+    assert begun == [(number * PIECE_BYTES, PIECE_BYTES) for number in range(count)]
+    assert told == [pytest.approx(min(1.0, (n + 1) / pieces)) for n in range(count)]
+
+
+def test_where_the_system_cannot_be_asked_nobody_is_held_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sync does it then."""
+    file = tmp_path / "file"
+    file.write_bytes(bytes(PIECE_BYTES))
+    told: list[float] = []
+    write_out(file, PIECE_BYTES, told.append)
+    assert len(told) == (sys.platform == "linux")
+    monkeypatch.setattr(unsynced, "_begin_writing", lambda: None)
+    write_out(file, PIECE_BYTES, told.append)
+    assert len(told) == (sys.platform == "linux")
+
+
+def test_what_a_saver_left_that_was_killed_while_it_kept_them_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    midway = Midway(tmp_path / "state", monkeypatch)
+    left = midway.path / (KEPT + ".new")
+    left.write_bytes(midway.kept[:100])
+    assert held(midway.path) == midway.new
+    assert not left.exists()
 
 
 def test_what_was_kept_has_to_be_of_this_file(
