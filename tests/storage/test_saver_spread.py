@@ -98,8 +98,11 @@ PHASES = pytest.mark.parametrize("phase", ["commit", "sync"])
 @PHASES
 def test_who_waits_for_it_has_it_at_once(kept: Kept, phase: str, tmp_path: Path) -> None:
     stopping_at(kept.saver, phase)
-    with saving(kept.state, 2):
+    with saving(kept.state, 2) as thread:
         wait_for(kept.state, phase)
+        thread.join(0.3)  # longer than it takes in a hurry
+        assert thread.is_alive()
+        assert kept.state.total()[0].saved == (1 if phase == "commit" else 2)
         kept.state.hurry()
     assert equals(kept.state, tmp_path / "here")
     assert not is_kept(kept.state._env.path)  # noqa: SLF001 - where it is
