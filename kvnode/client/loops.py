@@ -31,7 +31,7 @@ from kvnode.client.channels import (
     RequestT,
 )
 from kvnode.client.failover import Failover
-from kvnode.client.lanes import LANES_MAX, Entry, Flight, Lane, in_use
+from kvnode.client.lanes import CROWD, LANES_MAX, Entry, Flight, Lane, in_use
 from kvnode.client.pipeline import REQUEST_BYTES_MAX, Pipeline, StreamEnded, stopping_error
 from kvnode.client.rpcs import BATCH_GET, WRITE, WRITE_MANY
 from kvnode.client.status import Fate, failure_of
@@ -188,7 +188,8 @@ class LoopDriver:
     def _lane(self, entry: Entry) -> Lane:
         if len(self._lanes) >= LANES_MAX:
             self._lanes = in_use(self._lanes)
-        lane = Lane(flight_plan(self.failover, entry), ordered=entry.is_write)
+        plan = flight_plan(self.failover, entry)
+        lane = Lane(plan, self.failover.now, ordered=entry.is_write, crowd=CROWD)
         self._lanes[entry.lane] = lane
         return lane
 

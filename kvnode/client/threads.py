@@ -194,7 +194,8 @@ class ThreadDriver:
             if len(self._lanes) >= LANES_MAX:
                 self._lanes = in_use(self._lanes)
             plan = flight_plan(self.failover, entry)
-            lane = self._lanes[entry.lane] = Lane(plan, ordered=entry.is_write)
+            lane = Lane(plan, self.failover.now, ordered=entry.is_write)
+            self._lanes[entry.lane] = lane
         return lane
 
     def _lead(self, lane: Lane, flight: Flight) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvnode import NodeUnavailable, OutcomeUnknown
-from kvnode.client.lanes import FLIGHTS_MAX, HALVES_MIN, Entry, Lane, overtaken
+from kvnode.client.lanes import CROWD, FAR_S, FLIGHTS_MAX, HALVES_MIN, Entry, Lane, overtaken
 
 
 def entry(*keys: bytes, size: int = 1, adds: int | None = None) -> Entry:
@@ -15,9 +15,18 @@ def entry(*keys: bytes, size: int = 1, adds: int | None = None) -> Entry:
     return found
 
 
-def lane(*entries: Entry, ordered: bool = True) -> Lane:
+class Clock:
+    """A time that the test lets pass."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lane(*entries: Entry, ordered: bool = True, crowd: int = 1, now: Clock | None = None) -> Lane:
     """A lane in which these wait."""
-    found = Lane(fly=lambda _: iter(()), ordered=ordered)  # type: ignore[arg-type,return-value]
+    found = Lane(lambda _: iter(()), now or Clock(), ordered, crowd)  # type: ignore[arg-type,return-value]
     found.waiting.extend(entries)
     return found
 
@@ -62,6 +71,47 @@ def test_a_crowd_goes_whole_while_others_are_away() -> None:
     flight = found.begin()
     assert flight is not None
     assert flight.entries == crowd
+
+
+def test_behind_others_only_a_crowd_goes() -> None:
+    found = lane(entry(b"first"), crowd=CROWD)
+    first = found.begin()
+    assert first is not None
+    found.waiting.extend(entry(b"%d" % number) for number in range(CROWD - 1))
+    assert found.begin() is None
+    found.waiting.append(entry(b"last"))
+    second = found.begin()
+    assert second is not None
+    assert len(second.entries) == CROWD
+    found.waiting.append(entry(b"more"))
+    assert found.begin() is None
+    found.land(first)
+    assert found.begin() is None, "there is still one away"
+    found.land(second)
+    assert found.begin() is not None
+
+
+def test_a_batch_is_a_crowd() -> None:
+    found = lane(entry(b"first"), crowd=CROWD)
+    assert found.begin() is not None
+    found.waiting.append(entry(*(b"%d" % number for number in range(CROWD - 1))))
+    assert found.begin() is None
+    found.waiting.append(entry(b"last"))
+    assert found.begin() is not None
+
+
+def test_nobody_waits_for_those_who_are_away_for_long() -> None:
+    now = Clock()
+    found = lane(entry(b"first"), crowd=CROWD, now=now)
+    assert found.begin() is not None
+    now.now += FAR_S / 2
+    found.waiting.append(entry(b"second"))
+    assert found.begin() is None
+    now.now += FAR_S / 2
+    assert found.begin() is not None
+    now.now += 100 * FAR_S
+    found.waiting.append(entry(b"third"))
+    assert found.begin() is None, "no more than may be away"
 
 
 def test_the_second_half_of_a_crowd_waits_for_a_key_of_the_first() -> None:

@@ -23,6 +23,7 @@ from kvnode import (
     NodeUnavailable,
     OutcomeUnknown,
 )
+from kvnode.client import lanes
 from kvnode.client.lanes import FLIGHTS_MAX, HALVES_MIN
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import (
@@ -285,27 +286,50 @@ def test_many_callers_of_one_counter_have_two_calls_on_their_way(node: ScriptedN
     assert len(set(node.request_ids)) == HALVES_MIN + 1
 
 
-def test_a_cancelled_task_that_was_not_sent_sends_nothing(node: ScriptedNode) -> None:
+def test_tasks_that_come_while_another_is_away_go_together_behind_it(
+    node: ScriptedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "FAR_S", 1_000.0)
     gate = threading.Event()
-    node.script = [behind(gate)] * FLIGHTS_MAX
+    node.script = [behind(gate)]
 
     async def work() -> None:
         async with AsyncClient(node.address) as client:
-            first = []
-            for number in range(FLIGHTS_MAX):
-                first.append(asyncio.create_task(client.put(f"first{number}", "v")))
-                assert await asyncio.to_thread(node.arrived.acquire, timeout=60)
+            tasks = []
+            for number in range(5):
+                tasks.append(asyncio.create_task(client.put(f"k{number}", "v")))
+                if not number:
+                    assert await asyncio.to_thread(node.arrived.acquire, timeout=60)
+                await asyncio.sleep(0)
+            gate.set()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(work())
+    assert node.methods == ["Write", "WriteMany"]
+
+
+def test_a_cancelled_task_that_was_not_sent_sends_nothing(
+    node: ScriptedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "FAR_S", 1_000.0)  # else they may go behind the first
+    gate = threading.Event()
+    node.script = [behind(gate)]
+
+    async def work() -> None:
+        async with AsyncClient(node.address) as client:
+            first = asyncio.create_task(client.put("first", "v"))
+            assert await asyncio.to_thread(node.arrived.acquire, timeout=60)
             cancelled = asyncio.create_task(client.put("cancelled", "v"))
             kept = asyncio.create_task(client.put("kept", "v"))
             await asyncio.sleep(0)
             cancelled.cancel()
             gate.set()
-            await asyncio.gather(*first, kept)
+            await asyncio.gather(first, kept)
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
 
     asyncio.run(work())
-    assert {each.put.key for each in node.operations} == {b"first0", b"first1", b"kept"}
+    assert {each.put.key for each in node.operations} == {b"first", b"kept"}
 
 
 def test_a_task_has_a_deadline_of_its_own(node: ScriptedNode) -> None:
