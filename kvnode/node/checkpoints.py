@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from kvnode.core.entry import Held
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.replica import Durable, Round
+from kvnode.node.backlog import OVERDUE, Backlog, pause_s
 from kvnode.node.worker import Done, Job
 from kvnode.storage.interfaces import (
     Checkpoint,
@@ -33,11 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 5.0
-OVERDUE_FACTOR = 4
 DISPOSED_AT_ONCE = 500
-UNPAUSED = 1.0
-PAUSE_S = 0.2
-"""Of a round, when twice a checkpoint's worth waits."""
 SPREAD_SHARE = 0.5
 """Of the time that the changes took to come, for writing them: at the same rate the next are half
 there then. PostgreSQL has the same idea, and takes more (checkpoint_completion_target)."""
@@ -58,7 +55,10 @@ class Checkpoints:
         """
         self.state = state
         self.covered = covered
-        self.behind_operations = behind
+        self._operations = behind
+        """Since the last one was cut."""
+        self._frozen = Backlog()
+        """In the one that is being written."""
         self.last_ms = 0
         self.made = 0
         """Since start."""
@@ -90,39 +90,44 @@ class Checkpoints:
         return self._running is not None
 
     @property
+    def _waiting(self) -> Backlog:
+        """For the next one."""
+        memtable = self._engine.memtable
+        return Backlog(memtable.active_keys, memtable.bytes_held, self._operations)
+
+    @property
     def _full(self) -> float:
         """How much of a checkpoint's worth waits for the next one."""
-        config, memtable = self._engine.config, self._engine.memtable
-        return max(
-            memtable.active_keys / config.checkpoint_keys,
-            memtable.bytes_held / config.checkpoint_bytes,
-        )
+        return self._waiting.worth(self._engine.config)
+
+    @property
+    def behind_operations(self) -> int:
+        """What a start would replay."""
+        return self._frozen.operations + self._operations
 
     @property
     def overdue(self) -> bool:
-        """Whether so much waits for it that no more may be accepted."""
-        config, memtable = self._engine.config, self._engine.memtable
-        return (
-            memtable.bytes_held > OVERDUE_FACTOR * config.checkpoint_bytes
-            or memtable.active_keys > OVERDUE_FACTOR * config.checkpoint_keys
-        )
+        """Whether so much is not on disk that no more may be accepted."""
+        return self._full + self._frozen.worth(self._engine.config) > OVERDUE
 
     @property
     def pause_s(self) -> float:
-        """How long a round is to wait before it begins, for the checkpoint that is being written.
-
-        It grows with the square of how much more than a checkpoint's worth waits already, so that
-        the rate of writes becomes the one that can be written, and memory stays bounded, without
-        anybody being refused. Pauses that began earlier left the checkpoint's process idle for a
-        third of the time, waiting for the next one to fill.
-        """
+        """How long a round is to wait before it begins (``backlog.py``)."""
         if self._running is None:
             return 0.0
-        return PAUSE_S * max(0.0, self._full - UNPAUSED) ** 2
+        return pause_s(self._full, self._frozen.worth(self._engine.config))
+
+    def begin(self) -> None:
+        """The node starts: if a checkpoint's worth was replayed, write it at once.
+
+        A node that is killed soon after its start, again and again, has to replay it until then.
+        """
+        if self._full >= 1:
+            self.start()
 
     def consider(self, round_: Round) -> None:
         """A round was committed: start a checkpoint if it is time, and end one if that is."""
-        self.behind_operations += sum(block.count for block in round_.records)
+        self._operations += sum(block.count for block in round_.records)
         self.start_if_due()
         if self._spread and self._full > SPREAD_SHARE:
             self._end_spread()
@@ -131,20 +136,16 @@ class Checkpoints:
         """Start a checkpoint if there is something for it and it is time."""
         if not self._something:
             return
-        config, memtable = self._engine.config, self._engine.memtable
         now = self._monotonic()
         if now < self._not_before:
             return
-        if (
-            memtable.bytes_held >= config.checkpoint_bytes
-            or memtable.active_keys >= config.checkpoint_keys
-            or (now - self._last) * 1000 >= config.checkpoint_interval_ms
-        ):
+        interval_ms = self._engine.config.checkpoint_interval_ms
+        if self._full >= 1 or (now - self._last) * 1000 >= interval_ms:
             self.start(spread_s=min(SPREAD_SHARE * (now - self._last), SPREAD_S_MAX))
 
     @property
     def _something(self) -> bool:
-        return bool(self.behind_operations or self._engine.collected or self._to_sweep)
+        return bool(self._operations or self._engine.collected or self._to_sweep)
 
     @property
     def _to_sweep(self) -> bool:
@@ -168,7 +169,7 @@ class Checkpoints:
         self._wanted = False
         engine = self._engine
         durable = engine.replica.durable
-        size, behind = engine.memtable.bytes_held, self.behind_operations
+        self._frozen = frozen = self._waiting
         checkpoint = Checkpoint(
             arrival=engine.applied_arrival,
             durable=Durable(
@@ -189,7 +190,7 @@ class Checkpoints:
             journal=engine.journal.unsaved(),
             journal_floor=engine.journal.floor,
             recount=frozenset(self._recount),
-            entries_bytes=size,
+            entries_bytes=frozen.size,
             spread_s=spread_s,
         )
         engine.collected = []
@@ -198,10 +199,10 @@ class Checkpoints:
         running: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running = running
         self._last = started = self._monotonic()
-        self.behind_operations = 0
+        self._operations = 0
 
         def done(error: BaseException | None) -> None:
-            self._running, self._spread = None, False
+            self._running, self._spread, self._frozen = None, False, Backlog()
             self.last_ms = round((self._monotonic() - started) * 1000)
             if error is None:
                 self._dispose(engine.memtable.drop_frozen())
@@ -214,8 +215,8 @@ class Checkpoints:
                 self._written = cut
             else:
                 self._recount.update(checkpoint.recount)
-                engine.memtable.restore_frozen(size)
-                self.behind_operations += behind
+                engine.memtable.restore_frozen(frozen.size)
+                self._operations += frozen.operations
                 engine.collected = checkpoint.collected + engine.collected
                 self._not_before = self._monotonic() + RETRY_AFTER_S
                 if isinstance(error, DiskFullError):
@@ -341,7 +342,7 @@ class Checkpoints:
     def reload(self, arrival: int) -> None:
         """The state on disk was rewritten and covers the log up to ``arrival``."""
         self.covered = arrival
-        self.behind_operations = 0
+        self._operations = 0
         self.made += 1
         self._last = self._monotonic()
 

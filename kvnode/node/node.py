@@ -168,8 +168,7 @@ class Node:
     async def run(self, address: str) -> None:
         """Replicate, and do all else that serving takes but listening at ``address``."""
         self._address = address
-        if self.engine.checkpoints.overdue:  # what was replayed: writes would be refused
-            self.engine.checkpoints.start()
+        self.engine.checkpoints.begin()
         reissues = self.reissuing.begin()  # before anybody may ask what is stable
         self.replicator.start()
         self._run(self.collector.run(), "collection")

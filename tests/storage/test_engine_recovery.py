@@ -176,8 +176,8 @@ def test_writes_are_refused_when_checkpoints_cannot_keep_up() -> None:
         log, state = MemoryLog(), SlowState()
         node = rig(log, state, Config(checkpoint_keys=2, checkpoint_interval_ms=3_600_000))
         state.gate.before.clear()
-        for number in range(11):
-            await node.submit(Increment(b"%d" % number, 1))
+        await node.submit(*(Increment(b"%d" % number, 1) for number in range(2)))
+        await node.submit(*(Increment(b"other %d" % number, 1) for number in range(11)))
         assert await reason(node.submit(Increment(b"more", 1))) is Reason.QUEUE_FULL
         other = MemoryNode(1)
         other.write(Increment(b"theirs", 1))
