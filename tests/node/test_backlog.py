@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from kvnode.config import Config
@@ -11,6 +9,7 @@ from kvnode.core.errors import Reason
 from kvnode.core.operations import Increment
 from kvnode.node import backlog
 from kvnode.node.backlog import HELD_FREELY, OPERATIONS_A_KEY, OVERDUE, PAUSE_S, Backlog, pause_s
+from kvnode.storage.interfaces import Checkpoint, DiskFullError
 from kvnode.storage.memory import MemoryLog, MemoryState
 from tests.storage.faulty import SlowState, until
 from tests.storage.rig import Rig, reason, rig, run
@@ -115,13 +114,36 @@ def test_what_is_being_written_is_behind_until_it_is_on_disk() -> None:
         state = SlowState()
         state.gate.before.clear()
         node = rig(MemoryLog(), state, CONFIG)
-        await increment(node, 0, KEYS)
-        await asyncio.to_thread(state.gate.entered.wait, 60)
+        many = round(HELD_FREELY + 1) * KEYS
+        await increment(node, 0, many)
+        assert node.engine.checkpoints.running
+        assert node.engine.checkpoints.pause_s == pytest.approx(PAUSE_S)
         await increment(node, 0, 2)
-        assert node.engine.checkpoints.behind_operations == KEYS + 2
+        assert node.engine.checkpoints.behind_operations == many + 2
         state.gate.before.set()
         await until(lambda: not node.engine.checkpoints.running)
         assert node.engine.checkpoints.behind_operations == 2
+        await node.engine.close()
+
+    run(test)
+
+
+class FullDisk(MemoryState):
+    """No checkpoint has room."""
+
+    def save(self, _checkpoint: Checkpoint) -> None:
+        raise DiskFullError("no room")
+
+
+def test_what_could_not_be_written_is_behind() -> None:
+    async def test() -> None:
+        node = rig(MemoryLog(), FullDisk(), CONFIG)
+        await increment(node, 0, KEYS)
+        await until(lambda: not node.engine.checkpoints.running)
+        await increment(node, 0, 1)
+        assert node.engine.checkpoints.behind_operations == KEYS + 1
+        await increment(node, 0, MOST + 1)
+        assert await reason(node.submit(Increment(b"more", 1))) is Reason.QUEUE_FULL
         await node.engine.close()
 
     run(test)
