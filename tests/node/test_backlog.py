@@ -137,9 +137,10 @@ class FullDisk(MemoryState):
 
 def test_what_could_not_be_written_is_behind() -> None:
     async def test() -> None:
-        node = rig(MemoryLog(), FullDisk(), CONFIG)
+        node = rig(log := MemoryLog(), FullDisk(), CONFIG)
         await increment(node, 0, KEYS)
         await until(lambda: not node.engine.checkpoints.running)
+        assert node.engine.memtable.bytes_held == sum(len(raw) for _, raw in log.replay(0))
         await increment(node, 0, 1)
         assert node.engine.checkpoints.behind_operations == KEYS + 1
         await increment(node, 0, MOST + 1)
