@@ -34,7 +34,7 @@ class Bare:
             origin,
             Durable(RequestWindow(1000)),
             read=self.memtable.read,
-            read_many=self.memtable.read_many,
+            read_many=self.memtable.held_many,
             chain_at=self.log.chain_at,
             hold_bytes_max=1 << 20,
             siblings_max=100,

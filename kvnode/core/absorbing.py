@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 from kvnode.core.block import Block, Columns, Delta
 from kvnode.core.dots import Covered, Dot, Vector
-from kvnode.core.entry import Entry, Held, merge_delta, opened
+from kvnode.core.entry import Held, lone_register, lone_sibling, merge_delta, opened
 from kvnode.core.losers import Loser, loser_of
 from kvnode.core.plain import value_packer
 from kvnode.core.types import LWW_REGISTER, SIBLINGS, State
@@ -94,16 +94,10 @@ class _Merger:
         pairs = zip(puts.keys, puts.values, strict=True)
         for seq, (key, value) in enumerate(pairs, self._block.first_seq):
             hlc = seq + ahead
-            entry = opened(overlay[key])
-            if entry:
-                held = entry.get(LWW_REGISTER)
-                if (
-                    held is None
-                    or len(entry) > 1
-                    or held[3] is None
-                    or held[0] >= hlc
-                    or writer_has.get(held[1], 0) < held[2]
-                ):
+            held = overlay[key]
+            if held:
+                stamp = _stamp(held)
+                if stamp is None or stamp[0] >= hlc or writer_has.get(stamp[1], 0) < stamp[2]:
                     self._vector[origin] = seq - 1
                     self._merge(key, LWW_REGISTER, (hlc, origin, seq, value), seq)
                     continue
@@ -116,10 +110,10 @@ class _Merger:
         pack = value_packer(SIBLINGS, origin)
         rows = zip(puts.keys, puts.values, puts.replaced, strict=True)
         for seq, (key, value, replaced) in enumerate(rows, self._block.first_seq):
-            entry = opened(overlay[key])
-            if (entry or replaced) and not _is_all(entry, replaced, vector):
-                held = {(origin, seq): (seq + ahead, value)}
-                self._merge(key, SIBLINGS, (held, replaced), seq)
+            held = overlay[key]
+            if (held or replaced) and not _is_all(held, replaced, vector):
+                written = {(origin, seq): (seq + ahead, value)}
+                self._merge(key, SIBLINGS, (written, replaced), seq)
             else:
                 overlay[key] = pack(seq, seq + ahead, value)
             vector[origin] = seq
@@ -137,12 +131,31 @@ class _Merger:
         overlay[key] = merge_delta(entry, kind, state, self._seen, (origin, seq))
 
 
-def _is_all(entry: Entry, replaced: frozenset[Dot], vector: Vector) -> bool:
-    """Whether these dots are all that is in the entry, and received."""
+def _stamp(held: Held) -> tuple[int, int, int] | None:
+    """Tick, origin and sequence number of a register's value that is all there is."""
+    if isinstance(held, bytes):
+        lone = lone_register(held)
+        if lone is not None:
+            return lone[:3]
+    entry = opened(held)
+    if len(entry) > 1 or LWW_REGISTER not in entry:
+        return None
+    state = entry[LWW_REGISTER]
+    return None if state[3] is None else state[:3]
+
+
+def _is_all(held: Held, replaced: frozenset[Dot], vector: Vector) -> bool:
+    """Whether these dots are all that is there, and received."""
+    if isinstance(held, bytes):
+        lone = lone_sibling(held)
+        if lone is not None:
+            origin, seq = dot = lone[0]
+            return len(replaced) == 1 and dot in replaced and vector.get(origin, 0) >= seq
+    entry = opened(held)
     if len(entry) != 1 or SIBLINGS not in entry:
         return False
-    held, awaited = entry[SIBLINGS]
-    if awaited or held.keys() != replaced:
+    values, awaited = entry[SIBLINGS]
+    if awaited or values.keys() != replaced:
         return False
     for origin, seq in replaced:  # noqa: SIM110 - for every operation: all() takes twice as long
         if vector.get(origin, 0) < seq:

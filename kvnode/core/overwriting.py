@@ -6,20 +6,24 @@ delta: a third of what a put takes. What is left is packed, unless it expires (`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 from kvnode.core.context import Context
-from kvnode.core.entry import Entry, Held
+from kvnode.core.dots import Dot
+from kvnode.core.entry import Held, lone_register, lone_sibling, opened
 from kvnode.core.plain import value_packer
 from kvnode.core.types import LWW_REGISTER, SIBLINGS, lww, siblings
 
 Overwrite = Callable[
-    [bytes, bytes, int, int, Context | None, Entry, int, int], tuple[list[Any], Held] | None
+    [bytes, bytes, int, int, Context | None, Held, int, int], tuple[list[Any], Held] | None
 ]
-"""From key, value, type, deadline, context, the key's entry, sequence number and tick: the logged
-operation and what is left, None: it is not as simple as that."""
+"""From key, value, type, deadline, context, what the key holds, sequence number and tick: the
+logged operation and what is left, None: it is not as simple as that."""
+
+_REGISTER = {LWW_REGISTER: None}.keys()
 
 
 @lru_cache(maxsize=16)
@@ -33,14 +37,14 @@ def overwriter(origin: int, *, no_registers: bool) -> Overwrite:
         kind: int,
         deadline: int,
         context: Context | None,
-        entry: Entry,
+        before: Held,
         seq: int,
         hlc: int,
     ) -> tuple[list[Any], Held] | None:
         if no_registers and (deadline or kind == LWW_REGISTER):
             return None
         if kind == LWW_REGISTER:
-            if entry and (len(entry) > 1 or kind not in entry or entry[kind][0] >= hlc):
+            if before and _stamp(before) >= hlc:
                 return None
             if deadline:
                 state = (hlc, origin, seq, value, deadline)
@@ -48,18 +52,39 @@ def overwriter(origin: int, *, no_registers: bool) -> Overwrite:
             return [kind, key, value], register(seq, hlc, value)
         if kind != SIBLINGS:
             return None
-        held: siblings.Held = {}
-        if entry:
-            if len(entry) > 1 or SIBLINGS not in entry:
-                return None
-            held, awaited = entry[SIBLINGS]
-            if awaited or (context is not None and held.keys() != context.siblings):
+        replaced: Collection[Dot] = ()
+        if before:
+            replaced = _dots(before)
+            if not replaced or (context is not None and context.siblings != {*replaced}):
                 return None
         elif context is not None:
             return None
-        op = siblings.write(key, value, held, deadline)
+        op = siblings.write(key, value, replaced, deadline)
         if deadline:
             return op, {SIBLINGS: siblings.alone((origin, seq), hlc, value, deadline)}
         return op, sibling(seq, hlc, value)
 
     return overwrite
+
+
+def _stamp(held: Held) -> float:
+    """The tick of a register that is all there is; infinite if there is anything else."""
+    if isinstance(held, bytes):
+        lone = lone_register(held)
+        if lone is not None:
+            return lone[0]
+    entry = opened(held)
+    return entry[LWW_REGISTER][0] if entry.keys() == _REGISTER else inf
+
+
+def _dots(held: Held) -> Collection[Dot]:
+    """Those of siblings that are all there is, with nothing awaited; none otherwise."""
+    if isinstance(held, bytes):
+        lone = lone_sibling(held)
+        if lone is not None:
+            return (lone[0],)
+    entry = opened(held)
+    if len(entry) > 1 or SIBLINGS not in entry:
+        return ()
+    values, awaited = entry[SIBLINGS]
+    return () if awaited else values.keys()

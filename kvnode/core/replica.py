@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from kvnode.core.absorbing import Changes, absorb_block, changed_keys, changes_of
 from kvnode.core.accepted import Accepted
@@ -37,7 +36,7 @@ from kvnode.core.requests import RequestWindow
 from kvnode.core.writer import BlockWriter
 
 Read = Callable[[bytes], Entry]
-ReadMany = Callable[[Iterable[bytes]], dict[bytes, Entry]]
+ReadMany = Callable[[Iterable[bytes]], dict[bytes, Held]]
 ChainAt = Callable[[Dot], bytes | None]
 Received = tuple[Block, Changes]
 
@@ -94,12 +93,12 @@ class Round:
     """Concurrent register values that ``absorb`` dropped, in the order of the log."""
 
 
-class _Found(dict[bytes, Entry]):
-    """Entries that were read ahead; others are read when they are asked for."""
+class _Found(dict[bytes, Held]):
+    """What was read ahead; others are read when they are asked for."""
 
     __slots__ = ("_read",)
 
-    def __init__(self, read: Read, found: dict[bytes, Entry]) -> None:
+    def __init__(self, read: Read, found: dict[bytes, Held]) -> None:
         super().__init__(found)
         self._read = read
 
@@ -127,7 +126,7 @@ class Replica:
         Args:
             origin: the id this replica writes under.
             read: a key's entry as of the last committed round.
-            read_many: the same of many; what it leaves out, ``read`` gives.
+            read_many: the same of many, as it is held; what it leaves out, ``read`` gives.
             chain_at: chain value of the logged block that ends at a dot, if there is one.
             pruned: whether that may be unknown for a dot, because it was given up.
         """
@@ -201,8 +200,8 @@ class Replica:
             keys = _keys_of(blocks)
             found = self._read_many(keys)
         self._read_others(keys, found)
-        after, overlay = self.durable, cast("dict[bytes, Held]", found)
-        round_ = Round([], None, [], [block for block, _ in blocks], overlay, after, [*blocks])
+        after = self.durable
+        round_ = Round([], None, [], [block for block, _ in blocks], found, after, [*blocks])
         self.absorb(round_)
         for block in round_.records:
             _advance(after, block)
@@ -286,7 +285,7 @@ class Replica:
         round_.records.append(round_.own)
         _advance(after, round_.own)
 
-    def _reading(self, requests: Sequence[Request]) -> Read:
+    def _reading(self, requests: Sequence[Request]) -> Callable[[bytes], Held]:
         """Reads what the requests are about, all with one look."""
         first = requests[0].operations
         if len(requests) == 1 and len(first) == 1:
@@ -374,7 +373,7 @@ class Replica:
         self._read_others(keys, found)
         overlay |= found
 
-    def _read_others(self, keys: Collection[bytes], found: dict[bytes, Entry]) -> None:
+    def _read_others(self, keys: Collection[bytes], found: dict[bytes, Held]) -> None:
         """Those that one look left out, each with its own; StateError names the first damaged."""
         if len(found) < len(keys):
             for key in keys:

@@ -47,7 +47,7 @@ class BlockWriter:
         hlc: int,
         vector: Vector,
         overlay: dict[bytes, Held],
-        read: Callable[[bytes], Entry],
+        read: Callable[[bytes], Held],
         requests: RequestWindow,
         siblings_max: int,
         now: int,
@@ -59,7 +59,7 @@ class BlockWriter:
             hlc: tick of the first operation.
             vector: what the replica has; its own component advances with every operation.
             overlay: receives the new entries, key by key.
-            read: the entry of a key as of before this block.
+            read: what a key holds as of before this block.
             requests: the request ids known so far.
             now: wall time (Unix ms); what has expired by then is not there for conditions on what
                 a key shows.
@@ -186,24 +186,26 @@ class BlockWriter:
     def _add(self, operation: Operation, undo: dict[bytes, Held | None]) -> int | None:
         key = operation.key
         before = self._overlay.get(key)
-        entry = self._read(key) if before is None else opened(before)
+        held = self._read(key) if before is None else before
         index = len(self.ops)
         seq, hlc = self.first_seq + index, self._hlc + index
         op: list[Any] | None
-        left: Held = entry
+        left: Held = held
         counted: int | None = None
         known = None
         if type(operation) is Put and not operation.blind and operation.unless_after is None:
             _, value, kind, context, _, deadline, _ = operation
-            known = self._overwrite(key, value, kind, deadline, context, entry, seq, hlc)
+            known = self._overwrite(key, value, kind, deadline, context, held, seq, hlc)
         if known is not None:
             op, left = known
         elif isinstance(operation, Increment):
+            entry = opened(held)
             kind, op = self._increment(operation, entry, seq)
             state = slots.counted(entry.get(kind, slots.EMPTY), op, self._origin, hlc)
             counted = slots.value(state)
             left = {**entry, kind: state}
         else:
+            entry = opened(held)
             kind, op = self._change(operation, entry)
             if op is not None:
                 delta = TYPES[kind].delta(op, self._origin, seq, hlc)
@@ -223,8 +225,8 @@ class BlockWriter:
         seq, hlc = self.first_seq + len(self.ops), self._hlc + len(self.ops)
         for key, value in zip(puts.keys, puts.values, strict=True):
             before = overlay.get(key)
-            entry = read(key) if before is None else opened(before)
-            known = overwrite(key, value, kind, deadline, None, entry, seq, hlc)
+            held = read(key) if before is None else before
+            known = overwrite(key, value, kind, deadline, None, held, seq, hlc)
             if known is None:
                 vector[self._origin] = seq - 1
                 self._add(Put(key, value, kind, deadline=deadline), undo)

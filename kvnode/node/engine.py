@@ -94,7 +94,7 @@ class Engine:
             origin,
             durable,
             read=self.memtable.read,
-            read_many=self.memtable.read_many,
+            read_many=self.memtable.held_many,
             chain_at=log.chain_at,
             pruned=lambda dot: dot[1] < log.pruned.get(dot[0], 0),
             hold_bytes_max=config.hold_bytes_max,

@@ -63,7 +63,7 @@ class MemoryNode:
             self.origin,
             durable,
             read=self.memtable.read,
-            read_many=self.memtable.read_many,
+            read_many=self.memtable.held_many,
             chain_at=self.log.chain_at,
             pruned=lambda dot: dot[1] < self.log.pruned.get(dot[0], 0),
             hold_bytes_max=self._hold_bytes_max,
