@@ -3,11 +3,15 @@
 Three nodes write batches that are alike, single operations and deletes of few keys, with clocks
 apart, and pull from each other now and then: so keys hold nothing, one type or several, tombstones,
 concurrent values and dots that are awaited. Each block that arrives is merged both ways.
+
+Entries are held packed, and told without being opened, where their numbers are as long as those of
+nodes that have written for a while (``plain.py``): so the nodes have, in half of the cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -18,7 +22,15 @@ from hypothesis import strategies as st
 from kvnode.core.absorbing import absorb_block, changed_keys, changes_of
 from kvnode.core.block import KEY_BYTES_MAX, Block, Op, decode_block, encode_block
 from kvnode.core.dots import Covered, Dot, Vector
-from kvnode.core.entry import Entry, Held, merge_delta, opened
+from kvnode.core.entry import (
+    HEAD_BYTES,
+    Entry,
+    Held,
+    encode_entry,
+    lone_sibling,
+    merge_delta,
+    opened,
+)
 from kvnode.core.errors import BlockError
 from kvnode.core.losers import Loser, loser_of
 from kvnode.core.operations import Delete, Increment, Increments, Operation, Put, Puts
@@ -46,6 +58,7 @@ steps = st.one_of(
     st.builds(lambda *of: ("singles", *of), st.lists(singles, min_size=1, max_size=3)),
     st.builds(lambda *of: ("pull", *of), st.integers(0, 2)),
     st.builds(lambda *of: ("pull", *of), st.integers(0, 2)),
+    st.just(("save",)),
 )
 scripts = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), steps), max_size=25)
 
@@ -114,16 +127,37 @@ def receive(here: MemoryNode, there: MemoryNode) -> None:
         assert opened_all(again) == other
 
 
-@settings(max_examples=300, deadline=None)
-@given(scripts)
+FAR = 1 << 63
+LONG_AGO = 70_000
+"""Operations that nodes have behind them, of which nothing is left."""
+
+
+def nodes_of(*, old: bool) -> list[MemoryNode]:
+    origins = [FAR + number if old else number for number in (1, 2, 3)]
+    nodes = [MemoryNode(origin) for origin in origins]
+    for node in nodes if old else []:
+        node.replica.durable.vector = dict.fromkeys(origins, LONG_AGO)
+        node.replica.durable.chains = {origin: b"%16x" % origin for origin in origins}
+        node.replica._chain_at = partial(chain_at, node)  # noqa: SLF001 - the log begins later
+    return nodes
+
+
+def chain_at(node: MemoryNode, dot: Dot) -> bytes | None:
+    return b"%16x" % dot[0] if dot[1] == LONG_AGO else node.log.chain_at(dot)
+
+
+@settings(max_examples=500, deadline=None)
+@given(scripts, st.sampled_from([False, True]).map(lambda old: nodes_of(old=old)))
 def test_what_is_told_at_once_is_what_merging_gives(
-    script: list[tuple[int, int, tuple[Any, ...]]],
+    script: list[tuple[int, int, tuple[Any, ...]]], nodes: list[MemoryNode]
 ) -> None:
-    nodes = [MemoryNode(origin) for origin in (1, 2, 3)]
     for number, later_ms, step in script:
         node = nodes[number]
         if step[0] == "pull":
             receive(node, nodes[step[1]])
+            continue
+        if step[0] == "save":
+            node.checkpoint()
             continue
         # taken whatever the keys hold, as after a restart elsewhere: so they come to hold it all
         node.commit([Request(batch(nodes, step), again=True)], wall_ms=WALL_MS + later_ms)
@@ -144,29 +178,56 @@ def test_a_write_that_is_earlier_than_what_its_writer_had_seen_loses() -> None:
         assert opened_all(overlay) == expected
 
 
-@pytest.mark.parametrize("held", [(), ((1, 1),), ((1, 1), (1, 2))])
+S, T = (FAR + 1, LONG_AGO + 1), (FAR + 1, LONG_AGO + 2)
+"""Dots."""
+
+
+@pytest.mark.parametrize("held", [(), (S,), (T,), (S, T)])
 @pytest.mark.parametrize("awaited", [(), ((7, 5),), ((2, 9),)])
-@pytest.mark.parametrize("replaced", [[], [1, 1], [1, 1, 1, 2], [2, 8], [1, 1, 2, 8]])
-@pytest.mark.parametrize("received", [1, 2])
+@pytest.mark.parametrize("replaced", [[], [*S], [*T], [*S, *T], [2, 8], [2, 8, *S]])
+@pytest.mark.parametrize("received", [S[1], T[1]])
 def test_a_sibling_replaces_what_it_names_whatever_is_awaited(
     held: tuple[Dot, ...], awaited: tuple[Dot, ...], replaced: list[int], received: int
 ) -> None:
     """Also if a dot were held that was never received, which does not happen."""
-    state = (dict.fromkeys(held, (1, b"before")), frozenset(awaited))
+    state = (dict.fromkeys(held, (HLC, b"before")), frozenset(awaited))
     entry = {SIBLINGS: state} if held or awaited else {}
+    packed = encode_entry(entry)[HEAD_BYTES:]
+    assert (lone_sibling(packed) is not None) == (len(held) == 1 and not awaited)
     block = block_of([[4, b"k", b"v", replaced]])
     assert block.columns() is not None
-    overlay: dict[bytes, Held] = {b"k": entry}
     expected: dict[bytes, Entry] = {b"k": entry}
-    absorb_block(overlay, {1: received, 7: 4}, block, changes_of(block))
-    one_by_one(expected, {1: received, 7: 4}, block)
-    assert opened_all(overlay) == expected
+    one_by_one(expected, {S[0]: received, 7: 4}, block)
+    for before in (entry, packed) if entry else (entry,):
+        overlay: dict[bytes, Held] = {b"k": before}
+        absorb_block(overlay, {S[0]: received, 7: 4}, block, changes_of(block))
+        assert opened_all(overlay) == expected
 
 
-def block_of(ops: list[Op], hlc: int = 1 << 60) -> Block:
+HLC = WALL_MS << 16
+
+
+@pytest.mark.parametrize("hlc", [HLC - 1, HLC, HLC + 1])
+@pytest.mark.parametrize("seq", [LONG_AGO, LONG_AGO + 1])
+@pytest.mark.parametrize("value", [b"before", None])
+def test_a_register_replaces_what_its_writer_had_and_is_earlier(
+    hlc: int, seq: int, value: bytes | None
+) -> None:
+    entry = {LWW_REGISTER: (hlc, S[0], seq, value)}
+    block = block_of([[3, b"k", b"v"]], hlc=HLC, deps={S[0]: LONG_AGO})
+    expected: dict[bytes, Entry] = {b"k": entry}
+    lost = one_by_one(expected, {S[0]: LONG_AGO + 1, 7: 4}, block)
+    for before in (entry, encode_entry(entry)[HEAD_BYTES:]):
+        overlay: dict[bytes, Held] = {b"k": before}
+        assert absorb_block(overlay, {S[0]: LONG_AGO + 1, 7: 4}, block, changes_of(block)) == lost
+        assert opened_all(overlay) == expected
+
+
+def block_of(ops: list[Op], hlc: int = 1 << 60, deps: Vector | None = None) -> Block:
+    deps = deps or {}
     return encode_block(
-        origin=7, first_seq=5, hlc=hlc, wall_ms=0, deps={}, ops=ops, requests=[],
-        previous=bytes(16), dep_chains=[],
+        origin=7, first_seq=5, hlc=hlc, wall_ms=0, deps=deps, ops=ops, requests=[],
+        previous=bytes(16), dep_chains=[bytes(16) for _ in deps],
     )  # fmt: skip
 
 
