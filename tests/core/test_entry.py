@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from kvnode.core.context import cell_token, entry_token, stamp_token
 from kvnode.core.entry import (
     Entry,
+    checked_entry,
     decode_entry,
     encode_entry,
+    opened,
     plain_entry,
     plain_value,
     unpacked_entry,
@@ -90,6 +92,18 @@ def test_what_is_told_without_unpacking_is_what_unpacking_tells(entry: Entry) ->
             agree(packed[:at] + bytes([byte]) + packed[at + 1 :])
     agree(packed + b"\x90")
     agree(packed + b"\0")
+
+
+@pytest.mark.parametrize("entry", [*WRITTEN, {LWW_REGISTER: (NOW << 16, 2**63 + 1, 70_000, None)}])
+def test_an_entry_is_held_packed_only_if_its_checksum_fits(entry: Entry) -> None:
+    raw = encode_entry(entry, b"k")
+    assert opened(checked_entry(raw, b"k")) == entry
+    damaged = [raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :] for at in range(len(raw))]
+    for other in (*damaged, raw[:-1], raw + b"\x90", b""):
+        with pytest.raises(StateError):
+            checked_entry(other, b"k")
+    with pytest.raises(StateError):
+        checked_entry(raw, b"l")
 
 
 def agree(packed: bytes) -> None:
