@@ -22,7 +22,8 @@ from kvnode.rpc.link import Link, Pulled
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import StorageError
 from tests.sim.ambient import Machine, PlayedAmbient
-from tests.sim.channel import PlayedChannel, hang_up
+from tests.sim.channel import PlayedChannel
+from tests.sim.exchange import hang_up
 from tests.sim.loop import Process
 from tests.sim.memory import Disk, MemoryDirectory
 
@@ -56,10 +57,16 @@ class PlayedServer:
     async def retire(self) -> None:
         """Nobody watches its health."""
 
-    async def stop(self, _grace_s: float) -> None:
-        """End what is served."""
+    async def stop(self, grace_s: float) -> None:
+        """Let what is served end for so long."""
         self.stopped = True
-        ended = [exchange.end() for exchange in list(self._process.served)]
+        serving = [exchange.serving for exchange in self._process.served]
+        if not serving:
+            return
+        _, left = await asyncio.wait(serving, timeout=grace_s)
+        ended = [task for task in serving if task in left]
+        for task in ended:
+            task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)
 
 
