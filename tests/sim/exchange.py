@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
+from kvnode.client.pipeline import PATH as PIPELINE
 from kvnode.client.status import NEVER_LEFT
-from kvnode.v1 import replication_pb2
+from kvnode.errors import cause_of
+from kvnode.v1 import kv_pb2, replication_pb2
 from tests.sim.loop import PROCESS, Process
 from tests.sim.network import Network, Way
 from tests.sim.serving import Aborted, Details, Mailbox, Metadata, ServerContext, Window
@@ -24,6 +26,7 @@ PUSH = "/kvnode.v1.Replication/Push"
 PULL = "/kvnode.v1.Replication/Pull"
 NOBODY = f"{NEVER_LEFT}; last error: connection refused"
 """What gRPC says when a call was never sent, for want of a connection."""
+CLOSING = kv_pb2.PipelineReplies(closing=True).SerializeToString()
 UNNOTICED_S = 0.3
 """Until a handler hears that its caller has gone, at most; its answers fail before that."""
 
@@ -66,7 +69,7 @@ class Exchange:
         self._up_s = self._down_s = 0.0
         self._begun = False
         self._ended = False
-        self._held = bool(window)
+        self._is_pipeline = method == PIPELINE
         self._deadline_s: float | None = None
 
     def limit(self, timeout_s: float | None) -> None:
@@ -119,6 +122,9 @@ class Exchange:
             self.status = status
             self.replies.put(None)
             self.up.end()
+            if self._is_pipeline:
+                why = cause_of(status[1]) or status[0].name
+                self._network.counts[f"pipeline ended: {why}"] += 1
             if self._caller is not None:
                 self._caller.dialled.pop(self, None)
 
@@ -151,7 +157,7 @@ class Exchange:
             return
         self._ended = True
         self.down.end()
-        if self._held and self._network.chance.random() < 0.5:
+        if self._is_pipeline and self._network.chance.random() < 0.5:
             after_s = self._network.chance.uniform(0, UNNOTICED_S)
             self._network.later(after_s, self._cancel)
         else:
@@ -233,6 +239,8 @@ class Exchange:
 
     def answer(self, raw: bytes) -> None:
         """Send a message back."""
+        if self._is_pipeline and raw.startswith(CLOSING):
+            self._network.counts["path: program told that the node stops"] += 1
         way = self._network.way(self._target.name, self._source)
         if way.corrupt and self._method == PULL:
             raw = _flipped(way, self._network, replication_pb2.PullReply, raw)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from kvnode.client.channels import WELL
 from kvnode.config import Config
 from kvnode.node.node import Node, Reborn
 from kvnode.rpc.link import Link, Pulled
@@ -29,6 +30,11 @@ from tests.sim.memory import Disk, MemoryDirectory
 
 if TYPE_CHECKING:
     from tests.sim.world import World
+
+
+HEALTH = "grpc.health.v1.Health"
+UNWELL = b"\x08\x02"
+"""``HealthCheckResponse(status=NOT_SERVING)``; ``WELL`` is SERVING."""
 
 
 class WatchedLink(Link):
@@ -53,9 +59,18 @@ class PlayedServer:
     def __init__(self, process: Process) -> None:
         self.stopped = False
         self._process = process
+        self._health = WELL
+        check: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+            self._check
+        )
+        self.health = grpc.method_handlers_generic_handler(HEALTH, {"Check": check})
+
+    async def _check(self, _raw: bytes, _context: object) -> bytes:
+        return self._health
 
     async def retire(self) -> None:
-        """Nobody watches its health."""
+        """Who asks whether it is well hears that it is not."""
+        self._health = UNWELL
 
     async def stop(self, grace_s: float) -> None:
         """Let what is served end for so long."""
@@ -102,7 +117,7 @@ class Host:
         """See ``channel.Host``."""
         if self.process is None or self.node is None or self.server.stopped:
             return None
-        return self.process, self.node.services
+        return self.process, (*self.node.services, self.server.health)
 
     @property
     def running(self) -> bool:
