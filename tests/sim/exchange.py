@@ -28,7 +28,7 @@ NOBODY = f"{NEVER_LEFT}; last error: connection refused"
 """What gRPC says when a call was never sent, for want of a connection."""
 CLOSING = kv_pb2.PipelineReplies(closing=True).SerializeToString()
 UNNOTICED_S = 0.3
-"""Until a handler hears that its caller has gone, at most; its answers fail before that."""
+"""Until a handler hears that its connection broke, at most; its answers fail before that."""
 
 
 class Host(Protocol):
@@ -70,6 +70,7 @@ class Exchange:
         self._begun = False
         self._ended = False
         self._is_pipeline = method == PIPELINE
+        self._is_broken = False
         self._deadline_s: float | None = None
 
     def limit(self, timeout_s: float | None) -> None:
@@ -149,6 +150,7 @@ class Exchange:
 
     def fail(self, why: str) -> None:
         """See ``Carried``."""
+        self._is_broken = True
         self._settle((grpc.StatusCode.UNAVAILABLE, why, ()))
         self._abandon()
 
@@ -157,7 +159,7 @@ class Exchange:
             return
         self._ended = True
         self.down.end()
-        if self._is_pipeline and self._network.chance.random() < 0.5:
+        if self._is_broken and self._is_pipeline and self._network.chance.random() < 0.5:
             after_s = self._network.chance.uniform(0, UNNOTICED_S)
             self._network.later(after_s, self._cancel)
         else:

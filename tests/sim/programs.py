@@ -113,6 +113,7 @@ class Program:
         """See ``Way``."""
         driver = self._driver(host)
         entry = self._entry(driver.failover, ask, request)
+        self._world.deadlines[entry.request_id] = entry.deadline
         await driver.submit(entry)
         error = entry.error
         match error:

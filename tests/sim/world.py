@@ -23,7 +23,9 @@ from random import Random
 from typing import Any
 
 from kvnode.config import Config
-from kvnode.core.replica import Durable, Round
+from kvnode.core.accepted import Accepted
+from kvnode.core.dots import Vector
+from kvnode.core.replica import Durable, Request, Round
 from kvnode.node.node import Node, Reborn
 from tests.checkers.history import Call, Fault, Finding, History
 from tests.sim import loop as virtual
@@ -74,6 +76,8 @@ class World:
         self.network = Network(loop, Random(f"{plan.seed}/network"), self.counts)
         self.hosts: dict[str, Host] = {}
         self.programs: dict[str, Program] = {}
+        self.deadlines: dict[bytes, float] = {}
+        """Request id of a program's write -> when its caller gives it up, virtual seconds."""
         self.checks = Checks(self)
         self.graveyard: list[tuple[Process, Node | None, list[asyncio.Task[Any]]]] = []
         self.founded_s = 0.0
@@ -173,6 +177,13 @@ class World:
             told(round_)
 
         node.engine.on_commit = committed
+        enqueue = node.engine.enqueue
+
+        def queued(request: Request, size: int) -> asyncio.Future[tuple[Accepted, Vector]]:
+            self.checks.queued(host, request)
+            return enqueue(request, size)
+
+        node.engine.enqueue = queued  # type: ignore[method-assign]
         replica = node.engine.replica
         reload = replica.reload
 

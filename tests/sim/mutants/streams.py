@@ -17,6 +17,7 @@ from kvnode.client.status import STOOD_STILL
 from kvnode.client.steps import Steps
 from kvnode.client.values import Receipt
 from kvnode.core.writer import BlockWriter
+from kvnode.rpc.lateness import Lateness
 from kvnode.rpc.pipeline import Stream
 from kvnode.v1 import kv_pb2 as pb
 from tests.sim.mutants import schedules
@@ -125,3 +126,13 @@ def increments_in_columns_forget_each_other(plant: Planting) -> None:
         behind.clear()
 
     plant.method(BlockWriter, "_catch_up", _catch_up)
+
+
+@mutant(plan=schedules.held_on_the_way)
+def time_on_the_way_does_not_count(plant: Planting) -> None:
+    """A request that lay in buffers is begun, however long ago its caller has given it up."""
+
+    def of(self: Lateness, sent_ms: int, now: float) -> float:
+        return 0.0
+
+    plant.method(Lateness, "of", of)
