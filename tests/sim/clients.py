@@ -243,9 +243,11 @@ class Client:
             self._refused(said.reason)
         if said.reason in SHOULD_NOT_BE:
             world.finding("call", f"{said.reason} at {node}: {said.words}")
+        at = said.node or node
+        world.counts["path: written at the program's next node"] += at != node
         call = Call(
-            number, session, node, started_ms, world.now_ms(), said.outcome, said.reason,
-            token=token, clock=clock.told(),
+            number, session, at, started_ms, world.now_ms(), said.outcome, said.reason,
+            token=token, clock=clock.told() if at == node else None,
         )  # fmt: skip
         return call, said
 

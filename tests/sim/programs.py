@@ -1,10 +1,11 @@
 """How a simulated client's requests reach a node: each as a call of its own, or through a program.
 
-A *program* is a process that uses the asyncio client, one for each node, and several simulated
-clients are its tasks. All of that client is the production one: what comes together shares a call
-(``lanes.py``), in columns if it is alike (``alike.py``), goes with others on one stream to the node
-(``pipeline.py``), and is asked for again there when a reply was lost (``failover.py``). Only its
-channels are played. So a call of a program may hide several attempts under one request id.
+A *program* is a process that uses the asyncio client, one for each node or pair of nodes, and
+several simulated clients are its tasks. All of that client is the production one: what comes
+together shares a call (``lanes.py``), in columns if it is alike (``alike.py``), goes with others on
+one stream to the node (``pipeline.py``), is asked for again there when a reply was lost, and of the
+next node while it is certain that nothing was done (``failover.py``). Only its channels are played.
+So a call of a program may hide several attempts under one request id.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Said:
     done: pb.Shortfall | None = None
     """What was done, though not as it was asked for."""
     words: str = ""
+    node: str = ""
+    """Who did it, or may have; empty: who was asked."""
 
 
 class Way(Protocol):
@@ -102,7 +105,7 @@ class Program:
     def __init__(self, world: World, name: str) -> None:
         self._world = world
         self._name = name
-        self._drivers: dict[str, LoopDriver] = {}
+        self._drivers: dict[tuple[Host, ...], LoopDriver] = {}
 
     async def close(self) -> None:
         """End it; nothing of it is left then."""
@@ -111,20 +114,25 @@ class Program:
 
     async def write(self, host: Host, ask: Ask, request: pb.WriteRequest) -> Said:
         """See ``Way``."""
-        driver = self._driver(host)
+        others = [self._world.hosts[ask.failover]] if ask.failover else []
+        if any(each.HasField("increment") for each in request.operations):
+            others = []  # the client sees to it that none is counted at two nodes
+        driver = self._driver(host, *(other for other in others if other is not host))
         entry = self._entry(driver.failover, ask, request)
         self._world.deadlines[entry.request_id] = entry.deadline
         await driver.submit(entry)
         error = entry.error
         match error:
             case None:
-                return Said("ok", reply=self._reply(entry))
+                return Said("ok", reply=self._reply(entry), node=self._at(entry.endpoint))
             case NotReplicated():
                 reply, _ = entry.reply
                 done = pb.Shortfall(first=reply.first, repeated=reply.repeated)
-                return Said("unknown", "NOT_REPLICATED", done=done, words=str(error))
+                node = self._at(entry.endpoint)
+                return Said("unknown", "NOT_REPLICATED", done=done, words=str(error), node=node)
             case OutcomeUnknown():
-                return Said("unknown", "LOST", words=str(error))
+                node = self._at(error.endpoint)
+                return Said("unknown", "LOST", words=str(error), node=node)
         return _not_done(error)
 
     async def read(self, host: Host, ask: Ask, request: pb.BatchGetRequest) -> Said:
@@ -145,15 +153,21 @@ class Program:
         reply = pb.BatchGetResponse(states=shown.states, session=shown.reply.session)
         return Said("ok", reply=reply)
 
-    def _driver(self, host: Host) -> LoopDriver:
-        driver = self._drivers.get(host.name)
+    def _at(self, address: str) -> str:
+        return self._world.at(address).name
+
+    def _driver(self, *hosts: Host) -> LoopDriver:
+        """The client with these endpoints."""
+        driver = self._drivers.get(hosts)
         if driver is None:
             world = self._world
-            driver = LoopDriver(Failover([host.address], world.loop.time))
-            window = world.plan.streams.window
-            channel: Any = PlayedChannel(world.network, self._name, host, window)
-            driver._wires[host.address]._channel = channel  # noqa: SLF001 - else it would dial
-            self._drivers[host.name] = driver
+            driver = LoopDriver(Failover([host.address for host in hosts], world.loop.time))
+            for host in hosts:
+                channel: Any = PlayedChannel(
+                    world.network, self._name, host, world.plan.streams.window
+                )
+                driver._wires[host.address]._channel = channel  # noqa: SLF001 - else it would dial
+            self._drivers[hosts] = driver
         return driver
 
     def _entry(self, failover: Failover, ask: Ask, request: pb.WriteRequest) -> Entry:
