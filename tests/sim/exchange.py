@@ -236,6 +236,8 @@ class Exchange:
     async def room(self) -> None:
         """Wait until a message of a stream may be sent back; gRPC's error if nobody is there."""
         await self.down.enter()
+        if self._is_pipeline:
+            await asyncio.sleep(0)  # what gRPC sends takes a turn of the loop, at least
         if self._ended:
             raise grpc.aio.InternalError("the call is over")
 

@@ -124,7 +124,10 @@ class Program:
         error = entry.error
         match error:
             case None:
-                return Said("ok", reply=self._reply(entry), node=self._at(entry.endpoint))
+                reply, node = self._reply(entry), self._at(entry.endpoint)
+                if len(reply.results) != entry.operations:
+                    return Said("unknown", "BROKEN", words=f"{len(reply.results)} results")
+                return Said("ok", reply=reply, node=node)
             case NotReplicated():
                 reply, _ = entry.reply
                 done = pb.Shortfall(first=reply.first, repeated=reply.repeated)

@@ -17,6 +17,7 @@ from kvnode.client.status import STOOD_STILL
 from kvnode.client.steps import Steps
 from kvnode.client.values import Receipt
 from kvnode.core.writer import BlockWriter
+from kvnode.rpc import pipeline
 from kvnode.rpc.lateness import Lateness
 from kvnode.rpc.pipeline import Stream
 from kvnode.v1 import kv_pb2 as pb
@@ -36,6 +37,21 @@ def answers_are_taken_by_turn(plant: Planting) -> None:
 
     real = Pipeline._take
     plant.method(Pipeline, "_take", _take)
+
+
+@mutant()
+def answers_that_leave_together_swap_numbers(plant: Planting) -> None:
+    """A node gives each of the answers that share a message the number of the next one."""
+
+    def first(ready: Sequence[bytes], size_max: int) -> list[bytes]:
+        taken = [pb.PipelineReplies.FromString(raw).replies[0] for raw in real(ready, size_max)]
+        numbers = [reply.number for reply in taken]
+        for reply, number in zip(taken, numbers[1:] + numbers[:1], strict=True):
+            reply.number = number
+        return [pb.PipelineReplies(replies=[reply]).SerializeToString() for reply in taken]
+
+    real = pipeline.first
+    plant.function(pipeline.first, first)
 
 
 @mutant()
