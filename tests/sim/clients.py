@@ -247,7 +247,7 @@ class Client:
         world.counts["path: written at the program's next node"] += at != node
         call = Call(
             number, session, at, started_ms, world.now_ms(), said.outcome, said.reason,
-            token=token, clock=clock.told() if at == node else None,
+            token=token, clock=clock.told(at),
         )  # fmt: skip
         return call, said
 
@@ -256,13 +256,16 @@ class ReadingClock:
     """What the clocks say while a call is on its way."""
 
     def __init__(self, world: World, host: Host) -> None:
-        self._world, self._host = world, host
+        self._world, self._host = world, host.name
         self._least = host.machine.wall_ms()
         self._set = world.clocks_set
 
-    def told(self) -> tuple[float, float]:
-        """No less than this on the node's, no more than that on any clock, now or before."""
-        steady = self._world.clocks_set == self._set
+    def told(self, by: str = "") -> tuple[float, float]:
+        """No less than this on the node's, no more than that on any clock, now or before.
+
+        ``by``: who answered, if that may be another node.
+        """
+        steady = self._world.clocks_set == self._set and by in ("", self._host)
         return self._least if steady else 0.0, self._world.latest_clock()
 
 
