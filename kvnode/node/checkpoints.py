@@ -268,7 +268,8 @@ class Checkpoints:
                 for _ in range(min(len(entries), DISPOSED_AT_ONCE)):
                     entries.popitem()
 
-        self._worker.run(free, lambda _: None)
+        if not self._closed:  # else all goes with the process
+            self._worker.run(free, lambda _: None)
 
     def _hurry_up(self) -> None:
         """Somebody waits for what is running, be it tidying."""

@@ -49,7 +49,8 @@ class Rest:
             with suppress(Refused):  # the node has stopped meanwhile
                 enqueue(copies.pop().clear, lambda _: self._end())
 
-        enqueue(lambda: copies.append(copy()), copied)
+        with suppress(Refused):
+            enqueue(lambda: copies.append(copy()), copied)
 
     def _end(self) -> None:
         if not len(self._engine.memtable):  # else somebody writes again, and will have ended again

@@ -177,6 +177,7 @@ def test_a_node_that_has_stopped_keeps_no_damaged_block_and_promises_no_checkpoi
             node.engine.quarantine.received(b"no block", "why", peer="b")
         with pytest.raises(Refused, match="stopping"):
             await asyncio.wait_for(node.engine.checkpoints.current([b"k"]), 10)
+        node.engine.rest.begin()
         node.engine.fence("somebody else writes under its origin")
 
     asyncio.run(asyncio.wait_for(test(), 60))
