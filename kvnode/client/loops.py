@@ -55,7 +55,8 @@ class LoopDriver:
         alone = len(failover.addresses) == 1
         self._wires = {address: AioWire(address, retries=alone) for address in failover.addresses}
         self._lanes: dict[Hashable, Lane] = {}
-        self._aside: set[Flight] = set()
+        self._aside: dict[Flight, None] = {}
+        """In their order, in which they are given up too."""
         self._sweeping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
@@ -224,11 +225,11 @@ class LoopDriver:
             raise
         finally:
             aside()
-            self._aside.discard(flight)
+            self._aside.pop(flight, None)
 
     def _hand_over(self, lane: Lane, flight: Flight) -> None:
         lane.land(flight)
-        self._aside.add(flight)
+        self._aside[flight] = None
         if lane.waiting and not lane.due:
             lane.due = True
             self.own_loop().call_soon(self._start, lane)

@@ -65,6 +65,7 @@ class Checkpoints:
         self._engine = engine
         self._worker = engine.ambient.worker("kvnode-checkpoint")
         self._running: asyncio.Future[None] | None = None
+        self._closed = False
         self._monotonic = engine.ambient.monotonic
         self._last = self._monotonic()
         self._not_before = 0.0
@@ -156,12 +157,12 @@ class Checkpoints:
         self._horizon = max(self._horizon, horizon)
 
     def start(self, *, spread_s: float = 0.0) -> None:
-        """Cut a checkpoint now, or as soon as the running one is done.
+        """Cut a checkpoint now, or as soon as the running one is done; none once closed.
 
         Args:
             spread_s: nobody waits for it, so writing it may take so long.
         """
-        if self._running is not None or self._held:
+        if self._running is not None or self._held or self._closed:
             self._wanted = True
             self._end_spread()
             return
@@ -268,7 +269,8 @@ class Checkpoints:
                 for _ in range(min(len(entries), DISPOSED_AT_ONCE)):
                     entries.popitem()
 
-        self._worker.run(free, lambda _: None)
+        if not self._closed:  # else all goes with the process
+            self._worker.run(free, lambda _: None)
 
     def _hurry_up(self) -> None:
         """Somebody waits for what is running, be it tidying."""
@@ -282,7 +284,11 @@ class Checkpoints:
             self.state.hurry()
 
     def enqueue(self, job: Job, done: Done) -> None:
-        """Run a job in the thread that writes the state, after what it has to do before."""
+        """Run a job in the thread that writes the state, after what it has to do before.
+
+        Refused (STOPPING) once that has ended: nobody would ever hear of the job.
+        """
+        self._check_open()
         self._end_spread()
         self._worker.run(job, done)
 
@@ -306,6 +312,7 @@ class Checkpoints:
         if not (self._recount or self._to_sweep or self._engine.memtable.active_keys):
             return
         if not self._running:
+            self._check_open()
             self.start()
         cut, running = self._cuts, self._running
         assert running is not None
@@ -358,5 +365,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """End the thread."""
+        self._closed = True
         self._end_spread()
         self._worker.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Refused(Reason.STOPPING, "the node is stopping: use another one")

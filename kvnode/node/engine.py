@@ -150,7 +150,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         self.asked_at = loop.time()
         count = len(request.operations)
-        self._check_open()
+        self.check_open()
         if queue.waiting and (  # a larger one would be told for ever to try again
             queue.operations + count > config.queue_operations_max
             or queue.bytes + size > config.queue_bytes_max
@@ -177,7 +177,7 @@ class Engine:
 
     def take(self, blocks: Sequence[Block], sender: str) -> asyncio.Future[list[Verdict]]:
         """``receive``, of which the queueing is done when it returns."""
-        self._check_open()
+        self.check_open()
         verdicts = self._incoming.add(blocks, sender)
         self._schedule()
         return verdicts
@@ -202,7 +202,7 @@ class Engine:
 
     async def adjust(self, change: Change) -> None:
         """Install entries between rounds (``adjustments.py``); Refused if the node is stopping."""
-        self._check_open()
+        self.check_open()
         done = self._adjustments.add(change)
         self._schedule()
         await done
@@ -221,7 +221,8 @@ class Engine:
         self.pausing = refusal
         await self._drain()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Refused if nothing is taken any more, or for a while."""
         if self._closing or self._failure:
             raise Refused(Reason.STOPPING, "the node is stopping: use another one")
         if self.pausing is not None:

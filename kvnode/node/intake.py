@@ -64,6 +64,7 @@ class Intake:
             )
         if not raws or self._is_forgotten():
             return Begun(report, position, None, position + 1)
+        self._engine.check_open()  # what is damaged cannot be kept any more either
         blocks = decode_sent(self._engine, peer, report, raws)
         verdicts = self._engine.take(blocks, peer.name)
         self._unfinished.append(verdicts)

@@ -16,8 +16,10 @@ Own blocks that are kept for pushing go before that, as soon as nobody lacks the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kvnode.core.errors import Refused
 from kvnode.core.requests import RequestWindow
 from kvnode.rpc.replication_codec import forget_vectors
 
@@ -44,9 +46,11 @@ class Rest:
                 self._engine.on_failure(error)
                 return
             window.lie_in(copies[0])
-            enqueue(copies.pop().clear, lambda _: self._end())
+            with suppress(Refused):  # the node has stopped meanwhile
+                enqueue(copies.pop().clear, lambda _: self._end())
 
-        enqueue(lambda: copies.append(copy()), copied)
+        with suppress(Refused):
+            enqueue(lambda: copies.append(copy()), copied)
 
     def _end(self) -> None:
         if not len(self._engine.memtable):  # else somebody writes again, and will have ended again

@@ -9,6 +9,7 @@ import pytest
 
 from kvnode.config import Config
 from kvnode.core.block import Block
+from kvnode.core.errors import Refused
 from kvnode.core.operations import Increment
 from kvnode.core.report import Hello, Report
 from kvnode.node.engine import Engine
@@ -159,3 +160,24 @@ def test_a_stream_that_ends_leaves_no_failure_that_nobody_reads(
 
     served(test)
     assert not [one for one in caplog.records if one.name == "asyncio"]
+
+
+def test_a_node_that_has_stopped_keeps_no_damaged_block_and_promises_no_checkpoint() -> None:
+    """Its server still ends what it serves. The thread that would write has ended: whoever waited
+    for it would wait for ever, and what was said to be kept would be lost.
+    """
+
+    async def test() -> None:
+        node = Served()
+        await node.engine.close()
+        with pytest.raises(Refused, match="stopping"):
+            node.intake.begin(Report({}, 0), 1, [b"no block"])
+        assert not len(node.engine.quarantine)
+        with pytest.raises(Refused, match="stopping"):
+            node.engine.quarantine.received(b"no block", "why", peer="b")
+        with pytest.raises(Refused, match="stopping"):
+            await asyncio.wait_for(node.engine.checkpoints.current([b"k"]), 10)
+        node.engine.rest.begin()
+        node.engine.fence("somebody else writes under its origin")
+
+    asyncio.run(asyncio.wait_for(test(), 60))

@@ -1,235 +1,24 @@
 """gRPC without gRPC: calls between simulated hosts, through the real stubs, links and services.
 
-The client's side is a channel as ``grpc.aio`` has them, as far as kvnode's stubs, ``Link`` and
-``VerificationLink`` use one. The server's side runs a node's own handlers, with the bytes of the
-messages. In between is ``network.py``. Server tasks belong to the node's process and die with it;
-what is told to the client's side afterwards is that the connection is gone.
+The client's side is a channel as ``grpc.aio`` has them, as far as kvnode's stubs, ``Link``,
+``VerificationLink`` and ``Pipeline`` use one. What becomes of a call is in ``exchange.py``, and of
+its messages in ``network.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 import grpc.aio
 
-from kvnode.v1 import replication_pb2
-from tests.sim.loop import PROCESS, Process
-from tests.sim.network import Network, Way
-from tests.sim.serving import Aborted, Details, Mailbox, Metadata, ServerContext
+from tests.sim.exchange import Exchange, Host
+from tests.sim.network import Network
+from tests.sim.serving import Metadata
 
 EOF = grpc.aio.EOF
-PUSH = "/kvnode.v1.Replication/Push"
-PULL = "/kvnode.v1.Replication/Pull"
-
-
-class Host(Protocol):
-    """Where calls go."""
-
-    name: str
-
-    def answering(self) -> tuple[Process, Sequence[grpc.GenericRpcHandler]] | None:
-        """Its process and services; None if nobody listens."""
-        ...
-
-
-class Exchange:
-    """One call, both sides of it."""
-
-    def __init__(self, network: Network, source: str, target: Host, method: str) -> None:
-        self.delivered = False
-        """Whether a handler was begun."""
-        self.broken = False
-        """See ``Carried``."""
-        self.status: tuple[grpc.StatusCode, str, Metadata] | None = None
-        """As the client knows it."""
-        self.replies = Mailbox()
-        self._network = network
-        self._source, self._target, self._method = source, target, method
-        self._requests = Mailbox()
-        self._caller = PROCESS.get()
-        if self._caller is not None:
-            self._caller.dialled[self] = None
-        self._task: asyncio.Task[None] | None = None
-        self._process: Process | None = None
-        self._first: bytes | None = None
-        self._up_s = self._down_s = 0.0
-        self._begun = False
-        self._ended = False
-        self._deadline_s: float | None = None
-
-    def limit(self, timeout_s: float | None) -> None:
-        """The client waits no longer."""
-        if timeout_s is not None:
-            self._deadline_s = self._network.loop.time() + timeout_s
-
-    def left_s(self) -> float | None:
-        """How long the client still waits; None: for ever."""
-        if self._deadline_s is None:
-            return None
-        return max(0.0, self._deadline_s - self._network.loop.time())
-
-    @property
-    def over(self) -> bool:
-        """See ``Carried``."""
-        return self.status is not None and (self._task is None or self._task.done())
-
-    # ---- the client's side
-
-    def ask(self, raw: bytes) -> None:
-        """Send a message."""
-        way = self._network.way(self._source, self._target.name)
-        if self._first is None:
-            self._first = raw
-        elif way.repeat and self._method == PUSH and self._network.chance.random() < way.repeat:
-            self._repeat(self._first, raw)
-        if way.corrupt and self._method == PUSH:
-            raw = _flipped(way, self._network, replication_pb2.PushRequest, raw)
-        self._up(lambda: self._received(raw))
-
-    def give_up(self, code: grpc.StatusCode, details: str) -> None:
-        """The client does not want it any more."""
-        if self.status is None:
-            self._settle((code, details, ()))
-            self._up(self._abandon)
-
-    def _up(self, act: Callable[[], None]) -> None:
-        self._up_s = self._network.carry(self._source, self._target.name, self, self._up_s, act)
-
-    def _settle(self, status: tuple[grpc.StatusCode, str, Metadata]) -> None:
-        if self.status is None:
-            self.status = status
-            self.replies.put(None)
-            if self._caller is not None:
-                self._caller.dialled.pop(self, None)
-
-    def _repeat(self, first: bytes, raw: bytes) -> None:
-        """Bring a message twice: on a stream of its own, whose answers nobody reads."""
-        self._network.counts["fault: push message repeated"] += 1
-        ghost = Exchange(self._network, self._source, self._target, self._method)
-        ghost.ask(first)
-        ghost.ask(raw)
-
-        def end() -> None:
-            ghost.give_up(grpc.StatusCode.CANCELLED, "")
-
-        self._network._later(self._network.chance.uniform(0.05, 2.0), end)  # noqa: SLF001
-
-    def abort(self) -> None:
-        """Nothing of it was delivered, and nothing will be."""
-        assert not self.delivered
-        self._ended = True
-
-    # ---- what the network does to it
-
-    def fail(self, why: str) -> None:
-        """See ``Carried``."""
-        self._settle((grpc.StatusCode.UNAVAILABLE, why, ()))
-        self._abandon()
-
-    def _abandon(self) -> None:
-        self._ended = True
-        if self._task is not None and self._process is not None and not self._process.killed:
-            self._task.cancel()
-
-    # ---- the server's side
-
-    def end(self) -> asyncio.Task[None]:
-        """Its server stops: cancel what serves it."""
-        assert self._task is not None
-        self._task.cancel()
-        return self._task
-
-    def lose_server(self) -> None:
-        """Its process has died."""
-        self._down(lambda: self.fail("connection reset by peer"))
-
-    def _received(self, raw: bytes) -> None:
-        if self._ended:
-            return
-        if not self._begun:
-            self._begun = True
-            answering = self._target.answering()
-            handler = None
-            if answering is not None:
-                handler = self._handler(answering[1])
-            if answering is None or handler is None:
-                self._down(lambda: self.fail("connection refused"))
-                return
-            self.delivered = True
-            process = self._process = answering[0]
-            process.served[self] = None
-            loop = self._network.loop
-            self._task = process.run(loop.create_task, self._serve(process, handler, raw))
-            return
-        if self._process is not None and self._process.killed:
-            self._down(lambda: self.fail("connection reset by peer"))
-            return
-        self._requests.put(raw)
-
-    def _handler(self, services: Sequence[grpc.GenericRpcHandler]) -> Any:
-        details = Details(self._method)
-        return next((found for each in services if (found := each.service(details))), None)
-
-    async def _serve(self, process: Process, handler: Any, raw: bytes) -> None:
-        context = ServerContext(self)
-        status: tuple[grpc.StatusCode, str, Metadata] = (grpc.StatusCode.OK, "", ())
-        try:
-            if handler.request_streaming:
-                await handler.stream_stream(self._asked(raw), context)
-            elif handler.response_streaming:
-                await handler.unary_stream(raw, context)
-            else:
-                self.answer(await handler.unary_unary(raw, context))
-        except Aborted as aborted:
-            status = aborted.status
-        except asyncio.CancelledError:
-            status = (grpc.StatusCode.CANCELLED, "the call was cancelled", ())
-        finally:
-            process.served.pop(self, None)
-        self._down(lambda: self._settle(status))
-
-    async def _asked(self, first: bytes) -> AsyncIterator[bytes]:
-        yield first
-        while True:
-            yield await self._requests.get()
-
-    def answer(self, raw: bytes) -> None:
-        """Send a message back."""
-        way = self._network.way(self._target.name, self._source)
-        if way.corrupt and self._method == PULL:
-            raw = _flipped(way, self._network, replication_pb2.PullReply, raw)
-        self._down(lambda: self.replies.put(raw))
-
-    def _down(self, act: Callable[[], None]) -> None:
-        self._down_s = self._network.carry(self._target.name, self._source, self, self._down_s, act)
-
-
-def hang_up(process: Process) -> None:
-    """The process has died: whom it answered and whom it asked find out, in time."""
-    for exchange in list(process.served):
-        exchange.lose_server()
-    for exchange in list(process.dialled):
-        exchange.give_up(grpc.StatusCode.CANCELLED, "")
-    process.served.clear()
-
-
-def _flipped(way: Way, network: Network, kind: Any, raw: bytes) -> bytes:
-    """The message with one bit of one of its blocks flipped, if it has any."""
-    message = kind.FromString(raw)
-    if not message.blocks:
-        return raw
-    way.corrupt -= 1
-    network.counts["fault: bit flipped in a block on its way"] += 1
-    number = network.chance.randrange(len(message.blocks))
-    block = bytearray(message.blocks[number])
-    position = network.chance.randrange(len(block))
-    block[position] ^= 1 << network.chance.randrange(8)
-    message.blocks[number] = bytes(block)
-    flipped: bytes = message.SerializeToString()
-    return flipped
 
 
 class Call:
@@ -237,13 +26,18 @@ class Call:
 
     def __init__(self, exchange: Exchange, encode: Any, decode: Any) -> None:
         self.exchange = exchange
-        self._encode, self._decode = encode, decode
+        self._encode, self._decode = encode or as_it_is, decode or as_it_is
 
     async def write(self, message: Any) -> None:
         """Send one message."""
+        await self.exchange.up.enter()
         if self.exchange.status is not None:
             raise asyncio.InvalidStateError("the call is over")
         self.exchange.ask(self._encode(message))
+
+    async def done_writing(self) -> None:
+        """Nothing more will be sent."""
+        self.exchange.half_close()
 
     async def read(self) -> Any:
         """The next message, EOF at the end."""
@@ -251,6 +45,7 @@ class Call:
         if self.exchange.status is None or self.exchange.replies._items:  # noqa: SLF001
             raw = await self.exchange.replies.get()
         if raw is not None:
+            self.exchange.down.leave()
             return self._decode(raw)
         assert self.exchange.status is not None
         if self.exchange.status[0] is not grpc.StatusCode.OK:
@@ -289,18 +84,24 @@ class Call:
 class PlayedChannel:
     """From one host to another."""
 
-    def __init__(self, network: Network, source: str, target: Host) -> None:
+    def __init__(self, network: Network, source: str, target: Host, window: int = 0) -> None:
+        """``window``: of its streams, see ``Exchange``."""
         self._network = network
+        self._window = window
         self._source, self._target = source, target
         self.last: Exchange | None = None
         """The call begun last."""
 
     def _begin(self, method: str, encode: Any, decode: Any) -> Call:
-        self.last = Exchange(self._network, self._source, self._target, method)
+        self.last = Exchange(self._network, self._source, self._target, method, self._window)
         return Call(self.last, encode, decode)
 
     def stream_stream(
-        self, method: str, request_serializer: Any, response_deserializer: Any, **_: Any
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        **_: Any,
     ) -> Callable[[], Call]:
         """As ``grpc.aio.Channel``."""
         return lambda: self._begin(method, request_serializer, response_deserializer)
@@ -318,14 +119,23 @@ class PlayedChannel:
         return begin
 
     def unary_unary(
-        self, method: str, request_serializer: Any, response_deserializer: Any, **_: Any
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        **_: Any,
     ) -> Callable[..., Any]:
-        """As ``grpc.aio.Channel``."""
+        """As ``grpc.aio.Channel``. A connection there is at once or not: nobody waits for one."""
+        encode = request_serializer or as_it_is
 
-        async def ask(request: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        async def ask(
+            request: Any,
+            timeout: float | None = None,  # noqa: ASYNC109
+            wait_for_ready: bool = False,  # noqa: ARG001, FBT001, FBT002
+        ) -> Any:
             call = self._begin(method, request_serializer, response_deserializer)
             call.exchange.limit(timeout)
-            call.exchange.ask(request_serializer(request))
+            call.exchange.ask(encode(request))
             try:
                 async with asyncio.timeout(timeout):
                     return await call.read()
@@ -339,6 +149,11 @@ class PlayedChannel:
 
     async def close(self, grace: float | None = None) -> None:
         """Nothing is open but calls, which their owners end."""
+
+
+def as_it_is(message: bytes) -> bytes:
+    """Without a serializer messages are bytes."""
+    return message
 
 
 def error_of(exchange: Exchange) -> grpc.aio.AioRpcError:

@@ -2,8 +2,8 @@
 
 The checkers (``tests/checkers``) judge what clients were told; this judges the nodes themselves:
 vectors never move back, also over a restart; a block comes after all it depends on; equal vectors
-mean equal data, whenever two nodes have them; every queue is within its bound; the replica's own
-invariants hold.
+mean equal data, whenever two nodes have them; every queue is within its bound; no write of a
+program is begun long after that has given it up; the replica's own invariants hold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kvnode.core.block import Block
 from kvnode.core.dots import Vector, covers
 from kvnode.core.entry import Entry, live_entry
 from kvnode.core.receive import Verdict
-from kvnode.core.replica import Round
+from kvnode.core.replica import Request, Round
 from kvnode.node.node import Node
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 NEVER = 1 << 62
 """Unix ms behind all deadlines."""
+LATE_S = 1.2
+"""A node counts how much longer a request was on its way than the quickest of its stream, which may
+have taken a second (``schedule.programs_away``), and programs wait a little beyond a deadline."""
 VERDICTS = {
     Verdict.SEEN: "path: block came again",
     Verdict.HELD: "path: block held for others before it",
@@ -56,6 +59,16 @@ class Checks:
         self._seen[node] = dict(vector)
         if node.engine.replayed:
             self._world.counts["path: log replayed at start"] += 1
+
+    def queued(self, host: Host, request: Request) -> None:
+        """A node takes a write: not one of a program that has given it up long ago, and may have
+        written the same key since.
+        """
+        now_s, deadlines = self._world.loop.time(), self._world.deadlines
+        for request_id in (request.request_id, *request.each):
+            late_s = now_s - deadlines.get(request_id, now_s)
+            if late_s > LATE_S:
+                self._find(host, f"takes {request_id!r}, given up {late_s:.1f} s ago")
 
     def committed(self, host: Host, node: Node, round_: Round) -> None:
         """A round has become visible."""

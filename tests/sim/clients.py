@@ -1,7 +1,7 @@
 """Simulated clients: each a session with one call open at a time, all of it recorded.
 
-A client speaks to nodes through the generated stubs. What it does is in the schedule; what it
-learns on the way (contexts, outcomes) decides only how, never whether.
+What it does is in the schedule; what it learns on the way (contexts, outcomes) decides only how,
+never whether. How its requests reach a node is in ``programs.py``.
 """
 
 from __future__ import annotations
@@ -9,27 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
-
-import grpc
-from grpc_status import rpc_status
+from typing import TYPE_CHECKING, Any
 
 from kvnode.core.dots import covers
-from kvnode.rpc.link import link_error
 from kvnode.rpc.replication_codec import vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
-from kvnode.v1.kv_pb2_grpc import KeyValueStub
 from tests.checkers.history import Call, Dot, Seen, Type, Vector, Written
-from tests.sim.channel import PlayedChannel
 from tests.sim.plan import Ask, Change
+from tests.sim.programs import SHOULD_NOT_BE, OwnCalls, Said, Way
 
 if TYPE_CHECKING:
     from tests.sim.hosts import Host
     from tests.sim.world import World
 
 WIRE: dict[Type, Any] = {"GCOUNTER": 1, "PNCOUNTER": 2, "LWW": 3, "SIBLINGS": 4}
-Outcome = Literal["ok", "refused", "unknown"]
 RETRIES_MAX = 3
 SESSIONS_APART = 1_000
 """Between the numbers of one client's sessions, which are clients of their own to the checkers."""
@@ -41,8 +35,6 @@ LEVELS: dict[str, pb.Durability] = {
     "quorum": pb.DURABILITY_QUORUM,
     "all": pb.DURABILITY_ALL,
 }
-UNSENT = "UNREACHABLE"
-"""Reason of a call that no node ever got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +57,14 @@ class Context:
 class Client:
     """One session."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, first: Ask) -> None:
+        """``first``: any of its requests says who it is."""
         self._world = world
-        self.number = number
-        self.name = f"client{number}"
+        self.number = first.client
+        self.name = f"client{first.client}"
+        self._way: Way = OwnCalls(world, self.name)
+        if first.program:
+            self._way = world.program(first.program)
         self._contexts: dict[bytes, Context] = {}
         self._free = asyncio.Lock()
         self._asked = 0
@@ -153,9 +149,9 @@ class Client:
             request_id=request_id,
             options=self._options(ask),
         )
-        call = await self._call(ask, node, "Write", request)
+        call, said = await self._ask(ask, node, request)
         call = replace(call, writes=written, request=request_id, durability=ask.durability)
-        reply = self._reply
+        reply = said.reply
         if reply is not None and deaf:
             self._world.counts["fault: answer lost on its last hop"] += 1
             call = replace(call, outcome="unknown", reason="LOST")
@@ -172,9 +168,9 @@ class Client:
                         )
                 else:
                     self._contexts.pop(each.key, None)
-        elif self._shortfall is not None and not (deaf or self._shortfall.repeated):
+        elif said.done is not None and not (deaf or said.done.repeated):
             # it is done, where it was taken, and waits for nobody to undo it
-            origin, seq = self._shortfall.first.origin, self._shortfall.first.seq
+            origin, seq = said.done.first.origin, said.done.first.seq
             dots = tuple((origin, seq + index) for index in range(len(written)))
             call = replace(call, outcome="ok", dots=dots, durability="fsync")
             self._world.counts["client: done, and not yet where it was to be"] += 1
@@ -213,8 +209,8 @@ class Client:
         request = pb.BatchGetRequest(keys=list(ask.keys))
         if ask.session:
             request.options.after.CopyFrom(vector_to_wire(self._session))
-        call = await self._call(ask, ask.node, "BatchGet", request)
-        reply = self._reply
+        call, said = await self._ask(ask, ask.node, request)
+        reply = said.reply
         if reply is not None:
             vector = _vector(reply.session)
             seen = tuple(_seen(state) for state in reply.states)
@@ -228,63 +224,49 @@ class Client:
                 self._contexts[state.key] = Context(state.context, dots, vector, types)
         self._world.record(call)
 
-    async def _call(self, ask: Ask, node: str, method: str, request: Any) -> Call:
-        """Ask; the reply is in ``_reply``, or in ``_shortfall`` what is done nevertheless."""
+    async def _ask(
+        self, ask: Ask, node: str, request: pb.WriteRequest | pb.BatchGetRequest
+    ) -> tuple[Call, Said]:
+        """What is to be recorded of it, and what was said."""
         world = self._world
         host: Host = world.hosts[node]
-        channel = PlayedChannel(world.network, self.name, host)
         started_ms = world.now_ms()
         number = world.number()
         session = self.number + SESSIONS_APART * self._lives
         token = dict(self._session) if ask.session else None
         clock = ReadingClock(world, host)
-        self._reply: Any = None
-        self._shortfall: pb.Shortfall | None = None
-        outcome: Outcome = "ok"
-        reason = ""
-        try:
-            stub = KeyValueStub(channel)  # type: ignore[no-untyped-call]
-            self._reply = await getattr(stub, method)(request, timeout=ask.timeout_s)
-        except grpc.aio.AioRpcError as error:
-            reason = link_error(error).reason
-            outcome = "refused" if reason else "unknown"
-            if reason == "NOT_REPLICATED":
-                outcome, self._shortfall = "unknown", _shortfall(error)
-            self._refused(reason)
-            if not reason:
-                reason = error.code().name
-                if channel.last is not None and not channel.last.delivered:
-                    channel.last.abort()
-                    outcome, reason = "refused", UNSENT
-            if reason in ("INTERNAL", "STATE_DAMAGED"):
-                world.finding("call", f"{method} at {node}: {error.details()}")
-        return Call(
-            number, session, node, started_ms, world.now_ms(), outcome, reason, token=token,
-            clock=clock.told(),
+        if isinstance(request, pb.WriteRequest):
+            said = await self._way.write(host, ask, request)
+        else:
+            said = await self._way.read(host, ask, request)
+        if said.outcome != "ok":
+            self._refused(said.reason)
+        if said.reason in SHOULD_NOT_BE:
+            world.finding("call", f"{said.reason} at {node}: {said.words}")
+        at = said.node or node
+        world.counts["path: written at the program's next node"] += at != node
+        call = Call(
+            number, session, at, started_ms, world.now_ms(), said.outcome, said.reason,
+            token=token, clock=clock.told(at),
         )  # fmt: skip
+        return call, said
 
 
 class ReadingClock:
     """What the clocks say while a call is on its way."""
 
     def __init__(self, world: World, host: Host) -> None:
-        self._world, self._host = world, host
+        self._world, self._host = world, host.name
         self._least = host.machine.wall_ms()
         self._set = world.clocks_set
 
-    def told(self) -> tuple[float, float]:
-        """No less than this on the node's, no more than that on any clock, now or before."""
-        steady = self._world.clocks_set == self._set
+    def told(self, by: str = "") -> tuple[float, float]:
+        """No less than this on the node's, no more than that on any clock, now or before.
+
+        ``by``: who answered, if that may be another node.
+        """
+        steady = self._world.clocks_set == self._set and by in ("", self._host)
         return self._least if steady else 0.0, self._world.latest_clock()
-
-
-def _shortfall(error: grpc.aio.AioRpcError) -> pb.Shortfall:
-    """What a node said about a write that is done."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    shortfall = pb.Shortfall()
-    assert status is not None
-    assert any(detail.Unpack(shortfall) for detail in status.details)
-    return shortfall
 
 
 def _vector(message: types_pb2.VersionVector) -> Vector:

@@ -16,18 +16,25 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from kvnode.client.channels import WELL
 from kvnode.config import Config
 from kvnode.node.node import Node, Reborn
 from kvnode.rpc.link import Link, Pulled
 from kvnode.storage.directory import DataDirectory
 from kvnode.storage.interfaces import StorageError
 from tests.sim.ambient import Machine, PlayedAmbient
-from tests.sim.channel import PlayedChannel, hang_up
+from tests.sim.channel import PlayedChannel
+from tests.sim.exchange import hang_up
 from tests.sim.loop import Process
 from tests.sim.memory import Disk, MemoryDirectory
 
 if TYPE_CHECKING:
     from tests.sim.world import World
+
+
+HEALTH = "grpc.health.v1.Health"
+UNWELL = b"\x08\x02"
+"""``HealthCheckResponse(status=NOT_SERVING)``; ``WELL`` is SERVING."""
 
 
 class WatchedLink(Link):
@@ -52,14 +59,29 @@ class PlayedServer:
     def __init__(self, process: Process) -> None:
         self.stopped = False
         self._process = process
+        self._health = WELL
+        check: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+            self._check
+        )
+        self.health = grpc.method_handlers_generic_handler(HEALTH, {"Check": check})
+
+    async def _check(self, _raw: bytes, _context: object) -> bytes:
+        return self._health
 
     async def retire(self) -> None:
-        """Nobody watches its health."""
+        """Who asks whether it is well hears that it is not."""
+        self._health = UNWELL
 
-    async def stop(self, _grace_s: float) -> None:
-        """End what is served."""
+    async def stop(self, grace_s: float) -> None:
+        """Let what is served end for so long."""
         self.stopped = True
-        ended = [exchange.end() for exchange in list(self._process.served)]
+        serving = [exchange.serving for exchange in self._process.served]
+        if not serving:
+            return
+        _, left = await asyncio.wait(serving, timeout=grace_s)
+        ended = [task for task in serving if task in left]
+        for task in ended:
+            task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)
 
 
@@ -95,7 +117,7 @@ class Host:
         """See ``channel.Host``."""
         if self.process is None or self.node is None or self.server.stopped:
             return None
-        return self.process, self.node.services
+        return self.process, (*self.node.services, self.server.health)
 
     @property
     def running(self) -> bool:

@@ -89,7 +89,7 @@ class Network:
         if way.loss and self.chance.random() < way.loss:
             self.counts["fault: message lost, connection broken"] += 1
             call.broken = True
-            self._later(self.chance.uniform(*way.latency_s), lambda: call.fail("connection reset"))
+            self.later(self.chance.uniform(*way.latency_s), lambda: call.fail("connection reset"))
             return after_s
         least, most = way.latency_s
         at_s = self.loop.time() + least + (most - least) * self.chance.random()
@@ -120,7 +120,7 @@ class Network:
                 late = goes_on[id(call)]
                 self.counts["fault: late after a silent cut" if late else "fault: given up"] += 1
             if goes_on[id(call)]:
-                self._later(place * TICK_S, act)
+                self.later(place * TICK_S, act)
             else:
                 call.fail("connection timed out")
 
@@ -132,6 +132,10 @@ class Network:
                 way.cut = 1
                 self.heal(way.source, way.target)
 
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        """Let something happen that belongs to no process."""
+        self.loop.call_at(self.loop.time() + seconds, act, context=self.context)
+
     def _arrive(self, way: Way, call: Carried, act: Callable[[], None]) -> None:
         if way.cut:
             self._stop(way, call, act)
@@ -141,16 +145,13 @@ class Network:
     def _stop(self, way: Way, call: Carried, act: Callable[[], None]) -> None:
         if not way.silent:
             self.counts["fault: call broken by a cut"] += 1
-            self._later(self.chance.uniform(*LATENCY_S), lambda: call.fail("no route to host"))
+            self.later(self.chance.uniform(*LATENCY_S), lambda: call.fail("no route to host"))
             return
         self.counts["fault: message kept by a silent cut"] += 1
         way.kept.append((call, act))
-        self._later(KEEPALIVE_S, lambda: self._give_up(way, call))
+        self.later(KEEPALIVE_S, lambda: self._give_up(way, call))
 
     def _give_up(self, way: Way, call: Carried) -> None:
         if way.cut and any(kept is call for kept, _ in way.kept):
             way.kept = [(kept, act) for kept, act in way.kept if kept is not call]
             call.fail("keepalive: no answer")
-
-    def _later(self, seconds: float, act: Callable[[], None]) -> None:
-        self.loop.call_at(self.loop.time() + seconds, act, context=self.context)

@@ -48,6 +48,8 @@ class Ask:
     """Its client carries a token from call to call. All calls of one client do, or none."""
     durability: str = "fsync"
     """"fsync", "quorum", "all", or a number of members."""
+    program: str = ""
+    """Whose connections it takes; empty: it is a call of its own. The same for all of a client."""
 
     def __str__(self) -> str:
         what = "; ".join(map(str, self.changes)) or "read " + b" ".join(self.keys).decode()
@@ -55,7 +57,8 @@ class Ask:
         deaf = ", first answer lost" if self.deaf else ""
         level = "" if self.durability == "fsync" else f", {self.durability}"
         token = ", in its session" if self.session else ""
-        return f"client{self.client} at {self.node}: {what}{level}{token}{retry}{deaf}"
+        who = f"client{self.client}" + (f" of {self.program}" if self.program else "")
+        return f"{who} at {self.node}: {what}{level}{token}{retry}{deaf}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,20 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Streams:
+    """Bounds of the streams that programs have, as long as a run: small ones are reached."""
+
+    open_max: int = 1_000
+    """Requests of one that a node takes before it has answered."""
+    window: int = 0
+    """Messages on their way, each way; 0: any number."""
+    linger_s: float = 2.0
+    """Without a request for so long it ends,"""
+    stream_s: float = 60.0
+    """and so long after it began."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that decides a run."""
 
@@ -96,6 +113,7 @@ class Plan:
     lasts_ms: int
     chunk_bytes: int = 1 << 20
     """Of snapshots: small ones, so that small states come in many."""
+    streams: Streams = Streams()
 
     @property
     def operations(self) -> int:

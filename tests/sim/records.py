@@ -73,6 +73,9 @@ class Records:
         for told in sorted(history.calls, key=lambda call: call.number):
             unknown = told.writes and told.outcome == "unknown"
             call = self._find_out(told, taken) if unknown else told
+            if call.repeated and call.dots not in taken:  # of what the client asked by itself
+                taken.add(call.dots)
+                call = replace(call, repeated=False)
             if call.dots and not call.repeated:
                 before = self._before_dot(call.dots[0])
                 call = replace(call, before=before, writes=self._with_deadlines(call))

@@ -13,18 +13,21 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.sim.asking import asks
-from tests.sim.plan import Plan, Step, Storage
+from tests.sim.asking import WAYS, asks
+from tests.sim.plan import Plan, Step, Storage, Streams
 
 SILENCES = frozenset(
     {"cut", "cut one way", "cut pair", "lose", "slow link", "pause", "kill", "stop", "disk error"}
 )
 """What keeps nodes from hearing of each other."""
+PROGRAMS = sorted(set(WAYS) - {""})
 MEETING_MS = 5_000
 """Until a node that starts has met all that it can reach."""
 SIZES = (*[2] * 4, *[3] * 11, *[4] * 4, *[5] * 2, 6, 7, 8, 9)
 """Most of what can happen, three can do to each other; what a message costs grows with them."""
 OPERATIONS = 300
+QUEUE_OPERATIONS = 8
+"""Of a short queue: no less than the largest call has, all clients' single writes in columns."""
 
 
 @dataclass(slots=True)
@@ -91,8 +94,21 @@ def draw(seed: int, *, storage: str = "mixed", operations: int = OPERATIONS) -> 
     drawing.steps += asks(chance, founders, drawing.lasts_ms, operations)
     steps = sorted(drawing.steps, key=lambda step: step.at_ms)
     chunk_bytes = chance.choice((150, 400, 1 << 20))
+    streams = Streams(
+        chance.choice((1, 2, 1_000)),
+        chance.choice((0, 1, 4)),
+        chance.choice((0.3, 2.0)),
+        chance.choice((1.0, 60.0)),
+    )
     return Plan(
-        seed, tuple(founders), settings, chosen, tuple(steps), drawing.lasts_ms, chunk_bytes
+        seed,
+        tuple(founders),
+        settings,
+        chosen,
+        tuple(steps),
+        drawing.lasts_ms,
+        chunk_bytes,
+        streams,
     )
 
 
@@ -124,6 +140,7 @@ def _settings(chance: Random) -> dict[str, int]:
         "pull_bytes": chance.choice((1_000, 16 << 20)),
         "journal_rows_max": chance.choice((5, 10_000)),
         "requests_remembered": chance.choice((300, 100_000)),
+        "queue_operations_max": chance.choice((QUEUE_OPERATIONS, QUEUE_OPERATIONS, 50_000)),
     }
 
 
@@ -159,6 +176,28 @@ def losses(drawing: Drawing) -> None:
             drawing.at(), "lose", *drawing.two(), lasts_ms=drawing.ms(1_000, 10_000),
             amount=drawing.chance.choice((0.02, 0.1, 0.4)),
         )  # fmt: skip
+
+
+def programs_away(drawing: Drawing) -> None:
+    """Programs whose way to a node is cut, loses much, or is long."""
+    for _ in range(3):
+        program, node = drawing.chance.choice(PROGRAMS), drawing.one()
+        match drawing.chance.randrange(4):
+            case 0:
+                drawing.add(
+                    drawing.at(), "slow link", program, lasts_ms=drawing.ms(500, 4_000),
+                    amount=drawing.chance.choice((0.05, 0.2, 1.0)),
+                )  # fmt: skip
+            case 1:
+                ways = (program, node) if drawing.flip() else (node, program)
+                drawing.add(
+                    drawing.at(), "lose", *ways, lasts_ms=drawing.ms(1_000, 10_000), amount=0.1
+                )
+            case _:
+                drawing.add(
+                    drawing.at(), "cut pair", program, node, lasts_ms=drawing.ms(200, 4_000),
+                    flag=drawing.flip(),
+                )  # fmt: skip
 
 
 def repeats(drawing: Drawing) -> None:
@@ -300,8 +339,8 @@ def _leave_out(drawing: Drawing, kinds: Container[str], from_ms: int, until_ms: 
 
 
 FAULTS: list[Callable[[Drawing], None]] = [
-    cuts, flapping, losses, repeats, slow_links, slow_disks, kills, stops, pauses, clocks,
-    full_disks, broken_disks, flipped_bits, checkpoints,
+    cuts, flapping, losses, programs_away, repeats, slow_links, slow_disks, kills, stops, pauses,
+    clocks, full_disks, broken_disks, flipped_bits, checkpoints,
 ]  # fmt: skip
 CHANGES: list[Callable[[Drawing], None]] = [
     joins, joins, replacements, forgets, leaves, restores, restores, clones,

@@ -19,6 +19,10 @@ class Answered(Protocol):
         """Until the client's deadline."""
         ...
 
+    async def room(self) -> None:
+        """Wait until another message of a stream may be sent."""
+        ...
+
     def answer(self, raw: bytes) -> None:
         """Send a message back."""
         ...
@@ -52,6 +56,7 @@ class ServerContext:
 
     async def write(self, raw: bytes) -> None:
         """One message of a stream, where the handler does not yield them."""
+        await self._exchange.room()
         self._exchange.answer(raw)
 
     async def abort(
@@ -83,3 +88,42 @@ class Mailbox:
             finally:
                 self._waiting = None
         return self._items.popleft()
+
+
+class Window:
+    """How much of a stream may be on its way in one direction: gRPC's flow control.
+
+    It counts messages, not bytes: those of a run are all small. One that lies unread at its
+    receiver is on its way still, so who does not read holds who sends.
+    """
+
+    def __init__(self, most: int) -> None:
+        """``most``: messages; 0: any number."""
+        self._most = most
+        self._open = 0
+        self._over = False
+        self._waiting: asyncio.Future[None] | None = None
+
+    async def enter(self) -> None:
+        """Send one, when there is room for it or no call any more."""
+        while self._most and self._open >= self._most and not self._over:
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        self._open += 1
+
+    def leave(self) -> None:
+        """One was read."""
+        self._open -= 1
+        self._wake()
+
+    def end(self) -> None:
+        """Nobody is to be held any longer."""
+        self._over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)

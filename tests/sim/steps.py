@@ -202,7 +202,9 @@ class Steps:
     async def _checkpoint(self, step: Step) -> None:
         host = self.world.hosts[step.nodes[0]]
         node, process = host.node, host.process
-        if node is not None and process is not None and not process.stopped:
+        if node is None or process is None or process.stopped:
+            return
+        if not node.closing.is_set():
             self._fault(step)
             process.run(node.engine.checkpoints.start)
 

@@ -67,7 +67,7 @@ def forget_requests(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(300)
 def test_a_bug_is_found_and_its_schedule_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
     forget_requests(monkeypatch)
-    found = play(draw(2, operations=100))
+    found = play(draw(4, operations=100))
     assert {finding.checker for finding in found.findings} >= {"retries"}
     smaller = shrink(found, lambda _: None, seconds=20)
     assert any(finding.checker == "retries" for finding in smaller.findings)
@@ -85,6 +85,7 @@ def test_plans_have_what_real_clients_do() -> None:
     writes = [ask for ask in asked if ask.changes]
     assert {ask.durability for ask in writes} == set(asking.LEVELS)
     assert {ask.session for ask in asked} == {True, False}
+    assert {ask.program for ask in asked} == set(asking.WAYS)
     expire = [change for ask in writes for change in ask.changes if change.ttl_ms]
     assert {change.type for change in expire} == {"LWW", "SIBLINGS"}
     assert any(step.kind == "watch" for step in steps)
@@ -95,10 +96,18 @@ def test_plans_have_what_real_clients_do() -> None:
         assert sum(ask.deaf for ask in (step.ask for step in plan.steps) if ask) > 0
 
 
-def test_all_calls_of_a_client_carry_a_token_or_none() -> None:
+def test_all_calls_of_a_client_carry_a_token_or_none_and_go_one_way() -> None:
     asked = [step.ask for step in draw(7).steps if step.ask is not None]
-    carries = {(ask.client, ask.session) for ask in asked}
-    assert len(carries) == len({client for client, _ in carries})
+    carries = {(ask.client, ask.session, ask.program) for ask in asked}
+    assert len(carries) == len({ask.client for ask in asked})
+
+
+def test_clients_of_one_program_write_at_one_moment() -> None:
+    together: Counter[tuple[int, str]] = Counter()
+    for step in draw(7).steps:
+        if step.ask is not None and step.ask.program and step.ask.changes:
+            together[step.at_ms, step.ask.program] += 1
+    assert sum(count > 1 for count in together.values()) > 5
 
 
 def test_a_path_that_was_never_taken_fails_a_run_that_is_long_enough() -> None:

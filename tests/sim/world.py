@@ -23,9 +23,10 @@ from random import Random
 from typing import Any
 
 from kvnode.config import Config
-from kvnode.core.replica import Durable, Round
+from kvnode.core.accepted import Accepted
+from kvnode.core.dots import Vector
+from kvnode.core.replica import Durable, Request, Round
 from kvnode.node.node import Node, Reborn
-from kvnode.storage import snapshot
 from tests.checkers.history import Call, Fault, Finding, History
 from tests.sim import loop as virtual
 from tests.sim.ambient import EPOCH_MS
@@ -36,8 +37,10 @@ from tests.sim.hosts import Host
 from tests.sim.loop import Process, VirtualLoop
 from tests.sim.network import Network
 from tests.sim.plan import Plan, Step
+from tests.sim.programs import Program
 from tests.sim.records import Records
 from tests.sim.steps import Steps
+from tests.sim.tuning import tuned
 from tests.sim.watch import Watch
 
 FOUNDED_S = 60.0
@@ -72,6 +75,9 @@ class World:
         self.chance = Random(f"{plan.seed}/world")
         self.network = Network(loop, Random(f"{plan.seed}/network"), self.counts)
         self.hosts: dict[str, Host] = {}
+        self.programs: dict[str, Program] = {}
+        self.deadlines: dict[bytes, float] = {}
+        """Request id of a program's write -> when its caller gives it up, virtual seconds."""
         self.checks = Checks(self)
         self.graveyard: list[tuple[Process, Node | None, list[asyncio.Task[Any]]]] = []
         self.founded_s = 0.0
@@ -121,6 +127,12 @@ class World:
         """Production code raised what it should not."""
         self.finding("crash", f"{who}: {type(error).__name__}: {error}")
 
+    def program(self, name: str) -> Program:
+        """The one of that name."""
+        if name not in self.programs:
+            self.programs[name] = Program(self, name)
+        return self.programs[name]
+
     # ---- what hosts tell
 
     def at(self, address: str) -> Host:
@@ -165,6 +177,13 @@ class World:
             told(round_)
 
         node.engine.on_commit = committed
+        enqueue = node.engine.enqueue
+
+        def queued(request: Request, size: int) -> asyncio.Future[tuple[Accepted, Vector]]:
+            self.checks.queued(host, request)
+            return enqueue(request, size)
+
+        node.engine.enqueue = queued  # type: ignore[method-assign]
         replica = node.engine.replica
         reload = replica.reload
 
@@ -238,6 +257,8 @@ class World:
         await asyncio.sleep(self.plan.lasts_ms / 1000)
         await asyncio.gather(*playing)
         await Ending(self, steps).run()
+        for program in self.programs.values():
+            await program.close()
         observing.cancel()
         self.records.complete()
         return self.result
@@ -249,7 +270,7 @@ class World:
             return
         client = clients.get(step.ask.client)
         if client is None:
-            client = clients[step.ask.client] = Client(self, step.ask.client)
+            client = clients[step.ask.client] = Client(self, step.ask)
         await client.play(step.ask)
 
     async def _observe(self) -> None:
@@ -299,8 +320,6 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="kvnode-sim-", dir=shm if shm.is_dir() else None))
     collecting, hook = gc.isenabled(), sys.unraisablehook
     gc.disable()  # it would run finalizers at moments of its own
-    chunk_bytes = snapshot.CHUNK_BYTES  # type: ignore[attr-defined]
-    snapshot.CHUNK_BYTES = plan.chunk_bytes  # type: ignore[attr-defined]
     worlds: list[World] = []
 
     async def main(loop: VirtualLoop) -> Result:
@@ -331,12 +350,12 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
             sys.unraisablehook = lambda _: None  # see _forget
 
     try:
-        return virtual.run(main)
+        with tuned(plan):
+            return virtual.run(main)
     except virtual.Stuck:
         worlds[0].finding("stuck", "nothing is ready and no timer is set")
         return worlds[0].result
     finally:
-        snapshot.CHUNK_BYTES = chunk_bytes  # type: ignore[attr-defined]
         _forget(worlds)
         sys.unraisablehook = hook
         if collecting:
@@ -346,8 +365,11 @@ def play(plan: Plan, *, traced: bool = False) -> Result:
 
 def _forget(worlds: list[World]) -> None:
     """Let killed tasks go without a word: what they would say in the end is not of this world."""
+    below = logging.root.manager.disable
+    logging.disable()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tasks that were killed before their first step
         while worlds:
             worlds.pop().bury()
         gc.collect()
+    logging.disable(below)

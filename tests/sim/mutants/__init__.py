@@ -1,6 +1,15 @@
 """Planted bugs: variants of production code that the simulator and its checkers must catch."""
 
-from tests.sim.mutants import blocks, clocks, collection, members, promises, recovery, values
+from tests.sim.mutants import (
+    blocks,
+    clocks,
+    collection,
+    members,
+    promises,
+    recovery,
+    streams,
+    values,
+)
 from tests.sim.mutants.planting import MUTANTS, CannotPlantError, Mutant, Planting, planted
 
 __all__ = [
@@ -15,5 +24,6 @@ __all__ = [
     "planted",
     "promises",
     "recovery",
+    "streams",
     "values",
 ]

@@ -63,6 +63,33 @@ def lost_replies(seed: int) -> Plan:
     return script.plan(6_000)
 
 
+def lost_to_a_program(seed: int) -> Plan:
+    """The same of a program, whose clients write together, so that it goes in columns."""
+    script = Script(seed, 2)
+    for node in script.nodes:
+        script.step(50, "lose", node, "app1", lasts_ms=6_000, amount=0.3)
+    for at_ms in range(100, 5_000, 250):
+        node = script.chance.choice(script.nodes)
+        for client in range(6):
+            kind: Type = script.chance.choice(("PNCOUNTER", "GCOUNTER", "LWW"))
+            change = script.change(f"{kind[0].lower()}0", kind, 0.0)
+            script.ask(at_ms, client, node, change, program="app1", timeout_s=1.5)
+    return script.plan(6_000)
+
+
+def held_on_the_way(seed: int) -> Plan:
+    """Nodes that stand still while a program's requests are on their way to them."""
+    script = Script(seed, 2)
+    for at_ms in range(600, 6_000, 2_500):
+        for node in script.nodes:
+            script.step(at_ms, "pause", node, lasts_ms=2_200)
+    for at_ms in range(100, 8_000, 40):
+        node, client = script.chance.choice(script.nodes), script.chance.randrange(6)
+        put = script.put(f"l{client}", "LWW")
+        script.ask(at_ms, client, node, put, program="app1", timeout_s=0.5)
+    return script.plan(8_500)
+
+
 def killed_before_the_reply(seed: int) -> Plan:
     """Nodes that die between the write and its reply, with retries that find them again."""
     script = Script(seed, 2)
