@@ -59,10 +59,11 @@ class Config:
     round_operations_max: int = 5_000
     round_bytes_max: int = 4 << 20
 
-    # A checkpoint starts when this much has changed since the last one (or the same few keys 4
-    # times as often); replay after a crash and memory are in proportion (some 650 bytes a key, two
-    # to three times that while it is written). Once the next one is full while it is written,
-    # writes slow down; when both hold 6 times that they are refused.
+    # A checkpoint starts when this much has changed since the last one, or when there were four
+    # operations for each of so many keys; replay after a crash and memory are in proportion (some
+    # 650 bytes a key, and usually two to three times as many keys while one is written). Once the
+    # next one is full while it is written, writes slow down; where all that is not on disk comes to
+    # six times as much, clients are refused.
     checkpoint_bytes: int = 16 << 20
     checkpoint_keys: int = 64_000
     checkpoint_interval_ms: int = 30_000

@@ -178,13 +178,12 @@ def decode_entry(raw: bytes, key: bytes = b"") -> Entry:
 
 
 def checked_entry(raw: bytes, key: bytes) -> Held:
-    """The same as it is held: still packed if it begins like the plain value it is, almost always.
+    """The same as it is held: still packed if it is a plain value, so that it can be opened later.
 
-    Half the time. Of what is packed the checksum fits, so it was encoded by a node and can be
-    opened later on.
+    Almost all are, and it takes half the time.
     """
     packed = raw[HEAD_BYTES:]
-    if packed.startswith((SIBLING_LIST, REGISTER_LIST)) and raw[:HEAD_BYTES] == (
+    if (lone_sibling(packed) or lone_register(packed)) and raw[:HEAD_BYTES] == (
         VERSION + xxh3_128_digest(key + packed, len(key))[:CHECKSUM_BYTES]
     ):
         return packed

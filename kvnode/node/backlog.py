@@ -5,18 +5,20 @@ a crash has to replay while clients wait. A *checkpoint's worth* is what ``check
 ``checkpoint_bytes`` say, or, for a few keys that are written again and again, ``OPERATIONS_A_KEY``
 times as many operations as keys.
 
-It is in two parts: what is *being written* by a checkpoint counts until that is on disk, for a
-node that is killed before replays it again, and what came since. So both together are bounded,
-however often a node is killed, and however soon after a start:
+What is *being written* by a checkpoint counts until that is on disk, beside what came since: a
+node that is killed before replays it again. So the bound holds however often a node is killed, and
+however soon after a start:
 
-- writes slow down when more than one checkpoint's worth waits for one that is being written, or
-  more than ``HELD_FREELY`` in all;
-- they are refused beyond ``OVERDUE``.
+- rounds wait before they begin when more than one checkpoint's worth waits for one that is being
+  written (or that failed), or more than ``HELD_FREELY`` in all;
+- clients are refused beyond ``OVERDUE``, what is queued counted in. What other nodes send is slowed
+  down and never refused, so it may pass the bound where a disk is stuck or full for long.
 
-Slowing down grows with the square of what is too much: the rate of writes becomes the one that can
-be written, without anybody being refused. Pauses that began earlier left the checkpoint's process
-idle for a third of the time, waiting for the next one to fill. (A full load on one node, keys at
-random among a million, has two to three checkpoints' worth behind the last one.)
+A pause grows with the square of what is too much: the rate of writes becomes the one that can be
+written, without anybody being refused. It is no longer than a peer and a client bear for several
+rounds (``PAUSE_S_MAX``), and ends with the checkpoint. Pauses that began earlier left the
+checkpoint's process idle for a third of the time, waiting for the next one to fill. (A full load
+on one node, keys at random among a million, has two to three checkpoints' worth behind the last.)
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from kvnode.config import Config
 OPERATIONS_A_KEY = 4
 PAUSE_S = 0.2
 """Of a round, when one checkpoint's worth is too much."""
+PAUSE_S_MAX = 0.5
+"""Several rounds, one after the other, must not take ``peer_timeout_ms``."""
 WAITING_FREELY = 1.0
 HELD_FREELY = 3.0
 OVERDUE = 6.0
@@ -57,4 +61,5 @@ def pause_s(waiting: float, written: float) -> float:
         waiting: checkpoints' worth that waits for the next one.
         written: that is being written.
     """
-    return PAUSE_S * max(0.0, waiting - WAITING_FREELY, waiting + written - HELD_FREELY) ** 2
+    excess = max(0.0, waiting - WAITING_FREELY, waiting + written - HELD_FREELY)
+    return min(PAUSE_S * excess**2, PAUSE_S_MAX)

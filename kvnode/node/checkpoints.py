@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
 from kvnode.core.entry import Held
@@ -102,19 +103,21 @@ class Checkpoints:
         return self._waiting.worth(self._engine.config)
 
     @property
-    def behind_operations(self) -> int:
+    def behind(self) -> Backlog:
         """What a start would replay."""
-        return self._frozen.operations + self._operations
+        return Backlog(*map(add, self._waiting, self._frozen))
 
     @property
     def overdue(self) -> bool:
-        """Whether so much is not on disk that no more may be accepted."""
-        return self._full + self._frozen.worth(self._engine.config) > OVERDUE
+        """Whether so much is not on disk, or waits to be, that no more may be accepted."""
+        queue = self._engine.queue
+        queued = Backlog(queue.operations, queue.bytes, queue.operations)
+        return Backlog(*map(add, self.behind, queued)).worth(self._engine.config) > OVERDUE
 
     @property
     def pause_s(self) -> float:
         """How long a round is to wait before it begins (``backlog.py``)."""
-        if self._running is None:
+        if self._running is None and not self._not_before:
             return 0.0
         return pause_s(self._full, self._frozen.worth(self._engine.config))
 
@@ -205,6 +208,7 @@ class Checkpoints:
         def done(error: BaseException | None) -> None:
             self._running, self._spread, self._frozen = None, False, Backlog()
             self.last_ms = round((self._monotonic() - started) * 1000)
+            self._not_before = 0.0
             if error is None:
                 self._dispose(engine.memtable.drop_frozen())
                 self.covered = checkpoint.arrival
@@ -227,6 +231,7 @@ class Checkpoints:
             running.set_result(None)
             if self._wanted and error is None:
                 self.start()
+            engine.resume()
 
         self._worker.run(lambda: self.state.save(checkpoint), done)
 
@@ -254,6 +259,7 @@ class Checkpoints:
             elif error is not None:
                 self._engine.on_failure(error)
             running.set_result(None)
+            self._engine.resume()
             if self._wanted and error is None:
                 self.start()
             elif self._tidied == made:

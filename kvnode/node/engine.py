@@ -43,6 +43,7 @@ from kvnode.node.queues import (
     Pending,
     Queue,
     reject,
+    room,
     stopping,
 )
 from kvnode.node.recovery import recover
@@ -125,6 +126,7 @@ class Engine:
         self._running: Round | None = None
         self._passers: list[asyncio.Future[None]] = []
         self._scheduled = False
+        self.paused: asyncio.TimerHandle | None = None  # the next round waits for a checkpoint
         self._closing = False
         self.pausing: Refused | None = None
         """What everybody is told while nothing is taken; None: all is taken."""
@@ -193,8 +195,7 @@ class Engine:
         """Return when no client's request waits or is on its way to disk."""
         await self.between_rounds()
         while self.queue.waiting:
-            await asyncio.sleep(0)
-            await self.between_rounds()
+            await room(self)
 
     async def in_log(self, job: Callable[[Log], T]) -> T:
         """Run ``job`` in the log's thread, between two appends; commits wait for it meanwhile."""
@@ -230,6 +231,7 @@ class Engine:
 
     async def _drain(self) -> None:
         """Return when nothing waits and no round runs."""
+        self.resume()
         await self.idle.wait()
         while self.queue.waiting or self._incoming or self._adjustments:
             self._schedule()
@@ -249,12 +251,22 @@ class Engine:
         if not self._scheduled and self._running is None:
             self._scheduled = True
             self.idle.clear()
-            loop, pause_s = asyncio.get_running_loop(), self.checkpoints.pause_s
-            loop.call_later(pause_s, self._start) if pause_s else loop.call_soon(self._start)
+            pause_s = 0.0 if self._closing or self.pausing else self.checkpoints.pause_s
+            if pause_s:
+                self.paused = asyncio.get_running_loop().call_later(pause_s, self._start)
+            else:
+                asyncio.get_running_loop().call_soon(self._start)
+
+    def resume(self) -> None:
+        """What a round waited for is done, or must not be waited for."""
+        if self.paused is not None:
+            self.paused.cancel()
+            self.paused = None
+            asyncio.get_running_loop().call_soon(self._start)
 
     def _start(self) -> None:
         """Turn the queue into a round and send it to disk."""
-        self._scheduled = False
+        self._scheduled, self.paused = False, None
         if self._failure:
             self._abandon(self._failure)
             return

@@ -152,14 +152,19 @@ class Rounds(Protocol):
         """Set while no round runs or is about to."""
         ...
 
+    @property
+    def paused(self) -> asyncio.TimerHandle | None:
+        """Set while a round waits for a checkpoint."""
+        ...
+
     async def between_rounds(self) -> None: ...
 
 
 async def room(engine: Rounds) -> None:
-    """Return when the queue may have moved. Where no round will move it, a checkpoint that is
-    overdue keeps requests out, and that takes longer.
+    """Return when the queue may have moved. Where no round will move it soon, a checkpoint that is
+    overdue keeps requests out, or rounds wait for one, and that takes longer.
     """
-    if engine.idle.is_set():
+    if engine.idle.is_set() or engine.paused:
         await asyncio.sleep(ROOM_LOOK_S)
     else:
         await engine.between_rounds()

@@ -1,9 +1,9 @@
 """What a start replays: the blocks in the log behind the last checkpoint.
 
-Two to three checkpoints' worth of operations after a full load, and ``backlog.OVERDUE`` at most,
-however often the node was killed; clients wait meanwhile. A look into the state for every block
-would take most of that time where blocks are small. So they are taken many at once, as a round
-takes those it received (``Replica.replay``), but never more than fit into memory.
+Two to three checkpoints' worth of operations after a full load, and ``backlog.OVERDUE`` at most
+where clients wrote them, however often the node was killed; clients wait meanwhile. A look into the
+state for every block would take most of that time where blocks are small. So they are taken many at
+once, as a round takes those it received (``Replica.replay``), but never more than fit into memory.
 """
 
 from __future__ import annotations

@@ -133,12 +133,12 @@ def _log(node: Node) -> pb.LogStatus:
 def _checkpoint(node: Node) -> pb.CheckpointStatus:
     engine = node.engine
     checkpoints = engine.checkpoints
-    usage = checkpoints.state.usage()
+    behind, usage = checkpoints.behind, checkpoints.state.usage()
     return pb.CheckpointStatus(
         arrival=checkpoints.covered,
-        behind_ops=checkpoints.behind_operations,
-        memtable_keys=len(engine.memtable),
-        memtable_bytes=engine.memtable.bytes_held,
+        behind_ops=behind.operations,
+        memtable_keys=behind.keys,
+        memtable_bytes=behind.size,
         stored_keys=usage.records,
         used_bytes=usage.used_bytes,
         map_bytes=usage.map_bytes,

@@ -121,6 +121,17 @@ def test_a_context_may_name_what_has_not_arrived_yet() -> None:
     assert node.entry(b"k")[SIBLINGS][1] == frozenset(), "what has arrived is awaited no more"
 
 
+def test_a_context_may_name_more_than_is_held() -> None:
+    """What is held and what has not arrived yet are both replaced."""
+    node, third = MemoryNode(1), MemoryNode(3)
+    third.write(Put(b"k", b"held"))
+    node.pull(third)
+    third.write(Put(b"k", b"on its way", blind=True))
+    node.write(Put(b"k", b"new", context=third.context(b"k")))
+    node.pull(third)
+    assert values(node, b"k") == [b"new"]
+
+
 def test_a_delete_with_a_context_spares_what_was_not_seen() -> None:
     node = MemoryNode(1)
     node.write(Put(b"k", b"seen"), Increment(b"c", 5), Put(b"r", b"seen", LWW_REGISTER))

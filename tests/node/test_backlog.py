@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import Task
+
 import pytest
 
 from kvnode.config import Config
 from kvnode.core.errors import Reason
 from kvnode.core.operations import Increment
 from kvnode.node import backlog
-from kvnode.node.backlog import HELD_FREELY, OPERATIONS_A_KEY, OVERDUE, PAUSE_S, Backlog, pause_s
+from kvnode.node.backlog import (
+    HELD_FREELY,
+    OPERATIONS_A_KEY,
+    OVERDUE,
+    PAUSE_S,
+    PAUSE_S_MAX,
+    Backlog,
+    pause_s,
+)
+from kvnode.node.queues import Outcome, room
 from kvnode.storage.interfaces import Checkpoint, DiskFullError
 from kvnode.storage.memory import MemoryLog, MemoryState
 from tests.storage.faulty import SlowState, until
@@ -30,9 +42,10 @@ def test_the_worth_is_what_there_is_most_of() -> None:
 def test_a_pause_grows_with_what_waits_and_with_what_is_held_in_all() -> None:
     assert pause_s(1.0, 0.0) == pause_s(1.0, HELD_FREELY - 1) == pause_s(0.0, HELD_FREELY) == 0.0
     assert pause_s(2.0, 0.0) == pause_s(2.0, 1.0) == PAUSE_S
-    assert pause_s(3.0, 0.0) == pytest.approx(4 * PAUSE_S)
-    assert pause_s(0.0, HELD_FREELY + 2) == pytest.approx(4 * PAUSE_S)
-    assert pause_s(1.0, HELD_FREELY + 1) == pytest.approx(4 * PAUSE_S)
+    assert pause_s(2.5, 0.0) == pytest.approx(2.25 * PAUSE_S)
+    assert pause_s(0.0, HELD_FREELY + 1.5) == pytest.approx(2.25 * PAUSE_S)
+    assert pause_s(1.0, HELD_FREELY + 0.5) == pytest.approx(2.25 * PAUSE_S)
+    assert pause_s(100.0, 0.0) == pause_s(0.0, 100.0) == PAUSE_S_MAX
 
 
 async def increment(node: Rig, first: int, count: int) -> None:
@@ -54,7 +67,7 @@ def test_it_is_bounded_however_often_a_node_is_killed(monkeypatch: pytest.Monkey
             node = rig(log, state, CONFIG)  # after kill -9
             lives.append(node)
             states.append(state)
-            assert node.engine.replayed == node.engine.checkpoints.behind_operations == taken
+            assert node.engine.replayed == node.engine.checkpoints.behind.operations == taken
             node.engine.checkpoints.begin()
             if node.engine.checkpoints.overdue:
                 break
@@ -103,7 +116,7 @@ def test_a_few_keys_written_again_and_again_come_to_a_checkpoint() -> None:
         assert (node.engine.checkpoints.made, node.engine.checkpoints.running) == (0, False)
         await node.submit(Increment(b"hot", 1))
         await until(lambda: node.engine.checkpoints.made == 1)
-        assert node.engine.checkpoints.behind_operations == 0
+        assert node.engine.checkpoints.behind.operations == 0
         await node.engine.close()
 
     run(test)
@@ -119,10 +132,85 @@ def test_what_is_being_written_is_behind_until_it_is_on_disk() -> None:
         assert node.engine.checkpoints.running
         assert node.engine.checkpoints.pause_s == pytest.approx(PAUSE_S)
         await increment(node, 0, 2)
-        assert node.engine.checkpoints.behind_operations == many + 2
+        assert node.engine.checkpoints.behind.operations == many + 2
         state.gate.before.set()
         await until(lambda: not node.engine.checkpoints.running)
-        assert node.engine.checkpoints.behind_operations == 2
+        assert node.engine.checkpoints.behind.operations == 2
+        await node.engine.close()
+
+    run(test)
+
+
+async def paused(state: SlowState, monkeypatch: pytest.MonkeyPatch) -> tuple[Rig, Task[Outcome]]:
+    """A node, and a write that waits for a checkpoint, longer than a test may."""
+    monkeypatch.setattr(backlog, "PAUSE_S", 3_600.0)
+    monkeypatch.setattr(backlog, "PAUSE_S_MAX", 3_600.0)
+    state.gate.before.clear()
+    node = rig(MemoryLog(), state, CONFIG)
+    await increment(node, 0, round(HELD_FREELY + 1) * KEYS)
+    waiting = node.submit(Increment(b"waits", 1))
+    await until(lambda: node.engine.paused is not None)
+    return node, waiting
+
+
+def test_a_round_that_waits_goes_on_when_the_checkpoint_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        state = SlowState()
+        node, waiting = await paused(state, monkeypatch)
+        state.gate.before.set()
+        await waiting
+        await node.engine.close()
+
+    run(test)
+
+
+def test_a_node_that_stops_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        state = SlowState()
+        node, waiting = await paused(state, monkeypatch)
+        closing = asyncio.create_task(node.engine.close())
+        await waiting
+        state.gate.before.set()
+        await closing
+
+    run(test)
+
+
+def test_who_waits_for_room_does_not_look_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        state = SlowState()
+        node, waiting = await paused(state, monkeypatch)
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            if not looked.done():
+                loop.call_soon(turn)
+
+        loop = asyncio.get_running_loop()
+        looked = asyncio.create_task(room(node.engine))
+        loop.call_soon(turn)
+        await looked
+        assert turns > 10, "it looked again with the next turns of the loop"
+        state.gate.before.set()
+        await waiting
+        await node.engine.close()
+
+    run(test)
+
+
+def test_what_is_queued_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        state = SlowState()
+        node, waiting = await paused(state, monkeypatch)
+        left = MOST - node.engine.checkpoints.behind.keys
+        queued = [node.submit(Increment(b"%d" % number, 1)) for number in range(left)]
+        assert await reason(node.submit(Increment(b"more", 1))) is Reason.QUEUE_FULL
+        state.gate.before.set()
+        await asyncio.gather(waiting, *queued)
         await node.engine.close()
 
     run(test)
@@ -142,7 +230,9 @@ def test_what_could_not_be_written_is_behind() -> None:
         await until(lambda: not node.engine.checkpoints.running)
         assert node.engine.memtable.bytes_held == sum(len(raw) for _, raw in log.replay(0))
         await increment(node, 0, 1)
-        assert node.engine.checkpoints.behind_operations == KEYS + 1
+        assert node.engine.checkpoints.behind.operations == KEYS + 1
+        await increment(node, 0, 2 * KEYS)
+        assert node.engine.checkpoints.pause_s > 0.0, "others' writes are slowed down too"
         await increment(node, 0, MOST + 1)
         assert await reason(node.submit(Increment(b"more", 1))) is Reason.QUEUE_FULL
         await node.engine.close()

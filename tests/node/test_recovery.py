@@ -112,7 +112,7 @@ def left(node: Node) -> list[Any]:
         memtable.bytes_held,
         memtable.active_keys,
         engine.replayed,
-        engine.checkpoints.behind_operations,
+        engine.checkpoints.behind.operations,
         (durable.vector, durable.chains, durable.hlc, durable.forks, durable.fence),
         (requests.all(), requests.forgotten, requests.next_number),
         (journal.unsaved(), journal.floor, journal.next_number, journal.bytes_held),
