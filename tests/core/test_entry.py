@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 
 from kvnode.core.context import cell_token, entry_token, stamp_token
 from kvnode.core.entry import (
+    CHECKSUM_BYTES,
+    REGISTER_LIST,
+    SIBLING_LIST,
+    VERSION,
     Entry,
     checked_entry,
     decode_entry,
     encode_entry,
+    entry_hash,
     opened,
     plain_entry,
     plain_value,
@@ -104,6 +109,18 @@ def test_an_entry_is_held_packed_only_if_its_checksum_fits(entry: Entry) -> None
             checked_entry(other, b"k")
     with pytest.raises(StateError):
         checked_entry(raw, b"l")
+
+
+@pytest.mark.parametrize("packed", [
+    REGISTER_LIST + b"".join(map(msgpack.packb, (5, 1, 1, "text"))),
+    SIBLING_LIST + b"".join(map(msgpack.packb, (1, 1, 5, "text"))) + b"\x90",
+    SIBLING_LIST + b"\xcf\1",
+])  # fmt: skip
+def test_what_begins_like_a_value_and_is_none_is_found_before_it_is_held(packed: bytes) -> None:
+    """Its checksum fits: a faulty peer sent it. Found later, a logged block could not be merged."""
+    raw = VERSION + entry_hash(b"k", packed)[:CHECKSUM_BYTES] + packed
+    with pytest.raises(StateError):
+        checked_entry(raw, b"k")
 
 
 def agree(packed: bytes) -> None:
