@@ -172,6 +172,7 @@ def test_a_node_that_stops_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> Non
         node, waiting = await paused(state, monkeypatch)
         closing = asyncio.create_task(node.engine.close())
         await waiting
+        assert (node.engine.checkpoints.made, node.failures) == (0, []), "it is not written yet"
         state.gate.before.set()
         await closing
 
