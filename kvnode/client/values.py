@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvnode.core.errors import Reason
-from kvnode.errors import DeadlineExceeded, KeyNotFound, KvnodeError
+from kvnode.errors import DeadlineExceeded, KeyNotFound, KvnodeError, NodeFailure
 from kvnode.v1 import types_pb2
 
 if TYPE_CHECKING:
@@ -350,8 +350,13 @@ def parsed_vector(raw: bytes) -> dict[int, int]:
 
 
 def counter_of(message: types_pb2.CounterValue) -> int:
-    """The exact sum, also beyond 64 bits."""
-    return int(message.exact) if message.exact else message.value
+    """The exact sum, also beyond 64 bits; NodeFailure if that is no number."""
+    if not message.exact:
+        return message.value
+    try:
+        return int(message.exact)
+    except ValueError as error:
+        raise NodeFailure(f"the node sent a sum that is no number: {error}") from error
 
 
 def freshness_of(messages: Iterable[kv_pb2.Freshness]) -> tuple[Freshness, ...]:
