@@ -32,7 +32,7 @@ from kvnode.client.calls import (
 from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.levels import Consistency, Durability
 from kvnode.client.loops import LoopDriver
-from kvnode.client.many import AsyncManyWrites
+from kvnode.client.many import AsyncMany
 from kvnode.client.operations import Operation
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from kvnode.client.watching import AsyncWatch
 
 
-class AsyncClient(AsyncManyWrites):
+class AsyncClient(AsyncMany):
     """A connection to a kvnode cluster, for one event loop. See ``Client`` for what it promises.
 
     A write that got no reply until its deadline raises ``OutcomeUnknown``::

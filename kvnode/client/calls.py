@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kvnode.client.channels import addresses_of
+from kvnode.client.columns import KeyT, key_column, plain_keys
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry, Flight
 from kvnode.client.levels import (
@@ -27,7 +28,7 @@ from kvnode.client.operations import (
 from kvnode.client.reads import Shown, Wish, read_entries
 from kvnode.client.resolving import Resolver, resolved
 from kvnode.client.rpcs import LIST_CONFLICTS, OUTCOME, SCAN
-from kvnode.client.states import key_state_of
+from kvnode.client.states import key_state_of, value_of
 from kvnode.client.steps import Steps, Submit
 from kvnode.client.values import (
     Absent,
@@ -105,29 +106,56 @@ class Calls(Writing):
         entry = self._read(asked, consistency, self.deadline(timeout_s))
         return (yield from self._shown(entry))
 
+    def get_many(
+        self,
+        keys: Iterable[KeyT],
+        consistency: Consistency | None,
+        *,
+        timeout_s: float | None,
+    ) -> Steps[dict[KeyT, bytes | int | Conflict]]:
+        """The values of many keys, without those that have none."""
+        asked = key_column(keys)
+        if not asked:
+            return {}
+        raw = plain_keys(asked) or [key_bytes(key) for key in asked]
+        entry = self._read(tuple(raw), consistency, self.deadline(timeout_s), brief=True)
+        shown = yield from self._answer(entry)
+        found = dict(zip(asked, shown.states, strict=True))
+        if set(map(type, found.values())) <= {bytes, int}:  # as nearly always
+            return found
+        freshness = freshness_of(shown.reply.freshness)
+        told = {key: value_of(each, freshness) for key, each in found.items()}
+        return {key: value for key, value in told.items() if value is not None}
+
     def _read(
         self,
         keys: tuple[bytes, ...],
         consistency: Consistency | None,
         deadline: float,
+        *,
+        brief: bool = False,
     ) -> Entry:
         session = self.settings.session
         level = self._level(consistency)
         after = session.message() if session and level != "local" else None
-        lane = Wish(level, session is not None, self.apart(after))
+        lane = Wish(level, session is not None, self.apart(after), brief)
         size = sum(map(len, keys))
         entry = Entry(lane, keys, size, "the read", deadline, is_write=False)
         entry.after = after
         return entry
 
     def _shown(self, entry: Entry) -> Steps[list[Value | Conflict | Absent]]:
+        found = yield from self._answer(entry)
+        freshness = freshness_of(found.reply.freshness)
+        return [key_state_of(state, freshness) for state in found.states]
+
+    def _answer(self, entry: Entry) -> Steps[Shown]:
         yield Submit(entry)
         if entry.error is not None:
             raise entry.error
         found: Shown = entry.reply
         self.learn(found.reply)
-        freshness = freshness_of(found.reply.freshness)
-        return [key_state_of(state, freshness) for state in found.states]
+        return found
 
     def scan_request(
         self,

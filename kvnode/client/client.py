@@ -34,7 +34,7 @@ from kvnode.client.calls import (
 from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.handles import Counter, Register, Siblings
 from kvnode.client.levels import Consistency, Durability
-from kvnode.client.many import ManyWrites
+from kvnode.client.many import Many
 from kvnode.client.operations import Operation
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from kvnode.client.watching import Watch
 
 
-class Client(ManyWrites):
+class Client(Many):
     """A connection to a kvnode cluster through one or more of its nodes. Thread safe.
 
     ``endpoints``: "HOST:PORT,HOST:PORT" or a sequence of such, each the address of *one* node, the

@@ -37,6 +37,7 @@ Made: TypeAlias = tuple[kv_pb2.WriteRequest, tuple[bytes, ...]]
 """A request that asks for a brief answer, and the keys it is about, in order."""
 
 ItemT = TypeVar("ItemT")
+KeyT = TypeVar("KeyT", bound=bytes | str)
 
 
 def puts_request(
@@ -160,6 +161,13 @@ def increment_columns(
     if isinstance(amounts, Mapping):
         return list(amounts), list(amounts.values())
     return first_of(amounts, "keys"), None
+
+
+def key_column(keys: Iterable[KeyT]) -> list[KeyT]:
+    """All of them; InvalidArgument if it is one, whose letters were hardly meant."""
+    if isinstance(keys, (bytes, str)):
+        raise refuse(Reason.BAD_REQUEST, f"it is {type(keys).__name__}, not keys")
+    return list(keys)
 
 
 def first_of(items: Iterable[ItemT], what: str) -> list[ItemT]:

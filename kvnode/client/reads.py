@@ -1,9 +1,14 @@
-"""Reads that share a call: a flight of entries, each asking for one key or several."""
+"""Reads that share a call: a flight of entries, each asking for one key or several.
+
+What is asked for are states, or the values alone (``brief``): a node then tells them in columns,
+which costs both sides a fraction of the time, and states of the keys in conflict only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry
@@ -11,12 +16,20 @@ from kvnode.client.levels import Consistency, read_options
 from kvnode.client.rpcs import BATCH_GET
 from kvnode.client.settling import another
 from kvnode.client.steps import Steps
+from kvnode.client.values import DataType
 from kvnode.core.errors import Reason
 from kvnode.errors import DataDamaged, InvalidArgument, KvnodeError, NodeFailure
 from kvnode.v1 import kv_pb2, types_pb2
 
 if TYPE_CHECKING:
     from kvnode.client.sessions import Session
+
+
+ABSENT: Final = b"\0"
+IN_SUMS: Final = bytes((DataType.G_COUNTER, DataType.PN_COUNTER))
+IN_VALUES: Final = bytes((DataType.LWW_REGISTER, DataType.SIBLINGS))
+IN_STATES: Final = b"\xff"
+"""The kinds of a brief answer, by the column in which it goes on."""
 
 
 class Wish(NamedTuple):
@@ -27,12 +40,18 @@ class Wish(NamedTuple):
     """Others need not come after what it has seen."""
     apart: Session | None = None
     """It goes by itself: its node may have to wait for what it has seen."""
+    brief: bool = False
+    """Values alone."""
 
 
 class Shown(NamedTuple):
-    """What an entry of a read is settled with."""
+    """What an entry of a read is settled with.
 
-    states: Sequence[types_pb2.KeyState]
+    ``states``: one for each key, in order. Where values alone were asked for these are: bytes, a
+    sum, None where there is nothing, and a state where that is not all there is to say.
+    """
+
+    states: Sequence[Any]
     reply: kv_pb2.BatchGetResponse
 
 
@@ -50,7 +69,9 @@ def read_entries(
     options = read_options(wish.consistency, after_all(going))
     try:
         keys = [key for entry in going for key in entry.keys]
-        shown = yield from batch_get(failover, keys, options, deadline, divide=len(going) == 1)
+        shown = yield from batch_get(
+            failover, keys, options, deadline, divide=len(going) == 1, brief=wish.brief
+        )
     except (InvalidArgument, DataDamaged) as error:
         if len(going) == 1:
             going[0].fail(error)
@@ -76,21 +97,55 @@ def batch_get(
     deadline: float,
     *,
     divide: bool,
+    brief: bool,
 ) -> Steps[Shown]:
-    """The states of many keys, with ``divide`` in as many calls as their size asks for."""
-    request = kv_pb2.BatchGetRequest(keys=keys, options=options)
+    """What is under many keys, with ``divide`` in as many calls as their size asks for."""
+    request = kv_pb2.BatchGetRequest(keys=keys, options=options, brief=brief)
     try:
         reply = yield from failover.read(BATCH_GET, request, deadline)
     except InvalidArgument as error:
         if not divide or len(keys) == 1 or error.reason != Reason.BATCH_TOO_LARGE:
             raise
         middle = len(keys) // 2
-        first = yield from batch_get(failover, keys[:middle], options, deadline, divide=True)
-        second = yield from batch_get(failover, keys[middle:], options, deadline, divide=True)
+        half = partial(batch_get, failover, divide=True, brief=brief)
+        first = yield from half(keys[:middle], options, deadline)
+        second = yield from half(keys[middle:], options, deadline)
         return Shown([*first.states, *second.states], second.reply)
+    if brief:
+        return Shown(brief_column(reply, len(keys)), reply)
     if len(reply.states) != len(keys):
         raise NodeFailure(f"asked for {len(keys)} keys, the node sent {len(reply.states)}")
     return Shown(reply.states, reply)
+
+
+def brief_column(reply: kv_pb2.BatchGetResponse, count: int) -> list[Any]:
+    """What a brief answer tells of so many keys, as ``Shown`` has it; NodeFailure if that is not
+    what was asked for.
+    """
+    kinds = reply.kinds
+    if len(kinds) != count:
+        raise NodeFailure(f"asked for {count} keys, the node told of {len(kinds)}")
+    values = list(reply.values)
+    rest = kinds.translate(None, IN_VALUES) or reply.sums or reply.states
+    if len(values) == count and not rest:  # nearly always
+        return values
+    columns: dict[bytes, Sequence[Any]] = {
+        IN_VALUES: values,
+        IN_SUMS: reply.sums,
+        IN_STATES: reply.states,
+        ABSENT: (None,) * kinds.count(ABSENT),
+    }
+    if unknown := kinds.translate(None, b"".join(columns)):
+        raise NodeFailure(f"the node told of a key of kind {unknown[0]}, which means nothing here")
+    following: dict[int, Iterator[Any]] = {}
+    for numbers, column in columns.items():
+        told = count - len(kinds.translate(None, numbers))
+        if told != len(column):
+            raise NodeFailure(
+                f"the node told of {told} keys of the kinds {list(numbers)} and sent {len(column)}"
+            )
+        following.update(dict.fromkeys(numbers, iter(column)))
+    return [next(following[kind]) for kind in kinds]
 
 
 def after_all(entries: Sequence[Entry]) -> types_pb2.VersionVector | None:

@@ -97,3 +97,15 @@ def key_state_of(
     made.freshness = freshness
     made.__class__ = kind
     return made  # type: ignore[no-any-return]
+
+
+def value_of(
+    told: bytes | int | types_pb2.KeyState | None, freshness: tuple[Freshness, ...]
+) -> bytes | int | Conflict | None:
+    """What a caller gets who wants values alone; None: there is nothing."""
+    if told is None or isinstance(told, (bytes, int)):
+        return told
+    state = key_state_of(told, freshness)
+    if isinstance(state, Conflict):
+        return state
+    return state.value if isinstance(state, Value) else None

@@ -21,7 +21,7 @@ from xxhash import xxh3_128_digest
 
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import StateError
-from kvnode.core.types import LWW_REGISTER, SIBLINGS, TYPES, State, siblings
+from kvnode.core.types import LWW_REGISTER, SIBLINGS, TYPES, State, siblings, slots
 
 Entry = dict[int, State]
 Held = Entry | bytes
@@ -67,6 +67,26 @@ def plain_value(entry: Entry) -> tuple[int, int, int, int, bytes] | None:
                 if len(held) == 2:
                     return kind, held[0], dot[0], dot[1], held[1]
     return None
+
+
+def only_value(entry: Entry, now: int) -> tuple[int, int | bytes] | None:
+    """(type, sum or value) of what a reader sees at ``now``, (0, b"") of nothing.
+
+    None: there is more than one value to see.
+    """
+    shown = visible_types(entry, now)
+    if not shown:
+        return 0, b""
+    if len(shown) > 1:
+        return None
+    (kind,) = shown
+    cell = entry[kind]
+    if kind == LWW_REGISTER:
+        return kind, cell[3]
+    if kind != SIBLINGS:
+        return kind, slots.value(cell)
+    held = list(siblings.shown(cell, now).values())
+    return (kind, held[0][1]) if len(held) == 1 else None
 
 
 def visible_types(entry: Entry, now: int) -> list[int]:
@@ -210,6 +230,17 @@ def plain_entry(packed: bytes) -> Entry | None:
     if register is not None:
         hlc, origin, seq, size = register
         return {LWW_REGISTER: (hlc, origin, seq, packed[len(packed) - size :])}
+    return None
+
+
+def packed_value(packed: bytes) -> tuple[int, bytes] | None:
+    """Type and value, where ``plain_entry`` gives an entry: nothing else is made."""
+    sibling = lone_sibling(packed)
+    if sibling is not None:
+        return SIBLINGS, packed[-1 - sibling[2] : -1]
+    register = lone_register(packed)
+    if register is not None:
+        return LWW_REGISTER, packed[len(packed) - register[3] :]
     return None
 
 

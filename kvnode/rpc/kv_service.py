@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import grpc
 
 from kvnode.core.context import entry_token
-from kvnode.core.entry import Entry, in_conflict, visible_types
+from kvnode.core.entry import Entry, Held, in_conflict, visible_types
 from kvnode.core.errors import Reason, Refused, quoted
 from kvnode.core.limits import Limits
 from kvnode.core.ranges import prefix_end
 from kvnode.rpc import kv_queued
 from kvnode.rpc.handlers import raw_call, stream_both, timed
 from kvnode.rpc.kv_codec import KvCodec
-from kvnode.rpc.kv_reading import States
+from kvnode.rpc.kv_reading import Columns, States
 from kvnode.rpc.kv_writing import Writing
 from kvnode.rpc.levels_codec import freshness_of, prepare_read
 from kvnode.rpc.pipeline import Pipelines
@@ -34,12 +34,19 @@ LOOK_KEYS = 64
 TOKEN_VERSION = b"\x01"
 
 
+HeldT = TypeVar("HeldT", Entry, Held)
+
+
 class Entries(Protocol):
     """What is kept under the keys (``storage/memtable.py``)."""
 
     def read(self, key: bytes) -> Entry: ...
     def read_many(self, keys: Sequence[bytes]) -> Mapping[bytes, Entry]:
         """Of most of them; for what is missing ask ``read``."""
+        ...
+
+    def held_many(self, keys: Sequence[bytes]) -> Mapping[bytes, Held]:
+        """The same as they are held."""
         ...
 
     def scan(
@@ -128,22 +135,40 @@ class KvService:
         response = pb.BatchGetResponse()
         self._date(response, request.options)
         entries, now_ms = self._store.entries(), self._store.now_ms()
-        states = States(response.states, self._codec, now_ms, REPLY_BYTES_MAX)
+        if request.brief:
+            columns = Columns(response, self._codec, now_ms, REPLY_BYTES_MAX)
+            self._gather(keys, entries.held_many, entries.read, columns.add)
+            columns.fill()
+        else:
+            states = States(response.states, self._codec, now_ms, REPLY_BYTES_MAX)
+            self._gather(keys, entries.read_many, entries.read, states.add)
+        return response
+
+    def _gather(
+        self,
+        keys: Sequence[bytes],
+        look: Callable[[Sequence[bytes]], Mapping[bytes, HeldT]],
+        read: Callable[[bytes], HeldT],
+        add: Callable[[bytes, HeldT], bool],
+    ) -> None:
+        """Add what is under the keys, in order; Refused (BATCH_TOO_LARGE).
+
+        One key's is never too much: there would be no way to get it.
+        """
         for at in range(0, len(keys), LOOK_KEYS):
-            look = keys[at : at + LOOK_KEYS]
-            found = entries.read_many(look)
-            for key in look:
+            some = keys[at : at + LOOK_KEYS]
+            found = look(some)
+            for key in some:
                 entry = found.get(key)
                 if entry is None:
-                    entry = entries.read(key)
-                if states.add(key, entry) and len(states) > 1:
+                    entry = read(key)
+                if add(key, entry) and len(keys) > 1:
                     raise Refused(
                         Reason.BATCH_TOO_LARGE,
                         f"the values together exceed {REPLY_BYTES_MAX} bytes: "
                         "ask for fewer keys a call",
                         limit=str(REPLY_BYTES_MAX),
                     )
-        return response
 
     async def scan(self, request: pb.ScanRequest, until: float) -> pb.ScanResponse:
         """A page of visible keys."""

@@ -174,22 +174,30 @@ class GetResponse(_message.Message):
     def __init__(self, state: _Optional[_Union[_types_pb2.KeyState, _Mapping]] = ..., session: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., freshness: _Optional[_Iterable[_Union[Freshness, _Mapping]]] = ...) -> None: ...
 
 class BatchGetRequest(_message.Message):
-    __slots__ = ("keys", "options")
+    __slots__ = ("keys", "options", "brief")
     KEYS_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    BRIEF_FIELD_NUMBER: _ClassVar[int]
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     options: ReadOptions
-    def __init__(self, keys: _Optional[_Iterable[bytes]] = ..., options: _Optional[_Union[ReadOptions, _Mapping]] = ...) -> None: ...
+    brief: bool
+    def __init__(self, keys: _Optional[_Iterable[bytes]] = ..., options: _Optional[_Union[ReadOptions, _Mapping]] = ..., brief: _Optional[bool] = ...) -> None: ...
 
 class BatchGetResponse(_message.Message):
-    __slots__ = ("states", "session", "freshness")
+    __slots__ = ("states", "session", "freshness", "kinds", "values", "sums")
     STATES_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     FRESHNESS_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    SUMS_FIELD_NUMBER: _ClassVar[int]
     states: _containers.RepeatedCompositeFieldContainer[_types_pb2.KeyState]
     session: _types_pb2.VersionVector
     freshness: _containers.RepeatedCompositeFieldContainer[Freshness]
-    def __init__(self, states: _Optional[_Iterable[_Union[_types_pb2.KeyState, _Mapping]]] = ..., session: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., freshness: _Optional[_Iterable[_Union[Freshness, _Mapping]]] = ...) -> None: ...
+    kinds: bytes
+    values: _containers.RepeatedScalarFieldContainer[bytes]
+    sums: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, states: _Optional[_Iterable[_Union[_types_pb2.KeyState, _Mapping]]] = ..., session: _Optional[_Union[_types_pb2.VersionVector, _Mapping]] = ..., freshness: _Optional[_Iterable[_Union[Freshness, _Mapping]]] = ..., kinds: _Optional[bytes] = ..., values: _Optional[_Iterable[bytes]] = ..., sums: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PutRequest(_message.Message):
     __slots__ = ("put", "request_id", "options")

@@ -39,6 +39,7 @@ SURFACE = {
     "delete": f"key, *, type=None, context=None, request_id=None, {LEVELS}",
     "endpoints": None,
     "get": "key, *, default=..., resolve=None, consistency=None, timeout_s=None",
+    "get_many": "keys, *, consistency=None, timeout_s=None",
     "increment": f"key, amount=1, *, type=None, request_id=None, {LEVELS}",
     "increment_many": f"amounts, *, type=None, request_id=None, {LEVELS}",
     "outcome": "unknown, *, timeout_s=None",

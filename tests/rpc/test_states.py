@@ -82,4 +82,4 @@ def test_an_answer_is_full_exactly_where_its_states_exceed_their_bound(
     for count, (key, entry) in enumerate(rows, 1):
         size += put_together(key, entry, NOW).ByteSize()
         assert states.add(key, entry) == (size > bytes_max)
-        assert len(states) == count
+        assert len(response.states) == count
