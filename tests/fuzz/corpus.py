@@ -12,13 +12,16 @@ from dataclasses import asdict
 
 from kvnode.core.context import entry_token
 from kvnode.core.entry import encode_entry
+from kvnode.core.limits import Limits
 from kvnode.core.losers import Loser
 from kvnode.core.operations import Delete, Increment, Put
 from kvnode.core.quarantine import OWN_LOG, RECEIVED, Record
 from kvnode.core.report import Contradiction, Hello, Report
 from kvnode.core.roster import Forget, Held, Member, Roster, encode_roster, roster_hash
 from kvnode.core.snapshot import Section, make_chunk
-from kvnode.core.types import G_COUNTER, LWW_REGISTER
+from kvnode.core.types import G_COUNTER, LWW_REGISTER, PN_COUNTER
+from kvnode.rpc.kv_codec import KvCodec
+from kvnode.rpc.kv_reading import Columns
 from kvnode.rpc.replication_codec import hello_to_wire, report_to_wire, vector_to_wire
 from kvnode.rpc.snapshot_codec import Offer, to_wire
 from kvnode.storage.bounds import Bounds
@@ -26,6 +29,7 @@ from kvnode.storage.checkpoint import encode_meta
 from kvnode.storage.directory import Identity
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.rows import encode_loser, encode_record
+from kvnode.v1 import kv_pb2
 from tests.core.memory_node import MemoryNode
 
 from .targets import CORPUS, KEY, SECRET
@@ -94,6 +98,20 @@ def reports() -> Iterator[Report]:
     )
 
 
+def answers(nodes: list[MemoryNode]) -> Iterator[bytes]:
+    """What nodes tell of ``BRIEF_KEYS`` keys whose values are asked for."""
+    codec = KvCodec(SECRET, Limits(), lambda origin: f"node {origin}")
+    beyond = {PN_COUNTER: {(5, 1): (2**63, 0, 0, 0, 9, (0, 0), (0, 0))}}
+    for node in nodes:
+        reply = kv_pb2.BatchGetResponse(session=vector_to_wire(VECTOR))
+        columns = Columns(reply, codec, 0, 1 << 20)
+        for key in (KEY, b"r", b"n", b"g", b"none"):
+            columns.add(key, node.entry(key))
+        columns.add(b"beyond", beyond)
+        columns.fill()
+        yield reply.SerializeToString()
+
+
 def valid() -> dict[str, list[bytes]]:
     """Target -> its inputs."""
     nodes = cluster()
@@ -129,6 +147,7 @@ def valid() -> dict[str, list[bytes]]:
             hello_to_wire(Hello("shop", "a", 5, 77, encode_roster(ROSTER))).SerializeToString()
         ],
         "report": [report_to_wire(report).SerializeToString() for report in reports()],
+        "brief-answer": list(answers(nodes)),
         "identity": [json.dumps(asdict(identity), indent=2).encode()],
         "configuration": [
             b'name = "paris"\nlisten = "10.0.0.1:7080"\n[peers]\ntokyo = "10.0.1.1:7080"\n',

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from kvnode.cli.serve import _peers
+from kvnode.client.reads import brief_column
+from kvnode.client.states import value_of
 from kvnode.config import Config, ConfigError, load
 from kvnode.core.block import (
     CHAIN_BYTES,
@@ -39,6 +41,7 @@ from kvnode.core.errors import BlockError, Refused, StateError
 from kvnode.core.quarantine import glimpse
 from kvnode.core.roster import Roster, decode_roster, encode_roster
 from kvnode.core.snapshot import unpack_rows
+from kvnode.errors import NodeFailure
 from kvnode.rpc.handlers import parse
 from kvnode.rpc.replication_codec import (
     hello_from_wire,
@@ -54,13 +57,15 @@ from kvnode.storage.checkpoint import decode_meta, encode_meta
 from kvnode.storage.directory import Identity, _read_identity
 from kvnode.storage.interfaces import StorageError
 from kvnode.storage.rows import decode_loser, decode_record, encode_loser, encode_record
-from kvnode.v1 import replication_pb2, snapshot_pb2, types_pb2
+from kvnode.v1 import kv_pb2, replication_pb2, snapshot_pb2, types_pb2
 
 from .mutations import Envelope
 
 CORPUS = Path(__file__).parent / "corpus"
 KEY, SECRET = b"a key", b"the cluster's secret"
 WINDOW = 1000
+BRIEF_KEYS = 6
+"""Asked for in the brief answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,12 @@ def assembled(raw: bytes) -> Any:
     return unpack_rows(fetched.chunk.rows) if fetched.chunk else None
 
 
+def told_briefly(raw: bytes) -> list[Any]:
+    """What a caller of ``get_many`` gets of an answer."""
+    column = brief_column(kv_pb2.BatchGetResponse.FromString(raw), BRIEF_KEYS)
+    return [value_of(each, ()) for each in column]
+
+
 def peers(raw: bytes) -> Config:
     """The options --peer, --listen and --name, each on a line."""
     lines = raw.decode("utf-8", "surrogateescape").split("\n")
@@ -221,6 +232,7 @@ def targets(folder: Path) -> list[Target]:
             (Refused,),
             use=lambda it: _same(it, report_from_wire(report_to_wire(it))),
         ),
+        Target("brief-answer", told_briefly, (NodeFailure, DecodeError)),
         Target("identity", _in_file(_read_identity, folder), (StorageError,), use=use_identity),
         Target("configuration", _in_file(load, folder), (ConfigError,)),
         Target("options", peers, (ConfigError,)),
