@@ -2,7 +2,8 @@
 
 ``python -m bench.client``: no node; building the request from operations and the receipts from a
 response; and the same of ``put_many`` and ``increment_many``, from the caller's mapping or keys to
-the request, and from the brief answer to the receipt. CPU time, best of several.
+the request, and from the brief answer to the receipt; and from the bytes of an answer to what
+``batch_get`` and ``get_many`` return. CPU time, best of several.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from kvnode.client.columns import (
     puts_request,
 )
 from kvnode.client.operations import write_request
+from kvnode.client.reads import IN_VALUES, brief_column
 from kvnode.client.receipts import many_receipt_of
+from kvnode.client.states import key_state_of
 from kvnode.client.values import OperationReceipt, operation_receipt_of
 from kvnode.v1 import kv_pb2, types_pb2
 
@@ -45,6 +48,30 @@ def best_us(call: Callable[[], object]) -> float:
 def receipts_of(response: kv_pb2.WriteResponse) -> list[OperationReceipt]:
     """What a caller gets of a response."""
     return [operation_receipt_of(result) for result in response.results]
+
+
+def answers() -> tuple[kv_pb2.BatchGetResponse, kv_pb2.BatchGetResponse]:
+    """The same keys as states and as values alone."""
+    value = types_pb2.StoredValue(
+        value=b"x" * 100, dot=types_pb2.Dot(origin=2**63 + 1, seq=1), time_ms=1, node="n1"
+    )
+    states = [
+        types_pb2.KeyState(key=b"user:%d" % number, context=b"c" * 40, lww_register=value)
+        for number in range(BATCH)
+    ]
+    values = kv_pb2.BatchGetResponse(kinds=IN_VALUES[:1] * BATCH, values=[b"x" * 100] * BATCH)
+    return kv_pb2.BatchGetResponse(states=states), values
+
+
+def states_of(raw: bytes) -> list[object]:
+    """What ``batch_get`` makes of them."""
+    return [key_state_of(state) for state in kv_pb2.BatchGetResponse.FromString(raw).states]
+
+
+def values_of(keys: list[str], raw: bytes) -> dict[str, object]:
+    """What ``get_many`` makes of them."""
+    column = brief_column(kv_pb2.BatchGetResponse.FromString(raw), len(keys))
+    return dict(zip(keys, column, strict=True))
 
 
 def many_puts(values: dict[str, bytes]) -> kv_pb2.WriteRequest:
@@ -99,6 +126,13 @@ def main() -> None:
             f"  {name:14} build {best_us(make):.2f} us, receipt {receipt:.3f} us, "
             f"serialise alone {best_us(make().SerializeToString):.2f} us"
         )
+    states, values = answers()
+    results: dict[str, Callable[[], object]] = {
+        "batch_get": partial(states_of, states.SerializeToString()),
+        "get_many": partial(values_of, keys, values.SerializeToString()),
+    }
+    for name, call in results.items():
+        click.echo(f"  {name:14} result {best_us(call):.2f} us")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """How fast does one node answer reads, alone, among writes, and as scans?
 
 Local reads of keys that are there; for etcd serializable ones, which its asked member answers
-alone. Mixed: single calls, 64 in flight, each a read or a write by chance.
+alone. Batches read values and nothing else in all systems (kvnode's ``get_many``, pipelines of
+redis's GET); a single read of kvnode gets the key's whole state. Mixed: single calls, 64 in flight,
+each a read or a write by chance.
 """
 
 from __future__ import annotations

@@ -75,14 +75,15 @@ class KvnodeStore:
         await self.client.put_many(pairs, lww=True)
 
     async def get(self, key: bytes) -> bytes | None:
-        """A local read."""
-        (found,) = await self.get_many([key])
-        return found
+        """A local read of all there is to say of the key."""
+        (state,) = await self.client.batch_get([key])
+        return state.register.value if state.register else None
 
     async def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Local reads."""
-        states = await self.client.batch_get(keys)
-        return [state.register.value if state.register else None for state in states]
+        """Local reads of values alone, as redis's GET tells them; a conflict would be told too."""
+        found = await self.client.get_many(keys)
+        values = [found.get(key) for key in keys]
+        return [value if isinstance(value, bytes) else None for value in values]
 
     async def increment(self, key: bytes) -> None:
         """A PN-Counter."""
