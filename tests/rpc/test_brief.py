@@ -107,6 +107,10 @@ def test_every_kind_has_its_place(entry: Entry, kind: int, *, packed: bool) -> N
 
 
 @given(rows, st.integers(0, 2_000))
+@example([(b"k", WRITTEN[0], True)] * 9, 50)
+@example([(b"k", WRITTEN[1], False)] * 9, 50)
+@example([(b"k", {PN_COUNTER: one(INT64_MAX)}, False)] * 9, 50)
+@example([(b"k", {}, False)] * 60, 20)
 def test_an_answer_is_full_before_it_exceeds_its_bound(
     found: list[tuple[bytes, Entry, bool]], bytes_max: int
 ) -> None:
@@ -180,6 +184,17 @@ def test_values_that_one_answer_cannot_hold_are_refused(api: Api, key: bytes) ->
     refused = refusal(lambda: ask(api, large))
     assert refused.info.reason == Reason.BATCH_TOO_LARGE
     assert refused.info.metadata["limit"] == str(3 * MEBIBYTE)
+
+
+def test_one_key_is_told_however_large(api: Api, key: bytes) -> None:
+    """There would be no other way to get it."""
+    for _ in range(3):
+        api.put(key, bytes(MEBIBYTE), blind=True)
+    (state,) = ask(api, [key]).states
+    assert len(state.siblings.values) == 3
+    assert list(api.batch_get(key).states) == [state]
+    assert refusal(lambda: ask(api, [key, key])).info.reason == Reason.BATCH_TOO_LARGE
+    api.delete(key)  # other tests scan this node
 
 
 def test_it_says_how_old_that_is_and_comes_after_what_it_is_asked_to(api: Api, key: bytes) -> None:
