@@ -10,6 +10,7 @@ So a call of a program may hide several attempts under one request id.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -21,7 +22,9 @@ from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry
 from kvnode.client.loops import LoopDriver
 from kvnode.client.reads import Wish
-from kvnode.client.values import NotReplicated, Receipt
+from kvnode.client.states import value_of
+from kvnode.client.values import NotReplicated, Receipt, vector_of
+from kvnode.core.dots import covers
 from kvnode.errors import Behind, DeadlineExceeded, KvnodeError, OutcomeUnknown, RequestRefused
 from kvnode.rpc.link import link_error
 from kvnode.v1 import kv_pb2 as pb
@@ -106,6 +109,13 @@ class Program:
         self._world = world
         self._name = name
         self._drivers: dict[tuple[Host, ...], LoopDriver] = {}
+        self._expiring = {
+            change.key
+            for step in world.plan.steps
+            if step.ask
+            for change in step.ask.changes
+            if change.ttl_ms
+        }
 
     async def close(self) -> None:
         """End it; nothing of it is left then."""
@@ -147,14 +157,43 @@ class Program:
         lane = Wish(level, after is not None, self._apart(failover, ask, after))
         keys = tuple(request.keys)
         deadline = failover.now() + ask.timeout_s
-        entry = Entry(lane, keys, sum(map(len, keys)), "the read", deadline, is_write=False)
-        entry.after = after
-        await driver.submit(entry)
-        if entry.error is not None:
-            return _not_done(entry.error)
-        shown = entry.reply
+        states, values = (
+            Entry(wish, keys, sum(map(len, keys)), "the read", deadline, is_write=False)
+            for wish in (lane, lane._replace(brief=True))
+        )
+        states.after = values.after = after
+        await asyncio.gather(driver.submit(states), driver.submit(values))
+        self._compare(host, states, values)
+        if states.error is not None:
+            return _not_done(states.error)
+        shown = states.reply
         reply = pb.BatchGetResponse(states=shown.states, session=shown.reply.session)
         return Said("ok", reply=reply)
+
+    def _compare(self, host: Host, states: Entry, values: Entry) -> None:
+        """Two reads of the same keys, of which one asked for values alone.
+
+        Where the node had applied the same for both they have to show the same: so what the
+        checkers say of the one holds for the other. Only what expires may have gone between them.
+        """
+        world = self._world
+        if values.error is not None:
+            if (said := _not_done(values.error)).reason in SHOULD_NOT_BE:
+                world.finding("values", f"{said.reason} at {host.name}: {said.words}")
+            return
+        session = vector_of(values.reply.reply.session)
+        after = vector_of(values.after) if values.after is not None else {}
+        if not covers(session, after):
+            world.finding("values", f"{host.name} had {session} for what comes after {after}")
+        if states.error is not None or vector_of(states.reply.reply.session) != session:
+            return
+        world.counts["path: values read beside states"] += 1
+        for key, state, value in zip(
+            states.keys, states.reply.states, values.reply.states, strict=True
+        ):
+            shown, told = value_of(state, ()), value_of(value, ())
+            if key not in self._expiring and shown != told:
+                world.finding("values", f"{host.name} shows {key!r} as {shown!r} and as {told!r}")
 
     def _at(self, address: str) -> str:
         return self._world.at(address).name

@@ -43,6 +43,7 @@ EXPECTED = (
     "pipeline ended: connection reset by peer",
     "pipeline ended: no route to host",
     "path: written in columns",
+    "path: values read beside states",
     "path: written at the program's next node",
     "path: several requests in one block",
     "path: retry recognised",

@@ -8,7 +8,7 @@ from typing import Any
 
 from grpc import RpcError, StatusCode
 
-from kvnode.client import receipts
+from kvnode.client import reads, receipts
 from kvnode.client.channels import Endpoint
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry
@@ -152,3 +152,16 @@ def time_on_the_way_does_not_count(plant: Planting) -> None:
         return 0.0
 
     plant.method(Lateness, "of", of)
+
+
+@mutant()
+def values_alone_come_in_another_order(plant: Planting) -> None:
+    """Who asks for values alone takes them from the end of their column."""
+
+    def brief_column(reply: pb.BatchGetResponse, count: int) -> list[Any]:
+        column = real(reply, count)
+        texts = [each for each in column if isinstance(each, bytes)]
+        return [texts.pop() if isinstance(each, bytes) else each for each in column]
+
+    real = reads.brief_column
+    plant.function(reads.brief_column, brief_column)

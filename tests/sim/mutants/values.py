@@ -211,3 +211,16 @@ def loser_is_not_journalled(plant: Planting) -> None:
         return None
 
     plant.function(loser_of_two, loser_of)
+
+
+@mutant()
+def value_alone_hides_a_conflict(plant: Planting) -> None:
+    """Who asks for values alone is told the first of several siblings."""
+
+    def only_value(entry: Entry, now: int) -> tuple[int, int | bytes] | None:
+        one = real(entry, now)
+        held = siblings.shown(entry.get(siblings.ID, siblings.EMPTY), now)
+        return one if one or not held else (siblings.ID, next(iter(held.values()))[1])
+
+    real = entries.only_value
+    plant.function(entries.only_value, only_value)
