@@ -18,14 +18,17 @@ from kvnode.core.entry import (
     decode_entry,
     encode_entry,
     entry_hash,
+    in_conflict,
+    only_value,
     opened,
+    packed_value,
     plain_entry,
     plain_value,
     unpacked_entry,
     visible_types,
 )
 from kvnode.core.errors import StateError
-from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS, TYPES, siblings
+from kvnode.core.types import COUNTERS, LWW_REGISTER, SIBLINGS, TYPES, pncounter, siblings
 from kvnode.core.types.slots import NO_DOT
 from tests.core.memory_node import SECRET
 
@@ -124,9 +127,11 @@ def test_what_begins_like_a_value_and_is_none_is_found_before_it_is_held(packed:
 
 
 def agree(packed: bytes) -> None:
-    told = plain_entry(packed)
+    told, value = plain_entry(packed), packed_value(packed)
+    assert (told is None) == (value is None)
     if told is not None:
         assert told == unpacked_entry(packed)
+        assert value == only_value(told, NOW)
 
 
 @given(any_entry)
@@ -159,6 +164,24 @@ def test_types_are_visible_one_by_one(entry: Entry, now: int) -> None:
     assert visible_types(entry, now) == [
         kind for kind in sorted(entry) if TYPES[kind].visible(entry[kind], now)
     ]
+
+
+@given(any_entry, st.sampled_from([NOW, NOW + 1]))
+@example({SIBLINGS: ({(1, 1): (5, b"v"), (2, 1): (5, b"w", NOW + 1)}, siblings.NO_DOTS)}, NOW)
+@example({SIBLINGS: ({(1, 1): (5, b"v"), (2, 1): (5, b"w", NOW + 1)}, siblings.NO_DOTS)}, NOW + 1)
+def test_the_only_value_is_that_of_what_is_in_no_conflict(entry: Entry, now: int) -> None:
+    found, types = only_value(entry, now), visible_types(entry, now)
+    assert (found is None) == in_conflict(entry, now)
+    if found is None:
+        return
+    kind, value = found
+    assert types == ([kind] if kind else [])
+    if kind in COUNTERS:
+        assert value == pncounter.value(entry[kind])
+    elif kind == LWW_REGISTER:
+        assert value == entry[kind][3]
+    elif kind == SIBLINGS:
+        assert [value] == [each[1] for each in siblings.shown(entry[kind], now).values()]
 
 
 @given(any_entry, st.sampled_from([0, NOW, 2**62]))
