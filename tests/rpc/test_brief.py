@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -22,7 +23,7 @@ from tests.core.test_entry import NOW, WRITTEN, any_entry
 
 from .api import CALL_S, G_COUNTER, LWW_REGISTER, PN_COUNTER, SIBLINGS, Api, refusal
 from .impostor import Impostor
-from .test_expiry import ORIGINS, write_expired
+from .test_expiry import ORIGINS, Start, write_expired
 from .test_states import CODEC, keys
 
 MEBIBYTE = 1 << 20
@@ -195,6 +196,32 @@ def test_one_key_is_told_however_large(api: Api, key: bytes) -> None:
     assert list(api.batch_get(key).states) == [state]
     assert refusal(lambda: ask(api, [key, key])).info.reason == Reason.BATCH_TOO_LARGE
     api.delete(key)  # other tests scan this node
+
+
+def test_values_on_disk_are_told_as_well_and_no_damaged_one(start: Start, tmp_path: Path) -> None:
+    asked = [b"absent", b"two", b"sum", b"large", b"register", b"sibling"]
+    process, api = start()
+    api.put(b"sibling", b"a sibling")
+    api.put(b"register", b"a register", type=LWW_REGISTER)
+    api.put(b"large", bytes(1_000))
+    api.increment(b"sum", 5)
+    api.put(b"two", b"one")
+    api.put(b"two", b"another", blind=True)
+    process.stop()  # writes a checkpoint: then nothing is in memory
+    process, api = start()
+    reply = ask(api, asked)
+    assert list(reply.kinds) == [0, SEE_STATE, PN_COUNTER, SIBLINGS, LWW_REGISTER, SIBLINGS]
+    assert list(reply.values) == [bytes(1_000), b"a register", b"a sibling"]
+    assert list(reply.sums) == [5]
+    assert list(reply.states) == [api.get(b"two")]
+    process.stop()
+    file = tmp_path / "own" / "v1" / "state" / "data.mdb"
+    file.write_bytes(file.read_bytes().replace(b"a register", b"A register"))
+    process, api = start()
+    refused = refusal(lambda: ask(api, asked))
+    assert refused.info.reason == Reason.STATE_DAMAGED
+    assert "register" in refused.message
+    assert list(ask(api, [b"sum", b"sibling"]).values) == [b"a sibling"]
 
 
 def test_it_says_how_old_that_is_and_comes_after_what_it_is_asked_to(api: Api, key: bytes) -> None:
