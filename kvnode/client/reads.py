@@ -110,6 +110,9 @@ def batch_get(
         half = partial(batch_get, failover, divide=True, brief=brief)
         first = yield from half(keys[:middle], options, deadline)
         second = yield from half(keys[middle:], options, deadline)
+        # a session has seen both, and the second node may have had less
+        seen = second.reply.session
+        seen.CopyFrom(joined([first.reply.session, seen]))
         return Shown([*first.states, *second.states], second.reply)
     if brief:
         return Shown(brief_column(reply, len(keys)), reply)
@@ -153,6 +156,11 @@ def after_all(entries: Sequence[Entry]) -> types_pb2.VersionVector | None:
     vectors = [entry.after for entry in entries if entry.after is not None]
     if len(vectors) <= 1 or all(vector is vectors[0] for vector in vectors):
         return vectors[0] if vectors else None
+    return joined(vectors)
+
+
+def joined(vectors: Sequence[types_pb2.VersionVector]) -> types_pb2.VersionVector:
+    """All that any of them names."""
     latest: dict[int, int] = {}
     for vector in vectors:
         for dot in vector.entries:

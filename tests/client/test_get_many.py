@@ -156,6 +156,22 @@ def test_a_session_learns_of_it_and_sends_what_it_has_seen(
     assert session.token
 
 
+def test_a_session_has_seen_each_part_of_a_divided_answer(
+    client: Client, node: ScriptedNode
+) -> None:
+    """Another node may have told the other half, and had less."""
+    dots = [types_pb2.Dot(origin=origin, seq=seq) for origin, seq in ((1, 9), (2, 9), (1, 4))]
+    parts = [
+        kv_pb2.BatchGetResponse(kinds=b"\0", session=types_pb2.VersionVector(entries=entries))
+        for entries in (dots[:2], dots[2:])
+    ]
+    node.script = [refuse(StatusCode.INVALID_ARGUMENT, "BATCH_TOO_LARGE"), *map(reply, parts)]
+    session = client.session()
+    assert session.get_many(["a", "b"]) == {}
+    session.get("k")
+    assert list(node.calls[-1][1].options.after.entries) == dots[:2]
+
+
 def test_levels_are_asked_for(client: Client, node: ScriptedNode) -> None:
     client.get_many(["a"], consistency="quorum")
     assert node.calls[0][1].options.consistency == kv_pb2.CONSISTENCY_QUORUM
