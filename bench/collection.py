@@ -23,8 +23,8 @@ from kvnode.core.replica import Request
 from kvnode.core.types import LWW_REGISTER
 from kvnode.node.collector import Collector
 from kvnode.node.engine import Engine
-from kvnode.storage.log import LmdbLog
 from kvnode.storage.state import LmdbState
+from kvnode.storage.tailed_log import TailedLog
 
 BATCH = 1_000
 OWN, MEMBER = 1, 2
@@ -35,7 +35,7 @@ async def measure(folder: Path, keys: int) -> dict[str, float]:
     """Bytes and seconds of each phase."""
     for part in ("log", "state"):
         (folder / part).mkdir()
-    log, state = LmdbLog(folder / "log", OWN), LmdbState(folder / "state", OWN)
+    log, state = TailedLog(folder / "log", OWN), LmdbState(folder / "state", OWN)
     engine = Engine(Config(), OWN, log, state)
     collector = Collector(engine, lambda: frozenset({MEMBER}), lambda: 0)
     found: dict[str, float] = {"keys": keys, "start_live_bytes": state.usage().used_bytes}

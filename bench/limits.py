@@ -23,7 +23,7 @@ from kvnode.core.block import Block, decode_block
 from kvnode.core.operations import Operation, Put
 from kvnode.core.replica import Request
 from kvnode.core.types import LWW_REGISTER
-from kvnode.storage.log import LmdbLog
+from kvnode.storage.tailed_log import TailedLog
 from kvnode.v1 import kv_pb2
 
 ORIGIN: Final = 1
@@ -95,7 +95,7 @@ def syncs(room: Room) -> None:
 def appends(room: Room, batch: int) -> None:
     """Blocks of so many puts appended by the node's own log."""
     blocks = iter(made_blocks(room, batch))
-    log = LmdbLog(room.new_directory(), ORIGIN)
+    log = TailedLog(room.new_directory(), ORIGIN)
 
     def step() -> bool:
         block = next(blocks, None)

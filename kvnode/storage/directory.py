@@ -5,7 +5,7 @@
     DIR/LOCK, DIR/DIED     held by flock while a node runs; how the last run ended (``ending.py``)
     DIR/v1/identity.json   cluster, node name, origin id (64 random bits), when made
     DIR/v1/here            empty; where and since when it is there tells a copy from the original
-    DIR/v1/log/            LMDB environment of the log
+    DIR/v1/log/            LMDB environment of the log, and its ``tail``
     DIR/v1/state/          LMDB environment of the state; ``unsynced`` while a commit is that
     DIR/aside-...          an earlier v1 whose history contradicts the cluster's
 
@@ -47,9 +47,9 @@ from kvnode.storage.ending import (
 )
 from kvnode.storage.files import sync
 from kvnode.storage.interfaces import StorageError
-from kvnode.storage.log import LmdbLog
 from kvnode.storage.soundness import Found, Looker, Undecided
 from kvnode.storage.state import LmdbState
+from kvnode.storage.tailed_log import TailedLog
 from kvnode.storage.unsynced import put_back
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class DataDirectory:
             if ending.suspicious or copied:
                 self._look_first()
             store = int(self.identity.store, 16)
-            self.log = LmdbLog(self.path / FORMAT / "log", store)
+            self.log = TailedLog(self.path / FORMAT / "log", store)
             try:
                 self.state = LmdbState(self.path / FORMAT / "state", store)
                 if copied:
@@ -347,7 +347,7 @@ def _build(path: Path, identity: Identity, roster: bytes | None) -> None:
     store = int(identity.store, 16)
     for part in ("log", "state"):
         (new / part).mkdir()
-    log = LmdbLog(new / "log", store)
+    log = TailedLog(new / "log", store)
     if roster is not None:
         log.put_record(b"roster", roster)
     log.close()

@@ -44,9 +44,9 @@ from kvnode.storage.files import (
 from kvnode.storage.interfaces import DiskFullError, StorageError, Usage, WriteFailed
 from kvnode.storage.unsynced import Settling
 
-FORMAT = "kvnode 5"
+FORMAT = "kvnode 6"
 """In the owner mark. 3: the checksums of rows cover their keys, and more rows have one. 4, 5: other
-digests, and segments that begin elsewhere."""
+digests, and segments that begin elsewhere. 6: the log has a tail."""
 MAP_BYTES_START = 64 << 20
 """The file is sparse: what is not used takes no space."""
 MAP_BYTES_SPARE = 1 << 20

@@ -1,4 +1,4 @@
-"""The log over LMDB: blocks come at the end and leave at the front.
+"""The log in LMDB: blocks come at the end and leave at the front.
 
 Tables:
 
@@ -171,8 +171,14 @@ class LmdbLog:
                         found = cursor.next()
             yield from batch
 
-    def lacking(self, vector: Vector, bytes_max: int) -> tuple[list[bytes], bool]:
-        """The first blocks, in arrival order, that ``vector`` lacks, and whether that is all."""
+    def lacking(
+        self, vector: Vector, bytes_max: int, upto: int | None = None
+    ) -> tuple[list[bytes], bool]:
+        """The first blocks, in arrival order, that ``vector`` lacks, and whether that is all.
+
+        Args:
+            upto: arrival number of the last one that counts.
+        """
         out: list[bytes] = []
         size = 0
         with self._env.read() as txn:
@@ -183,6 +189,8 @@ class LmdbLog:
                 self._arrivals(txn, origin, vector.get(origin, 0)) for origin in self._origins(txn)
             ]
             for key, end in heapq.merge(*ends):
+                if upto is not None and _number(key) > upto:
+                    break
                 raw = self._checked(key, txn.get(key, db=self._blocks), end)
                 if out and size + len(raw) > bytes_max:
                     return out, False

@@ -10,7 +10,7 @@ from kvnode.core.block import Block, decode_block
 from kvnode.core.errors import BlockError
 from kvnode.core.roster import Roster, decode_roster
 from kvnode.storage.interfaces import DamagedBlock, StorageError
-from kvnode.storage.log import LmdbLog
+from kvnode.storage.tailed_log import TailedLog
 
 
 class OwnLog:
@@ -28,7 +28,7 @@ class OwnLog:
             store = int(identity["store"], 16)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{folder} is no part of a data directory: {error}") from error
-        log = LmdbLog(folder / "log", store)
+        log = TailedLog(folder / "log", store)
         try:
             raw = log.get_record(b"roster")
             self.roster: Roster | None = decode_roster(raw) if raw else None
@@ -56,7 +56,7 @@ class OwnLog:
             return 0
         return self.roster.limit(self.origin)
 
-    def _read(self, log: LmdbLog, origins: set[int]) -> list[Block]:
+    def _read(self, log: TailedLog, origins: set[int]) -> list[Block]:
         found = []
         for arrival, raw in self._readable(log):
             try:
@@ -68,7 +68,7 @@ class OwnLog:
                 found.append(block)
         return found
 
-    def _readable(self, log: LmdbLog) -> Iterator[tuple[int, bytes]]:
+    def _readable(self, log: TailedLog) -> Iterator[tuple[int, bytes]]:
         """All blocks but the damaged ones."""
         arrival = log.first_arrival - 1
         while arrival < log.last_arrival:

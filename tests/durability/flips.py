@@ -25,6 +25,8 @@ from .specimen import Account, Findings, examine, lies, look_only, make
 PAGE_BYTES = 4096
 HEAD_BYTES = 64
 FILES = ("v1/log/data.mdb", "v1/state/data.mdb", "v1/identity.json")
+TAIL = "v1/log/tail"
+"""Nothing of it is needed here; ``tests/storage/test_tail.py`` flips what is."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Specimen:
         self.path = folder / "specimen"
         made = apart(make, self.path)
         assert not (made.trace + made.signal), made
-        self.whole = {name: (self.path / name).read_bytes() for name in FILES}
+        self.whole = {name: (self.path / name).read_bytes() for name in (*FILES, TAIL)}
         self.right = self.account()
 
     def account(self) -> Account:

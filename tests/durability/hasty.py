@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import lmdb
 
 from kvnode.cli.main import main
 from kvnode.core.block import Block
-from kvnode.storage.log import LmdbLog
+from kvnode.storage.tailed_log import TailedLog
 
 LATE_S = 0.2
 
@@ -39,18 +40,28 @@ def without_metasync() -> None:
     setattr(lmdb, "open", open_unsynced)  # noqa: B010 - for mypy it is a class
 
 
+def without_synced_tail() -> None:
+    """The log's tail is not synced."""
+    real: Any = os.open
+
+    def open_unsynced(path: Any, flags: int, *arguments: Any, **options: Any) -> Any:
+        return real(path, flags & ~os.O_DSYNC, *arguments, **options)
+
+    setattr(os, "open", open_unsynced)  # noqa: B010 - for mypy it is no variable
+
+
 def answer_first() -> None:
     """Appends return at once and are made a moment later."""
-    real = LmdbLog.append
+    real = TailedLog.append
 
-    def append_later(log: LmdbLog, blocks: Sequence[Block]) -> None:
+    def append_later(log: TailedLog, blocks: Sequence[Block]) -> None:
         threading.Timer(LATE_S, real, (log, blocks)).start()
 
-    LmdbLog.append = append_later  # type: ignore[method-assign,assignment]
+    TailedLog.append = append_later  # type: ignore[method-assign,assignment]
 
 
 BUGS: dict[str, Callable[[], None]] = {
-    bug.__name__: bug for bug in (without_sync, without_metasync, answer_first)
+    bug.__name__: bug for bug in (without_sync, without_metasync, without_synced_tail, answer_first)
 }
 
 if __name__ == "__main__":

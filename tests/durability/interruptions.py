@@ -12,6 +12,7 @@ from typing import Any
 from kvnode.core.operations import Increment, Put
 from kvnode.node.engine import Engine
 from kvnode.storage.environment import Environment
+from kvnode.storage.tail import RECORD_BYTES_MAX
 
 from .specimen import opened, write
 
@@ -100,6 +101,17 @@ def one_more_block(path: Path) -> bytes:
     async def run() -> bytes:
         _, engine, _ = opened(path)
         await write(engine, Put(b"the last", b"block " * 20), Increment(b"c/0", 1))
+        return last_block(engine)
+
+    return asyncio.run(run())
+
+
+def one_large_block(path: Path) -> bytes:
+    """Append a block that the log's tail does not take; the block."""
+
+    async def run() -> bytes:
+        _, engine, _ = opened(path)
+        await write(engine, Put(b"the largest", bytes(range(256)) * (RECORD_BYTES_MAX // 256)))
         return last_block(engine)
 
     return asyncio.run(run())

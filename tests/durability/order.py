@@ -1,10 +1,11 @@
 """Whether anything left a node before it was on disk, told from its system calls.
 
 Each key is written once and is like no other. Where its bytes go tells what happens to the write:
-into the log's file, and out on sockets, to the client (an answer names its key) and to peers (a
-push holds the block). LMDB's commit is: pages by ``pwrite`` or ``writev``; ``fdatasync``; the meta
-page by ``pwrite`` through a descriptor opened with ``O_DSYNC``. The write is on disk when the last
-of these has returned, and only a send that begins later is in order.
+into the log's tail, or its LMDB file if it is large, and out on sockets, to the client (an answer
+names its key) and to peers (a push holds the block). The tail is written by ``pwrite`` through a
+descriptor opened with ``O_DSYNC``. LMDB's commit is: pages by ``pwrite`` or ``writev``;
+``fdatasync``; the meta page by ``pwrite`` through such a descriptor. The write is on disk when the
+last of these has returned, and only a send that begins later is in order.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .strace import Call
 WRITES = ("pwrite64", "pwritev", "writev", "write")
 SYNCS = ("fsync", "fdatasync", "msync")
 LOG = "/v1/log/data.mdb"
+TAIL = "/v1/log/tail"
 PORT = re.compile(r"->.*:(?P<port>\d+)\]")
 
 
@@ -30,8 +32,10 @@ class Order:
     """Sends that began before their write was on disk."""
     sends: Counter[str] = field(default_factory=Counter)
     """How many sends held a key, by the port they went to."""
-    synced: int = 0
-    """Keys that reached the disk."""
+    in_tail: int = 0
+    """Keys that reached the disk in the log's tail,"""
+    in_lmdb: int = 0
+    """and in LMDB before any there."""
 
 
 @dataclass
@@ -41,6 +45,7 @@ class _Write:
     written: int = 0
     flushed: int = 0
     durable: int = 0
+    in_tail: bool = False
 
 
 def judge(found: Iterable[Call], keys: Iterable[str]) -> Order:
@@ -53,6 +58,11 @@ def judge(found: Iterable[Call], keys: Iterable[str]) -> Order:
     for call in found:
         if call.name == "openat":
             _opened(call, synchronous)
+        elif TAIL in call.target:
+            if call.name in WRITES and call.target.split("<")[0] in synchronous:
+                for key in pattern.findall(call.arguments):
+                    writes[key].durable = writes[key].durable or call.ended
+                    writes[key].in_tail = True
         elif LOG in call.target:
             _logged(call, writes, set(pattern.findall(call.arguments)), synchronous)
         elif "TCP" in call.target:
@@ -66,12 +76,14 @@ def judge(found: Iterable[Call], keys: Iterable[str]) -> Order:
             durable = writes[key].durable
             if not durable or call.begun < durable:
                 order.early.append(f"{key} to {port} in line {call.begun}, synced: {durable}")
-    order.synced = sum(bool(write.durable) for write in writes.values())
+    stored = [write for write in writes.values() if write.durable]
+    order.in_tail = sum(write.in_tail for write in stored)
+    order.in_lmdb = len(stored) - order.in_tail
     return order
 
 
 def _opened(call: Call, synchronous: set[str]) -> None:
-    if LOG in call.result:
+    if LOG in call.result or TAIL in call.result:
         descriptor = call.result.split("<")[0]
         (synchronous.add if "SYNC" in call.arguments else synchronous.discard)(descriptor)
 

@@ -1,4 +1,4 @@
-"""What a power cut may leave of one LMDB commit, and what must be read from it.
+"""What a power cut may leave of one commit, and what must be read from it.
 
 LMDB never changes a page that the last commit uses. A commit writes its new pages elsewhere, in any
 order as far as the disk is concerned, syncs, and then writes one of two meta pages, the one of the
@@ -6,6 +6,9 @@ commit before the last; the newest whole meta page counts. So until that one is 
 reads as before, whatever became of the other pages: none, some, half of one. The kernel may also
 have made the file longer, or not. A meta page is smaller than a sector, but even one cut at any
 byte reads as before, for what makes it the newest comes last in it.
+
+The log's tail is written in place, a record on pages that nothing needs. It reads as before until
+all of the record is there.
 
 *Images* are files as such a cut would leave them, made from the file before and after a commit.
 """
@@ -18,14 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvnode.storage.log import LmdbLog
 from kvnode.storage.state import LmdbState
+from kvnode.storage.tailed_log import TailedLog
 
 PAGE_BYTES = 4096
 METAS = 2
 META_BYTES = 160
 """Of a meta page; the rest is empty."""
 SUBSETS = 20
+TAIL_HEAD_BYTES = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,26 @@ def images(before: bytes, after: bytes, last: bytes, seed: int) -> Iterator[Imag
     yield Image("everything", after, committed=True)
 
 
+def tail_images(before: bytes, after: bytes, last: bytes, seed: int) -> Iterator[Image]:
+    """Every kind of cut of a record of the log's tail."""
+    assert len(before) == len(after)
+    pages = [
+        at // PAGE_BYTES
+        for at in range(0, len(after), PAGE_BYTES)
+        if before[at : at + PAGE_BYTES] != after[at : at + PAGE_BYTES]
+    ]
+    chance = random.Random(seed)
+    for number in range(SUBSETS):
+        some = [page for page in pages if chance.random() < 0.5]
+        written = _with(before, after, some)
+        yield Image(f"some pages {number}", written, committed=some == pages)
+    first, end = pages[0] * PAGE_BYTES, after.rindex(last) + len(last)
+    for at in (*range(first, first + TAIL_HEAD_BYTES), *_everywhere(after, last)):
+        cut = after[:at] + before[at:]  # what comes behind a record does not matter
+        yield Image(f"cut at byte {at}", cut, committed=cut[:end] == after[:end])
+    yield Image("everything", after, committed=True)
+
+
 def _with(longer: bytes, after: bytes, pages: list[int]) -> bytes:
     raw = bytearray(longer)
     for page in pages:
@@ -94,7 +118,7 @@ def _everywhere(after: bytes, last: bytes) -> range:
 
 def log_says(folder: Path, store: int) -> Any:
     """All of a log."""
-    log = LmdbLog(folder, store)
+    log = TailedLog(folder, store)
     try:
         blocks = list(log.replay(0))
         return blocks, log.lacking({}, 1 << 30), list(log.ends({})), log.get_record(b"roster")
@@ -122,20 +146,28 @@ def state_says(folder: Path, store: int) -> Any:
 SAYS = {"log": log_says, "state": state_says}
 
 
-def misread(path: Path, part: str, store: int, before: bytes, after: bytes, last: bytes) -> Any:
+def misread(path: Path, name: str, store: int, before: bytes, after: bytes, last: bytes) -> Any:
     """(how many images were read, those that read neither as before nor as they must)."""
-    says, folder = SAYS[part], path / "v1" / part
-    file = folder / "data.mdb"
+    file = path / name
+    folder = file.parent
+    says, made = SAYS[folder.name], tail_images if file.name == "tail" else images
+    beside = {
+        other: other.read_bytes()
+        for other in (folder / "data.mdb", folder / "tail")
+        if other != file and other.exists()
+    }
 
     def read(raw: bytes) -> Any:
         file.write_bytes(raw)
+        for other, as_it_was in beside.items():  # closing a log moves what waits
+            other.write_bytes(as_it_was)
         return says(folder, store)
 
     try:
         old, new = read(before), read(after)
         assert old != new
         count, wrong = 0, []
-        for image in images(before, after, last, seed=1):
+        for image in made(before, after, last, seed=1):
             count += 1
             said = read(image.raw)
             if said != (new if image.committed else old):
@@ -143,3 +175,5 @@ def misread(path: Path, part: str, store: int, before: bytes, after: bytes, last
         return count, wrong
     finally:
         file.write_bytes(before)
+        for other, as_it_was in beside.items():
+            other.write_bytes(as_it_was)

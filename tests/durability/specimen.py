@@ -74,12 +74,13 @@ def make(path: Path) -> None:
     """Write the specimen. The process has to end without closing anything."""
 
     async def write_all() -> None:
-        _, engine, _ = opened(path)
+        directory, engine, _ = opened(path)
         await fill(engine)
         await engine.checkpoints.flush()
         await change(engine)
         await engine.checkpoints.flush()
         await more(engine)
+        directory.log._move()  # noqa: SLF001 - all of it is in LMDB: the tail is tried by itself
 
     asyncio.run(write_all())
 

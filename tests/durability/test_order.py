@@ -12,6 +12,7 @@ import pytest
 
 from cluster.ports import PortReservations
 from kvnode import Client
+from kvnode.storage.tail import RECORD_BYTES_MAX
 from tests.cluster.convergence import wait_equal
 from tests.node.process import COMMAND, NodeProcess, until
 from tests.rpc.api import Api
@@ -25,8 +26,10 @@ pytestmark = [
     pytest.mark.skipif(not STRACE, reason="needs strace (apt-get install strace)"),
 ]
 
-ALONE, TOGETHER = 12, 24
-"""Keys written one after the other, and by several clients at once."""
+ALONE, LARGE, TOGETHER = 12, 6, 24
+"""Keys written one after the other, so with values the log's tail does not take, and by several
+clients at once."""
+ALL = ALONE + LARGE + TOGETHER
 
 
 @contextmanager
@@ -54,7 +57,7 @@ def pair(folder: Path, program: Sequence[str]) -> Iterator[list[NodeProcess]]:
 
 def order_of(folder: Path, *program: str) -> tuple[Order, str]:
     """What a watched node did with some writes, and its peer's port."""
-    keys = [f"marked-{number:04}-end" for number in range(ALONE + TOGETHER)]
+    keys = [f"marked-{number:04}-end" for number in range(ALL)]
     # Put's answer names its key; a batch's, which the client library sends, does not.
     with pair(folder, program) as nodes:
         a, b = (Client(node.address, timeout_s=20.0) for node in nodes)
@@ -62,7 +65,9 @@ def order_of(folder: Path, *program: str) -> tuple[Order, str]:
             wait_equal((a, b))
             for key in keys[:ALONE]:
                 api.put(key.encode(), b"v")
-            list(pool.map(lambda key: api.put(key.encode(), b"v"), keys[ALONE:]))
+            for key in keys[ALONE : ALONE + LARGE]:
+                api.put(key.encode(), bytes(RECORD_BYTES_MAX))
+            list(pool.map(lambda key: api.put(key.encode(), b"v"), keys[ALONE + LARGE :]))
             wait_equal((a, b))
         nodes[0].process.terminate()
         nodes[0].ended()
@@ -74,15 +79,15 @@ def order_of(folder: Path, *program: str) -> tuple[Order, str]:
 def test_nothing_leaves_before_the_sync_that_covers_it(tmp_path: Path) -> None:
     order, peer = order_of(tmp_path, "kvnode")
     assert not order.early
-    assert order.synced == ALONE + TOGETHER
+    assert (order.in_tail, order.in_lmdb) == (ALONE + TOGETHER, LARGE)
     pushes = order.sends.pop(peer)
-    assert 0 < pushes <= ALONE + TOGETHER
+    assert 0 < pushes <= ALL
     (answers,) = order.sends.values()
-    assert answers > ALONE, "the answers were not seen"
+    assert answers > ALONE + LARGE, "the answers were not seen"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_node_that_does_not_sync_first_is_found_out(tmp_path: Path, bug: str) -> None:
     order, _ = order_of(tmp_path, "tests.durability.hasty", bug)
-    assert len(order.early) >= ALONE
+    assert len(order.early) >= min(ALONE, LARGE)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from .apart import apart
-from .flips import Specimen
-from .interruptions import checkpoint, one_checkpoint, one_more_block
+from .flips import TAIL, Specimen
+from .interruptions import checkpoint, one_checkpoint, one_large_block, one_more_block
 from .power import META_BYTES, misread
 from .specimen import examine, lies
 
@@ -27,11 +27,10 @@ def store_of(specimen: Specimen) -> int:
     return int(json.loads(specimen.whole["v1/identity.json"])["store"], 16)
 
 
-def check(specimen: Specimen, part: str, last: bytes) -> int:
+def check(specimen: Specimen, name: str, before: bytes, last: bytes) -> int:
     """Read all images of the commit that was just made; how many there are."""
-    name = f"v1/{part}/data.mdb"
-    before, after = specimen.whole[name], (specimen.path / name).read_bytes()
-    read = apart(misread, specimen.path, part, store_of(specimen), before, after, last)
+    after = (specimen.path / name).read_bytes()
+    read = apart(misread, specimen.path, name, store_of(specimen), before, after, last)
     assert not (read.trace + read.signal), read
     count, wrong = read.value
     assert not wrong, f"{len(wrong)} of {count} read wrong: {wrong[:5]}"
@@ -42,7 +41,7 @@ def check(specimen: Specimen, part: str, last: bytes) -> int:
 @pytest.mark.slow
 def test_a_log_cut_at_every_byte_of_its_last_block(specimen: Specimen) -> None:
     block = apart(one_more_block, specimen.path).value
-    assert check(specimen, "log", block) > len(block) + META_BYTES
+    assert check(specimen, TAIL, specimen.whole[TAIL], block) > len(block)
     found = apart(examine, specimen.path).value
     assert not lies(specimen.right, found)
     assert not (found.refused + found.failed)
@@ -50,10 +49,22 @@ def test_a_log_cut_at_every_byte_of_its_last_block(specimen: Specimen) -> None:
 
 
 @pytest.mark.slow
+def test_a_move_from_the_tail_cut_at_every_page(specimen: Specimen) -> None:
+    """What waits is read from the tail until LMDB has it."""
+    log = specimen.path / "v1" / "log" / "data.mdb"
+    assert not apart(one_more_block, specimen.path).trace
+    before = log.read_bytes()
+    assert before == specimen.whole["v1/log/data.mdb"], "it did not wait"
+    block = apart(one_large_block, specimen.path).value
+    assert check(specimen, "v1/log/data.mdb", before, block[:200]) > META_BYTES
+
+
+@pytest.mark.slow
 def test_a_checkpoint_cut_at_every_page(specimen: Specimen) -> None:
     ended = apart(one_checkpoint, specimen.path)
     assert not (ended.trace + ended.signal), ended
-    assert check(specimen, "state", b"late/05") > META_BYTES
+    name = "v1/state/data.mdb"
+    assert check(specimen, name, specimen.whole[name], b"late/05") > META_BYTES
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from kvnode.core.replica import Request
 from kvnode.core.types import PN_COUNTER, SIBLINGS
 from kvnode.core.types.slots import value as counter_value
 from kvnode.node.node import Node
-from kvnode.storage.log import LmdbLog
+from kvnode.storage.tailed_log import TailedLog
 from tests.storage.faulty import until
 
 
@@ -101,7 +101,7 @@ class Nodes:
             engine = self[name].engine
             await engine.checkpoints.flush()
             log = engine.log
-            assert isinstance(log, LmdbLog)
+            assert isinstance(log, TailedLog)
             while log.first_arrival <= log.last_arrival:
                 log.cut(log.last_arrival)
 

@@ -27,6 +27,7 @@ from tests.sim.channel import PlayedChannel
 from tests.sim.exchange import hang_up
 from tests.sim.loop import Process
 from tests.sim.memory import Disk, MemoryDirectory
+from tests.storage.stores import abandon
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -245,7 +246,7 @@ class Host:
                 shutil.rmtree(folder)
         for part in ("incoming", "snapshots"):
             shutil.rmtree(self.data / "v1" / part, ignore_errors=True)
-        for file in ("identity.json", "log/data.mdb", "state/data.mdb"):
+        for file in ("identity.json", "log/data.mdb", "log/tail", "state/data.mdb"):
             shutil.copyfile(source / "v1" / file, self.data / "v1" / file)
             (self.data / "v1" / file).with_name("lock.mdb").unlink(missing_ok=True)
 
@@ -261,7 +262,7 @@ def close_files(node: Node) -> None:
     directory = node.directory
     if isinstance(directory, MemoryDirectory):
         return
-    directory.log.close()
+    abandon(directory.log)
     directory.state.close()
     node.resync.incoming.close()
     for copy in node.snapshots._copies.values():  # noqa: SLF001 - the kernel knows no privacy

@@ -7,12 +7,19 @@ from pathlib import Path
 from kvnode.core.block import Block, decode_block
 from kvnode.core.operations import Increment, Put
 from kvnode.storage.interfaces import Log, StateStore
-from kvnode.storage.log import LmdbLog
 from kvnode.storage.memory import MemoryLog, MemoryState
 from kvnode.storage.state import LmdbState
+from kvnode.storage.tailed_log import TailedLog
 from tests.core.memory_node import MemoryNode
 
 ORIGIN = 2**64 - 1
+
+
+def abandon(log: Log) -> None:
+    """Close the files of a log and do nothing else, as the kernel does for who is killed."""
+    assert isinstance(log, TailedLog)
+    log.in_lmdb.close()
+    log.tail.close()
 
 
 class LmdbStores:
@@ -27,12 +34,13 @@ class LmdbStores:
         self._open()
 
     def _open(self) -> None:
-        self.log = LmdbLog(self._path / "log", ORIGIN)
+        self.log = TailedLog(self._path / "log", ORIGIN)
         self.state = LmdbState(self._path / "state", ORIGIN)
 
     def reopen(self) -> None:
-        """As a new process would."""
-        self.close()
+        """As a new process would when the old one was killed."""
+        abandon(self.log)
+        self.state.close()
         self._open()
 
     def close(self) -> None:

@@ -251,7 +251,7 @@ def test_log_and_state_changed_for_one_another_are_refused(tmp_path: Path) -> No
 def test_a_state_ahead_of_its_log_is_refused(tmp_path: Path) -> None:
     """An old log was put back: what the state covers would be given out again."""
     path = made(tmp_path)
-    old = (path / "v1" / "log" / "data.mdb").read_bytes()
+    old = {file: (path / "v1" / "log" / file).read_bytes() for file in ("data.mdb", "tail")}
     directory = opened(path)
     origin = directory.identity.origin_id
     node = MemoryNode(origin)
@@ -261,7 +261,8 @@ def test_a_state_ahead_of_its_log_is_refused(tmp_path: Path) -> None:
     durable = Durable(RequestWindow(1), node.vector, dict(node.replica.durable.chains))
     directory.state.save(Checkpoint(2, durable, {}, {b"k": node.entry(b"k")}, []))
     directory.close()
-    (path / "v1" / "log" / "data.mdb").write_bytes(old)
+    for file, raw in old.items():
+        (path / "v1" / "log" / file).write_bytes(raw)
 
     directory = opened(path)
     with pytest.raises(StorageError, match="the state covers 2 blocks and the log has 1"):

@@ -17,6 +17,7 @@ from kvnode.storage import log as log_module
 from kvnode.storage.environment import Environment
 from kvnode.storage.interfaces import Behind, BelowFloor, DiskFullError, StorageError
 from kvnode.storage.log import LmdbLog
+from kvnode.storage.tailed_log import TailedLog
 from tests.core.memory_node import MemoryNode
 from tests.storage.stores import ORIGIN, Stores, history
 
@@ -174,7 +175,7 @@ def test_cutting_and_pruning_are_bounded_per_call(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit waits for the log's one thread."""
-    if isinstance(stores.log, LmdbLog):
+    if isinstance(stores.log, TailedLog):
         monkeypatch.setattr(log_module, "CUT_BLOCKS", 2)
         monkeypatch.setattr(log_module, "PRUNE_ROWS", 2)
         stores.log.append(BLOCKS)

@@ -10,6 +10,7 @@ from kvnode.core.receive import Verdict
 from kvnode.node.quarantine import retry
 from kvnode.storage.interfaces import DamagedBlock
 from kvnode.storage.memory import MemoryLog, MemoryState
+from kvnode.storage.tailed_log import TailedLog
 from tests.core.memory_node import MemoryNode
 from tests.storage.faulty import until
 from tests.storage.rig import Rig, rig, run
@@ -163,8 +164,10 @@ def rot(stores: Stores, arrival: int) -> None:
 
 
 def flip_stored_block(stores: LmdbStores, arrival: int) -> None:
-    log = stores.log
-    environment, blocks = log._env, log._blocks  # type: ignore[attr-defined]  # noqa: SLF001
+    assert isinstance(stores.log, TailedLog)
+    stores.log._move()  # noqa: SLF001 - what waits is no row yet
+    log = stores.log.in_lmdb
+    environment, blocks = log._env, log._blocks  # noqa: SLF001
     key = arrival.to_bytes(8, "big")
     with environment.read() as txn:
         value = bytearray(txn.get(key, db=blocks))

@@ -19,10 +19,10 @@ from kvnode.core.types import LWW_REGISTER, State
 from kvnode.storage import environment
 from kvnode.storage.incoming import Incoming, Source
 from kvnode.storage.interfaces import Checkpoint, DiskFullError
-from kvnode.storage.log import LmdbLog
 from kvnode.storage.merging import Losers, Merge
 from kvnode.storage.snapshot import Snapshot, SnapshotGoneError, make_snapshot
 from kvnode.storage.state import LmdbState
+from kvnode.storage.tailed_log import TailedLog
 from tests.core.memory_node import MemoryNode
 
 WINDOW = 1000
@@ -41,7 +41,7 @@ class Site:
         self.open()
 
     def open(self) -> None:
-        self.log = LmdbLog(self.folder / "log", self.origin)
+        self.log = TailedLog(self.folder / "log", self.origin)
         self.state = LmdbState(self.folder / "state", self.origin)
         self.incoming = Incoming(self.folder / "incoming", self.origin)
 

@@ -20,7 +20,7 @@ from kvnode.core.report import Lacking
 from kvnode.core.writer import BlockWriter
 from kvnode.node.replicator import Replicator
 from kvnode.storage.interfaces import BelowFloor
-from kvnode.storage.log import LmdbLog
+from kvnode.storage.tailed_log import TailedLog
 from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
 
@@ -190,15 +190,15 @@ def fast_clock_is_refused(plant: Planting) -> None:
 def log_with_holes_is_sent(plant: Planting) -> None:
     """Who asks from below the log's floor is sent the rest of the log, without a word."""
 
-    def lacking(self: LmdbLog, vector: Vector, bytes_max: int) -> tuple[list[bytes], bool]:
+    def lacking(self: TailedLog, vector: Vector, bytes_max: int) -> tuple[list[bytes], bool]:
         try:
             return real(self, vector, bytes_max)
         except BelowFloor:
             floor = self.floor
             return real(self, {**vector, **_maximum(vector, floor)}, bytes_max)
 
-    real = LmdbLog.lacking
-    plant.method(LmdbLog, "lacking", lacking)
+    real = TailedLog.lacking
+    plant.method(TailedLog, "lacking", lacking)
 
 
 @mutant(23, plan=schedules.dies_after_telling_one)

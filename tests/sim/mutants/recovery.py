@@ -14,9 +14,9 @@ from kvnode.node.engine import Engine
 from kvnode.node.worker import Worker
 from kvnode.storage import checkpoint as checkpoints
 from kvnode.storage.interfaces import Checkpoint
-from kvnode.storage.log import LmdbLog
 from kvnode.storage.memtable import Memtable
 from kvnode.storage.state import LmdbState
+from kvnode.storage.tailed_log import TailedLog
 from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
 
@@ -102,12 +102,12 @@ def effect_is_stored_and_the_vector_is_not(plant: Planting) -> None:
 def replay_leaves_out_the_last_block(plant: Planting) -> None:
     """A restart takes the last block of the log for an unfinished one."""
 
-    def replay(self: LmdbLog, after: int) -> Iterable[tuple[int, bytes]]:
+    def replay(self: TailedLog, after: int) -> Iterable[tuple[int, bytes]]:
         rows = list(real(self, after))
         yield from rows[:-1] if len(rows) > 1 else rows
 
-    real = LmdbLog.replay
-    plant.method(LmdbLog, "replay", replay)
+    real = TailedLog.replay
+    plant.method(TailedLog, "replay", replay)
 
 
 @mutant(plan=schedules.restarts)

@@ -1,0 +1,252 @@
+"""The log's tail: what is in the file, and what a start makes of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvnode.core.block import Block
+from kvnode.core.operations import Put
+from kvnode.storage import tail as tail_module
+from kvnode.storage.interfaces import DiskFullError, StorageError, WriteFailed
+from kvnode.storage.tail import (
+    HEAD,
+    NAME,
+    PAGE_BYTES,
+    RECORD_BYTES_MAX,
+    SIZE,
+    TAIL_BYTES,
+    Tail,
+    make_tail,
+)
+from tests.core.memory_node import MemoryNode
+from tests.storage.stores import ORIGIN
+
+
+def blocks(sizes: list[int]) -> list[Block]:
+    """One of each node's value size, in the order in which one origin wrote them."""
+    node = MemoryNode(7)
+    made = []
+    for size in sizes:
+        node.write(Put(b"k", bytes(size)))
+        made.append(node.last_block)
+    return made
+
+
+class Folder:
+    """Of a tail, with what was written to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path / NAME
+        make_tail(path)
+
+    def opened(self, after: int = 0, store: int = ORIGIN) -> tuple[Tail, list[bytes]]:
+        tail = Tail(self.path, store)
+        try:
+            return tail, [block.raw for block in tail.blocks_behind(after)]
+        except BaseException:
+            tail.close()
+            raise
+
+    def found(self, after: int = 0, store: int = ORIGIN) -> list[bytes]:
+        tail, raws = self.opened(after, store)
+        tail.close()
+        return raws
+
+    def write(self, first_arrival: int, *rounds: list[Block], after: int = 0) -> None:
+        """Records behind those of an earlier call."""
+        tail, _ = self.opened(after)
+        for each in rounds:
+            assert tail.append(first_arrival, each)
+            first_arrival += len(each)
+        tail.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """An empty one."""
+    return Folder(tmp_path)
+
+
+def test_what_was_written_is_found(folder: Folder) -> None:
+    made = blocks([10, 10, 5000, 10])
+    raws = [block.raw for block in made]
+    assert folder.found() == []
+    folder.write(1, made[:2], made[2:3], made[3:])
+    assert folder.found() == raws
+    for after in range(5):
+        assert folder.found(after) == raws[after:]
+    assert folder.found(store=ORIGIN - 1) == [], "another directory's"
+
+
+def test_records_go_on_behind_those_that_are_needed(folder: Folder) -> None:
+    made = blocks([10, 10, 10])
+    folder.write(1, made[:1])
+    folder.write(2, made[1:2])
+    assert folder.found() == [block.raw for block in made[:2]]
+    folder.write(3, made[2:], after=2)
+    assert folder.file.read_bytes()[:PAGE_BYTES].find(made[2].raw) > 0, "the others were in LMDB"
+    assert folder.found(2) == [made[2].raw]
+
+
+def test_there_is_room_for_a_number_of_records_only(folder: Folder) -> None:
+    (small,) = blocks([10])
+    tail, _ = folder.opened()
+    for arrival in range(1, TAIL_BYTES // PAGE_BYTES + 1):
+        assert tail.append(arrival, [small])
+    assert not tail.append(arrival + 1, [small])
+    tail.start_over()
+    assert tail.append(arrival + 1, [small])
+    tail.close()
+    assert folder.found(arrival) == [small.raw]
+    assert folder.file.stat().st_size == TAIL_BYTES
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_record_has_a_bound(folder: Folder, over: int) -> None:
+    size = 60_000
+    (small,) = blocks([size])
+    (large,) = blocks([RECORD_BYTES_MAX - SIZE.size - (len(small.raw) - size) + over])
+    assert SIZE.size + len(large.raw) == RECORD_BYTES_MAX + over
+    tail, _ = folder.opened()
+    assert tail.append(1, [large]) == (not over)
+    tail.close()
+    assert folder.found() == ([] if over else [large.raw])
+
+
+def test_a_flipped_bit_is_told_unless_it_is_in_the_last_record(folder: Folder) -> None:
+    """That one looks as if it had been written when the node was killed."""
+    made = blocks([10, 3, 10])
+    raws = [block.raw for block in made]
+    folder.write(1, *([block] for block in made))
+    whole = folder.file.read_bytes()
+    for record, block in enumerate(made):
+        start = record * PAGE_BYTES
+        for at in range(HEAD.size + SIZE.size + len(block.raw)):
+            damaged = bytearray(whole)
+            damaged[start + at] ^= 1 << at % 8
+            folder.file.write_bytes(damaged)
+            if record == 2:
+                assert folder.found() == raws[:2]
+            else:
+                with pytest.raises(StorageError, match="is damaged: it has block"):
+                    folder.found()
+
+
+def test_records_of_before_the_move_are_not_read_again(folder: Folder) -> None:
+    made = blocks([10] * 9)
+    folder.write(1, *([block] for block in made[:6]))
+    folder.write(7, made[6:8], after=6)
+    assert folder.found(6) == [block.raw for block in made[6:8]]
+    folder.write(9, made[8:], after=6)
+    assert folder.found(6) == [block.raw for block in made[6:]]
+    assert folder.found(9) == []
+
+
+def test_a_log_that_ends_before_the_tail_begins_is_refused(folder: Folder) -> None:
+    """An old LMDB file was put back: what is between was acknowledged."""
+    made = blocks([10] * 3)
+    folder.write(2, made, after=1)
+    assert len(folder.found(1)) == 3
+    with pytest.raises(StorageError, match="block 2 of the log, and not block 1"):
+        folder.found(0)
+
+
+def test_values_that_look_like_records_are_none(folder: Folder) -> None:
+    """A client who knows the layout, and puts a record into the middle of a value."""
+    first, later = blocks([10, 10])
+    (folder.path / "elsewhere").mkdir()
+    other = Folder(folder.path / "elsewhere")
+    tail = Tail(other.path, ORIGIN - 1)
+    assert tail.append(2, [later])
+    tail.close()
+    forged = other.file.read_bytes()[:PAGE_BYTES]
+    folder.write(1, [first])
+    raw = bytearray(folder.file.read_bytes())
+    raw[PAGE_BYTES : 2 * PAGE_BYTES] = forged  # as the rest of an earlier block would lie there
+    folder.file.write_bytes(raw)
+    assert folder.found() == [first.raw]
+
+
+def test_what_is_missing_or_cut_is_refused(folder: Folder) -> None:
+    os.truncate(folder.file, TAIL_BYTES - 1)
+    with pytest.raises(StorageError, match="has 1048575 bytes, not 1048576"):
+        folder.opened()
+    folder.file.unlink()
+    with pytest.raises(StorageError, match=r"cannot be opened .*empty data directory"):
+        folder.opened()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_write_that_fails_leaves_it_unknown(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (block,) = blocks([10])
+    tail, _ = folder.opened()
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        with pytest.raises(WriteFailed, match="tail cannot be written"):
+            tail.append(1, [block])
+        patch.setattr(os, "pwrite", lambda *_: 1)
+        with pytest.raises(WriteFailed, match="took 1 of 4096 bytes"):
+            tail.append(1, [block])
+    tail.close()
+    tail.close()
+
+
+def test_no_room_for_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match="no room to make"):
+        make_tail(tmp_path)
+    assert not (tmp_path / NAME).exists()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_record_that_is_being_written_hides_none_before_it(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Any sectors of it may be on the disk and any not, over whatever was there before."""
+    folder = Folder(tmp_path_factory.mktemp("tail"))
+    earlier, sizes = data.draw(st.tuples(*[st.lists(st.integers(0, 9000), max_size=6)] * 2))
+    made = blocks([*earlier, *sizes, data.draw(st.integers(0, 20_000), label="last")])
+    after = len(earlier)
+    folder.write(1, *([block] for block in made[:after]))
+    folder.write(after + 1, *([block] for block in made[after:-1]), after=after)
+    before = folder.file.read_bytes()
+    folder.write(len(made), made[-1:], after=after)
+    whole = folder.file.read_bytes()
+    changed = [
+        at for at in range(0, TAIL_BYTES, 512) if before[at : at + 512] != whole[at : at + 512]
+    ]
+    written = data.draw(st.sets(st.sampled_from(changed)))
+    torn = bytearray(before)
+    for at in written:
+        torn[at : at + 512] = whole[at : at + 512]
+    folder.file.write_bytes(torn)
+    raws = [block.raw for block in made[after:]]
+    assert folder.found(after) == (raws if bytes(torn) == whole else raws[:-1])
+
+
+def test_a_small_tail_is_one_too(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests use one of a few pages, so that blocks are moved often."""
+    monkeypatch.setattr(tail_module, "TAIL_BYTES", 2 * PAGE_BYTES)
+    make_tail(folder.path)
+    (block,) = blocks([10])
+    tail, _ = folder.opened()
+    assert [tail.append(arrival, [block]) for arrival in (1, 2, 3)] == [True, True, False]
+    tail.close()
+    assert folder.found() == [block.raw] * 2
