@@ -10,17 +10,22 @@ from types import ModuleType
 from kvnode.client import failover
 from kvnode.client import pipeline as client_pipeline
 from kvnode.rpc import pipeline as node_pipeline
-from kvnode.storage import snapshot
+from kvnode.storage import snapshot, tail
 from tests.sim.plan import Plan
+
+TAIL_PAGES = (1, 3, 12, 256)
+"""Of the log: what waits in it goes to LMDB at every second round, or hardly ever."""
 
 
 @contextmanager
 def tuned(plan: Plan) -> Iterator[None]:
     """Sizes so small and times so short that a run reaches them, and chance that is its own."""
     streams = plan.streams
+    tail_pages = Random(f"{plan.seed}/tail").choice(TAIL_PAGES)
     with ExitStack() as stack:
         for module, name, value in (
             (snapshot, "CHUNK_BYTES", plan.chunk_bytes),
+            (tail, "TAIL_BYTES", tail_pages * tail.PAGE_BYTES),
             (node_pipeline, "OPEN_MAX", streams.open_max),
             (client_pipeline, "LINGER_S", streams.linger_s),
             (client_pipeline, "STREAM_S", streams.stream_s),

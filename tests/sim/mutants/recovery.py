@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from kvnode.core.absorbing import changes_of
+from kvnode.core.block import Block
 from kvnode.core.entry import opened
 from kvnode.core.replica import Received, Replica, Round
 from kvnode.node.engine import Engine
@@ -16,6 +17,7 @@ from kvnode.storage import checkpoint as checkpoints
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.memtable import Memtable
 from kvnode.storage.state import LmdbState
+from kvnode.storage.tail import Tail
 from kvnode.storage.tailed_log import TailedLog
 from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
@@ -108,6 +110,39 @@ def replay_leaves_out_the_last_block(plant: Planting) -> None:
 
     real = TailedLog.replay
     plant.method(TailedLog, "replay", replay)
+
+
+@mutant(2, plan=schedules.restarts)
+def tail_of_the_log_is_not_read(plant: Planting) -> None:
+    """A restart takes what LMDB has for the whole log."""
+
+    def blocks_behind(self: Tail, arrival: int) -> list[Block]:  # noqa: ARG001
+        return []
+
+    plant.method(Tail, "blocks_behind", blocks_behind)
+
+
+@mutant(15, plan=schedules.restarts)
+def moved_blocks_are_read_again(plant: Planting) -> None:
+    """A restart takes all records of the log's tail for new ones."""
+
+    def blocks_behind(self: Tail, arrival: int) -> list[Block]:  # noqa: ARG001
+        return real(self, 0)
+
+    real = Tail.blocks_behind
+    plant.method(Tail, "blocks_behind", blocks_behind)
+
+
+@mutant(2, plan=schedules.restarts)
+def tail_is_written_anew_too_early(plant: Planting) -> None:
+    """A record goes where one lies that LMDB does not have."""
+
+    def append(self: Tail, first_arrival: int, blocks: Sequence[Block]) -> bool:
+        self._page = 0
+        return real(self, first_arrival, blocks)
+
+    real = Tail.append
+    plant.method(Tail, "append", append)
 
 
 @mutant(plan=schedules.restarts)
