@@ -116,7 +116,7 @@ def replay_leaves_out_the_last_block(plant: Planting) -> None:
 def tail_of_the_log_is_not_read(plant: Planting) -> None:
     """A restart takes what LMDB has for the whole log."""
 
-    def blocks_behind(self: Tail, arrival: int) -> list[Block]:  # noqa: ARG001
+    def blocks_behind(self: Tail, arrival: int) -> list[Block]:
         return []
 
     plant.method(Tail, "blocks_behind", blocks_behind)
@@ -126,7 +126,7 @@ def tail_of_the_log_is_not_read(plant: Planting) -> None:
 def moved_blocks_are_read_again(plant: Planting) -> None:
     """A restart takes all records of the log's tail for new ones."""
 
-    def blocks_behind(self: Tail, arrival: int) -> list[Block]:  # noqa: ARG001
+    def blocks_behind(self: Tail, arrival: int) -> list[Block]:
         return real(self, 0)
 
     real = Tail.blocks_behind
