@@ -25,7 +25,7 @@ from kvnode.storage.tail import (
     make_tail,
 )
 from tests.core.memory_node import MemoryNode
-from tests.storage.stores import ORIGIN
+from tests.storage.stores import ORIGIN, open_files
 
 
 def blocks(sizes: list[int]) -> list[Block]:
@@ -250,3 +250,77 @@ def test_a_small_tail_is_one_too(folder: Folder, monkeypatch: pytest.MonkeyPatch
     assert [tail.append(arrival, [block]) for arrival in (1, 2, 3)] == [True, True, False]
     tail.close()
     assert folder.found() == [block.raw] * 2
+
+
+def test_what_is_found_is_synced(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wrote it may have been killed before it was, and others are told of it from now on."""
+    folder.write(1, blocks([10]))
+    synced, real = [], os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert folder.found(1) == []
+    assert synced == []
+    assert len(folder.found()) == 1
+    assert synced == [folder.file]
+
+
+def test_a_tail_of_another_size_is_not_left_open(folder: Folder) -> None:
+    os.truncate(folder.file, TAIL_BYTES + 1)
+    before = open_files()
+    with pytest.raises(StorageError):
+        Tail(folder.path, ORIGIN)
+    assert open_files() == before
+
+
+def test_a_new_tail_has_its_room_on_the_disk(folder: Folder) -> None:
+    """Written over, it needs no more: a write changes nothing of the file system's."""
+    assert folder.file.stat().st_blocks * 512 >= TAIL_BYTES
+
+
+def test_a_write_that_the_disk_lost_is_told(folder: Folder) -> None:
+    """In its place is a record of an earlier use of the file, whole."""
+    made = blocks([10] * 6)
+    folder.write(1, *([block] for block in made[:3]))
+    before = folder.file.read_bytes()
+    folder.write(4, *([block] for block in made[3:]), after=3)
+    raw = bytearray(folder.file.read_bytes())
+    raw[PAGE_BYTES : 2 * PAGE_BYTES] = before[PAGE_BYTES : 2 * PAGE_BYTES]
+    folder.file.write_bytes(raw)
+    with pytest.raises(StorageError, match="has block 6 of the log, and not block 5"):
+        folder.found(3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_uses_of_the_file_one_after_the_other_are_not_mixed_up(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Rounds of any shape, moves and restarts at any moment, and what was written over or not."""
+    folder = Folder(tmp_path_factory.mktemp("tail"))
+    node = MemoryNode(7)
+    made: list[Block] = []
+    moved = 0
+    tail, _ = folder.opened()
+    for _ in range(data.draw(st.integers(1, 15), label="steps")):
+        match data.draw(st.sampled_from(("write", "write", "write", "move", "kill"))):
+            case "write":
+                sizes = data.draw(
+                    st.lists(st.sampled_from((1, 4000, 9000)), min_size=1, max_size=3)
+                )
+                for size in sizes:
+                    node.write(Put(b"k", bytes(size)))
+                    made.append(node.last_block)
+                assert tail.append(len(made) - len(sizes) + 1, made[-len(sizes) :])
+            case "move":
+                moved = len(made)
+                tail.start_over()
+            case _:
+                tail.close()
+                tail, found = folder.opened(moved)
+                assert found == [block.raw for block in made[moved:]]
+    tail.close()
+    assert folder.found(moved) == [block.raw for block in made[moved:]]

@@ -177,8 +177,8 @@ READS: dict[str, Callable[[Log, Writers], Any]] = {
 def test_blocks_that_are_moved_while_they_are_read_are_read_once(
     log: TailedLog, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """When LMDB has them and they wait still; and when a reader saw them wait, and LMDB has them
-    when it looks there."""
+    """When LMDB has them and they wait still; when a reader saw them wait, and LMDB has them when
+    it looks there; and when LMDB has them after it has looked."""
     read, writers = READS[name], Writers()
     for number in range(6):
         log.append([writers.block(number % 2)])
@@ -194,6 +194,12 @@ def test_blocks_that_are_moved_while_they_are_read_are_read_once(
         log._move()  # noqa: SLF001
         return real(*arguments, **options)
 
+    def read_and_move(*arguments: Any, **options: Any) -> Any:
+        found = real(*arguments, **options)
+        found = list(found) if isinstance(found, Iterator) else found
+        log._move()  # noqa: SLF001
+        return found
+
     with monkeypatch.context() as patch:
         patch.setattr(LmdbLog, "append", append_and_read)
         log._move()  # noqa: SLF001
@@ -205,6 +211,12 @@ def test_blocks_that_are_moved_while_they_are_read_are_read_once(
         patch.setattr(LmdbLog, name, move_and_read)
         assert read(log, writers) == right
     assert read(log, writers) == right
+    for number in range(6):
+        log.append([writers.block(number % 2)])
+    right = read(log, writers)
+    with monkeypatch.context() as patch:
+        patch.setattr(LmdbLog, name, read_and_move)
+        assert read(log, writers) == right
 
 
 def test_readers_of_other_threads_find_every_block_once(

@@ -1,0 +1,155 @@
+"""The log over tail and LMDB when a move, a start or an adoption meets trouble; what is counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvnode.storage import tail
+from kvnode.storage.interfaces import DiskFullError, StorageError, WriteFailed
+from kvnode.storage.log import LmdbLog
+from kvnode.storage.tailed_log import TailedLog
+from tests.storage.stores import ORIGIN, abandon, open_files
+from tests.storage.test_tailed_log import ORIGINS, Writers, without_room
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[TailedLog]:
+    """A log with room for all that waits here."""
+    opened = TailedLog(tmp_path, ORIGIN)
+    yield opened
+    opened.close()
+
+
+def test_what_was_taken_outlasts_a_round_that_was_refused(tmp_path: Path) -> None:
+    """Those that come after it are not written over what LMDB does not have."""
+    log, writers = TailedLog(tmp_path, ORIGIN), Writers()
+    log.append([writers.block()])
+    large = writers.block(0, 70_000)
+    with without_room(), pytest.raises(DiskFullError):
+        log.append([large])
+    small = writers.block(1)
+    log.append([small])
+    right = [raw for _, raw in log.replay(0)]
+    abandon(log)
+    log = TailedLog(tmp_path, ORIGIN)
+    assert [raw for _, raw in log.replay(0)] == right
+    assert large.raw not in right
+    assert small.raw in right
+    log.close()
+
+
+def test_rounds_wait_again_after_a_move(log: TailedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is written from its beginning again."""
+    monkeypatch.setattr(tail, "TAIL_BYTES", 4 * tail.PAGE_BYTES)
+    writers = Writers()
+    moved = []
+    for _ in range(13):
+        log.append([writers.block()])
+        moved.append(log.in_lmdb.last_arrival)
+    assert moved == [0, 0, 0, 0, 5, 5, 5, 5, 5, 10, 10, 10, 10]
+
+
+def test_nobody_sees_a_block_before_it_is_on_disk(
+    log: TailedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers, real, seen = Writers(), os.pwrite, []
+    block = writers.block()
+
+    def look_and_write(descriptor: int, raw: bytes, at: int) -> int:
+        seen.append((log.last_arrival, log.chain_at(block.end), list(log.replay(0))))
+        return real(descriptor, raw, at)
+
+    monkeypatch.setattr(os, "pwrite", look_and_write)
+    log.append([block])
+    assert seen == [(0, None, [])]
+    assert log.chain_at(block.end) == block.chain
+
+
+def test_nothing_is_moved_after_a_move_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What LMDB has is not known before the next start."""
+    log, writers = TailedLog(tmp_path, ORIGIN), Writers()
+    log.append([writers.block()])
+    tried = []
+
+    def fail(*_: object) -> None:
+        tried.append(True)
+        raise WriteFailed("the disk says no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LmdbLog, "append", fail)
+        with pytest.raises(WriteFailed):
+            log.append([writers.block(0, 70_000)])
+        log.close()
+    assert len(tried) == 1
+    log = TailedLog(tmp_path, ORIGIN)
+    assert log.last_arrival == 1
+    log.close()
+
+
+def test_a_log_that_is_refused_is_not_left_open(tmp_path: Path) -> None:
+    log, writers = TailedLog(tmp_path, ORIGIN), Writers()
+    for _ in range(2):
+        log.append([writers.block()])
+    abandon(log)
+    raw = bytearray((tmp_path / tail.NAME).read_bytes())
+    raw[tail.HEAD.size] ^= 1
+    (tmp_path / tail.NAME).write_bytes(raw)
+    before = open_files()
+    for _ in range(2):
+        with pytest.raises(StorageError, match="is damaged"):
+            TailedLog(tmp_path, ORIGIN)
+    assert open_files() == before
+
+
+def test_what_is_adopted_is_of_blocks_that_lmdb_has(tmp_path: Path) -> None:
+    """A floor above blocks that wait would be told of before they are where it says."""
+    log, writers = TailedLog(tmp_path, ORIGIN), Writers()
+    block = writers.block()
+    log.append([block])
+    log.adopt({ORIGINS[0]: 5}, [((ORIGINS[0], 5), b"c" * 16)])
+    assert list(log.ends({})) == [(block.end, block.chain), ((ORIGINS[0], 5), b"c" * 16)]
+    assert log.in_lmdb.last_arrival == 1
+    later = writers.block(1)
+    log.append([later])
+    assert log.lacking({ORIGINS[0]: 5}, 1 << 20) == ([later.raw], True)
+    assert log.behind({}).bytes == len(later.raw)
+    abandon(log)
+    log = TailedLog(tmp_path, ORIGIN)
+    assert (log.last_arrival, log.floor) == (2, {ORIGINS[0]: 5})
+    log.close()
+
+
+def test_a_stop_leaves_nothing_in_the_tail(tmp_path: Path) -> None:
+    """There a flipped bit of the last record could not be told from one that was not finished."""
+    log, writers = TailedLog(tmp_path, ORIGIN), Writers()
+    for _ in range(3):
+        log.append([writers.block()])
+    log.close()
+    stored = LmdbLog(tmp_path, ORIGIN)
+    assert stored.last_arrival == 3
+    stored.close()
+
+
+def test_what_waits_counts_with_what_it_takes(log: TailedLog) -> None:
+    """The log's caps are about these figures."""
+    before, block = log.usage(), Writers().block(0, 5000)
+    log.append([block])
+    after = log.usage()
+    assert after.records == before.records + 1
+    assert after.records_bytes == before.records_bytes + len(block.raw)
+    assert after.used_bytes == before.used_bytes + len(block.raw)
+
+
+def test_a_cut_of_what_lmdb_has_moves_nothing(log: TailedLog) -> None:
+    """It would cost the next round a second transaction."""
+    writers = Writers()
+    log.append([writers.block(0, 70_000)])
+    log.append([writers.block()])
+    assert log.cut(1) == 2
+    assert log.in_lmdb.last_arrival == 1
