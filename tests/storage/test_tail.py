@@ -252,6 +252,35 @@ def test_a_small_tail_is_one_too(folder: Folder, monkeypatch: pytest.MonkeyPatch
     assert folder.found() == [block.raw] * 2
 
 
+def test_a_record_of_no_blocks_is_none(folder: Folder) -> None:
+    """Nobody could read on behind it."""
+    made = blocks([10, 10])
+    tail, _ = folder.opened()
+    assert tail.append(1, made[:1])
+    assert tail.append(2, [])
+    assert tail.append(2, made[1:])
+    tail.close()
+    assert folder.found() == [block.raw for block in made]
+
+
+@pytest.mark.parametrize("call", ["fstat", "pread", "fsync"])
+def test_a_file_that_cannot_be_read_is_told(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A sector that the disk gives up: no traceback, but what to do."""
+    folder.write(1, blocks([10]))
+    before = open_files()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(StorageError, match=r"tail cannot be .*empty data directory"):
+            folder.opened()
+    assert open_files() == before
+
+
 def test_what_is_found_is_synced(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who wrote it may have been killed before it was, and others are told of it from now on."""
     folder.write(1, blocks([10]))

@@ -107,6 +107,19 @@ def test_a_log_that_is_refused_is_not_left_open(tmp_path: Path) -> None:
     assert open_files() == before
 
 
+def test_what_waits_outlasts_the_loss_of_the_rest(tmp_path: Path) -> None:
+    """A log without its LMDB file is no new log."""
+    log, writers = TailedLog(tmp_path, ORIGIN), Writers()
+    log.append([writers.block()])
+    abandon(log)
+    before = (tmp_path / tail.NAME).read_bytes()
+    (tmp_path / "data.mdb").unlink()
+    with pytest.raises(StorageError, match=r"data\.mdb"):
+        TailedLog(tmp_path, ORIGIN)
+    assert (tmp_path / tail.NAME).read_bytes() == before
+    assert not (tmp_path / "data.mdb").exists()
+
+
 def test_what_is_adopted_is_of_blocks_that_lmdb_has(tmp_path: Path) -> None:
     """A floor above blocks that wait would be told of before they are where it says."""
     log, writers = TailedLog(tmp_path, ORIGIN), Writers()
