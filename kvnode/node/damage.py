@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from kvnode.core.block import HEAD_BYTES_MAX, block_head
 from kvnode.core.errors import BlockError
+from kvnode.storage.files import LOST_BLOCK_ADVICE
 from kvnode.storage.interfaces import DamagedBlock, Log, StorageError
 
 
@@ -31,10 +32,7 @@ def _refusal(
 ) -> StorageError:
     return StorageError(
         f"block {arrival} of the log fails its checksum ({_writes(damage, log, own, names)}), and "
-        "this node cannot start without it. Show its own writes that can be read: kvnode export "
-        "DIRECTORY > saved.jsonl. Then move the directory away, start the node with an empty one, "
-        "and run kvnode replace NAME at a member: it gets back all that the others have. Without "
-        "other members, restore a backup"
+        f"{LOST_BLOCK_ADVICE}"
     )
 
 

@@ -18,9 +18,8 @@ a new origin and gets the old one's writes from its peers.
 with: its next sequence numbers may be taken. ``identity.json`` therefore records inode and change
 time of ``here``. Neither can be copied, by whatever tool: the kernel sets both. If they differ, the
 directory gets a new origin at once, before anything else, and remembers the old one as *retired*;
-so does a directory whose node hears from a peer that it wrote more than it knows (a copy below the
-file system: inode and time are those of the original). ``chown`` and ``chmod`` of ``here`` look
-like a copy too, and cost a new origin, no more.
+so does one whose node hears from a peer that it wrote more than it knows (a copy below the file
+system: inode and time are the original's). ``chown`` and ``chmod`` of ``here`` look like a copy.
 """
 
 from __future__ import annotations
@@ -147,11 +146,12 @@ class DataDirectory:
             store = int(self.identity.store, 16)
             self.log = TailedLog(self.path / FORMAT / "log", store)
             try:
+                self.log.check_damage()
                 self.state = LmdbState(self.path / FORMAT / "state", store)
                 if copied:
                     self.mint_anew(forked=self.identity.forked, pristine=True)
             except BaseException:
-                self.log.close()
+                self.log.close(as_it_is=True)
                 raise
         except BaseException:
             os.close(self._lock)
@@ -272,7 +272,7 @@ class DataDirectory:
         """
         old = self.identity
         roster = self.log.get_record(b"roster")
-        self.log.close()
+        self.log.close(as_it_is=True)
         self.state.close()
         taken = {entry.name for entry in self.path.iterdir()} | {*old.aside, *dict(old.left)}
         number = next(n for n in range(1, len(taken) + 2) if f"aside-{n}" not in taken)
@@ -303,7 +303,7 @@ class DataDirectory:
         """Close all; if it was their ``failure`` that ended the run, the next opening looks."""
         if isinstance(failure, StorageError):
             self.suspect()
-        self.log.close()
+        self.log.close(as_it_is=isinstance(failure, StorageError))
         self.state.close()
         if not self._suspect:
             note_clean_stop(self._lock)

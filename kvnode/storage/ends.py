@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
+from kvnode.core.dots import Dot
 from kvnode.storage.interfaces import DamagedPages
 from kvnode.storage.seal import CRC_BYTES, sealed, unsealed
 
@@ -36,3 +37,18 @@ def end_of(key: bytes, row: bytes) -> End:
     if len(row) != FIELDS.size + CRC_BYTES:
         raise DamagedPages("a row of the log's index is of unknown form")
     return End._make(FIELDS.unpack(value))
+
+
+def end_key(origin: int, seq: int) -> bytes:
+    """Under which the row of a block that ends there is stored."""
+    return origin.to_bytes(8, "big") + seq.to_bytes(8, "big")
+
+
+def dot_of(key: bytes) -> Dot:
+    """The dot in a row's key."""
+    return number_of(key[:8]), number_of(key[8:])
+
+
+def number_of(key: bytes) -> int:
+    """The number in a key, or a part of one."""
+    return int.from_bytes(key, "big")

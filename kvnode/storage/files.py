@@ -15,6 +15,13 @@ MAGIC = 0xBEEFC0DE
 FULL_BYTES = 64 << 10
 """A disk with less room is full: what was cut short took the rest."""
 ADVICE = "Restore it, or start with an empty data directory and let peers fill it"
+LOST_BLOCK_ADVICE = (
+    "this node cannot start without it. Show its own writes that can be read: kvnode export "
+    "DIRECTORY > saved.jsonl. Then move the directory away, start the node with an empty one, "
+    "and run kvnode replace NAME at a member: it gets back all that the others have. Without "
+    "other members, restore a backup"
+)
+"""Of a block that a start has to replay."""
 
 
 def drop_below(txn: Any, table: Any, floor: bytes) -> None:

@@ -30,7 +30,7 @@ from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError
 from kvnode.storage.bounds import Bounds, adopted_pruned, adopted_rows
 from kvnode.storage.compaction import compact_if_wasteful
-from kvnode.storage.ends import End, end_of
+from kvnode.storage.ends import End, dot_of, end_key, end_of, number_of
 from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.files import ADVICE
 from kvnode.storage.interfaces import (
@@ -61,7 +61,9 @@ class LmdbLog:
         compact_if_wasteful(self._env, free_share=0.5)  # nobody waits yet
         with self._env.read() as txn, txn.cursor(self._blocks) as cursor:
             self._bounds = self._read_bounds(txn)
-            self._last = _number(cursor.key()) if cursor.last() else self._bounds.first_arrival - 1
+            self._last = (
+                number_of(cursor.key()) if cursor.last() else self._bounds.first_arrival - 1
+            )
             self._tails = {origin: self._tail(txn, origin) for origin in self._origins(txn)}
             """origin -> (seq, bytes) of its last index row."""
 
@@ -105,7 +107,7 @@ class LmdbLog:
                 before = tails.get(origin) or self._tails.get(origin, (0, 0))
                 tails[origin] = seq, before[1] + len(block.raw)
                 end = End(arrival, block.chain, tails[origin][1], block.wall_ms)
-                txn.put(_end(origin, seq), end.row(_end(origin, seq)), db=self._ends)
+                txn.put(end_key(origin, seq), end.row(end_key(origin, seq)), db=self._ends)
             return tails
 
         self._tails |= self._env.write(change)
@@ -129,7 +131,7 @@ class LmdbLog:
             if not batch:
                 return
             for key, value in batch:
-                if _number(key) != after + 1:
+                if number_of(key) != after + 1:
                     raise StorageError(f"{self._env.path}: block {after + 1} is missing")
                 raw = self._checked(key, value)
                 after += 1
@@ -148,8 +150,8 @@ class LmdbLog:
     def chain_at(self, dot: Dot) -> bytes | None:
         """Chain value of the block that ends at ``dot``."""
         with self._env.read() as txn:
-            row = txn.get(_end(*dot), db=self._ends)
-        return end_of(_end(*dot), row).chain if row else None
+            row = txn.get(end_key(*dot), db=self._ends)
+        return end_of(end_key(*dot), row).chain if row else None
 
     def ends(self, after: Vector) -> Iterator[tuple[Dot, bytes]]:
         """(end, chain value) of all rows at or behind ``after``, sorted."""
@@ -157,12 +159,12 @@ class LmdbLog:
         while at is not None:
             batch: list[tuple[Dot, bytes]] = []
             with self._env.read() as txn, txn.cursor(self._ends) as cursor:
-                found = cursor.set_range(_end(*at))
+                found = cursor.set_range(end_key(*at))
                 at = None
                 while found:
-                    end = _dot(cursor.key())
+                    end = dot_of(cursor.key())
                     if end[1] < after.get(end[0], 0):
-                        found = cursor.set_range(_end(end[0], after[end[0]]))
+                        found = cursor.set_range(end_key(end[0], after[end[0]]))
                     elif len(batch) == ENDS_ROWS:
                         at = end
                         break
@@ -189,7 +191,7 @@ class LmdbLog:
                 self._arrivals(txn, origin, vector.get(origin, 0)) for origin in self._origins(txn)
             ]
             for key, end in heapq.merge(*ends):
-                if upto is not None and _number(key) > upto:
+                if upto is not None and number_of(key) > upto:
                     break
                 raw = self._checked(key, txn.get(key, db=self._blocks), end)
                 if out and size + len(raw) > bytes_max:
@@ -207,7 +209,7 @@ class LmdbLog:
             floor = self._read_bounds(txn).floor
             for origin, (seq, total) in tails:
                 have = max(vector.get(origin, 0), floor.get(origin, 0))
-                if have >= seq or not cursor.set_range(_end(origin, have + 1)):
+                if have >= seq or not cursor.set_range(end_key(origin, have + 1)):
                     continue
                 arrival, _, upto, wall_ms = end_of(*cursor.item())
                 block = txn.get(arrival.to_bytes(8, "big"), db=self._blocks)
@@ -240,9 +242,9 @@ class LmdbLog:
             last = min(arrival, first + limit - 1)
             with txn.cursor(self._blocks) as cursor:
                 found = cursor.first()
-                while found and _number(cursor.key()) <= last:
+                while found and number_of(cursor.key()) <= last:
                     head = self._head(cursor)
-                    key = _end(*head.end)
+                    key = end_key(*head.end)
                     row = txn.get(key, db=self._ends)
                     if row is None or end_of(key, row).arrival != head.arrival:
                         raise StorageError(
@@ -268,14 +270,14 @@ class LmdbLog:
             pruned = dict(self._bounds.pruned)
             with txn.cursor(self._ends) as cursor:
                 for origin, seq in sorted(stable.items()):
-                    found = cursor.set_range(_end(origin, 0))
+                    found = cursor.set_range(end_key(origin, 0))
                     while (
                         found
                         and removed < PRUNE_ROWS
-                        and cursor.key() < _end(origin, seq)
+                        and cursor.key() < end_key(origin, seq)
                         and end_of(*cursor.item()).arrival < self.first_arrival
                     ):
-                        pruned[origin] = max(pruned.get(origin, 0), _dot(cursor.key())[1] + 1)
+                        pruned[origin] = max(pruned.get(origin, 0), dot_of(cursor.key())[1] + 1)
                         found = cursor.delete() and bool(cursor.key())
                         removed += 1
             bounds = Bounds(self.first_arrival, self._bounds.floor, pruned)
@@ -290,8 +292,8 @@ class LmdbLog:
         """Whether a transaction is worth it: each one costs a sync."""
         with self._env.read() as txn, txn.cursor(self._ends) as cursor:
             return any(
-                cursor.set_range(_end(origin, 0))
-                and cursor.key() < _end(origin, seq)
+                cursor.set_range(end_key(origin, 0))
+                and cursor.key() < end_key(origin, seq)
                 and end_of(*cursor.item()).arrival < self.first_arrival
                 for origin, seq in stable.items()
             )
@@ -306,7 +308,7 @@ class LmdbLog:
             tails: dict[int, tuple[int, int]] = {}
             for (origin, seq), chain in rows:
                 last, size = self._tails.get(origin, (0, 0))
-                key = _end(origin, seq)
+                key = end_key(origin, seq)
                 txn.put(key, End(0, chain, size, 0).row(key), db=self._ends, overwrite=False)
                 tails[origin] = max(last, seq), size
             txn.put(BOUNDS, bounds.encode(), db=self._meta)
@@ -347,7 +349,7 @@ class LmdbLog:
 
     def _head(self, cursor: Any) -> Head:
         """Of the block under a cursor of a transaction with buffers."""
-        arrival, value = _number(cursor.key()), cursor.value()
+        arrival, value = number_of(cursor.key()), cursor.value()
         try:
             end, wall_ms = block_head(bytes(value[CRC_BYTES : CRC_BYTES + HEAD_BYTES_MAX]))
         except BlockError as error:
@@ -359,48 +361,36 @@ class LmdbLog:
         with txn.cursor(self._ends) as cursor:
             found = cursor.first()
             while found:
-                origin = _number(cursor.key()[:8])
+                origin = number_of(cursor.key()[:8])
                 origins.append(origin)
-                found = origin < 2**64 - 1 and cursor.set_range(_end(origin + 1, 0))
+                found = origin < 2**64 - 1 and cursor.set_range(end_key(origin + 1, 0))
         return origins
 
     def _tail(self, txn: Any, origin: int) -> tuple[int, int]:
         """(seq, bytes) of the last row of an origin that has one."""
         with txn.cursor(self._ends) as cursor:
-            behind = cursor.set_range(_end(origin, 2**64 - 1))
+            behind = cursor.set_range(end_key(origin, 2**64 - 1))
             found = cursor.prev() if behind else cursor.last()
             assert found, f"no row of {origin:016x}"
-            return _dot(cursor.key())[1], end_of(*cursor.item()).upto_bytes
+            return dot_of(cursor.key())[1], end_of(*cursor.item()).upto_bytes
 
     def _arrivals(self, txn: Any, origin: int, have: int) -> Iterator[tuple[bytes, bytes]]:
         """Keys and ends of the origin's blocks behind ``have``: its arrival order is its own."""
         prefix = origin.to_bytes(8, "big")
         with txn.cursor(self._ends) as cursor:
-            found = cursor.set_range(_end(origin, have + 1))
+            found = cursor.set_range(end_key(origin, have + 1))
             while found and cursor.key().startswith(prefix):
                 yield end_of(*cursor.item()).arrival.to_bytes(8, "big"), cursor.key()
                 found = cursor.next()
 
     def _checked(self, key: bytes, value: bytes | None, end: bytes = bytes(16)) -> bytes:
         if value is None:
-            raise StorageError(f"{self._env.path}: block {_number(key)} is missing")
+            raise StorageError(f"{self._env.path}: block {number_of(key)} is missing")
         raw = value[CRC_BYTES:]
         if crc32(raw).to_bytes(CRC_BYTES, "big") != value[:CRC_BYTES]:
             raise DamagedBlock(
-                f"{self._env.path}: block {_number(key)} fails its checksum. {ADVICE}",
-                (_number(end[:8]), _number(end[8:])),
+                f"{self._env.path}: block {number_of(key)} fails its checksum. {ADVICE}",
+                (number_of(end[:8]), number_of(end[8:])),
                 raw,
             )
         return raw
-
-
-def _end(origin: int, seq: int) -> bytes:
-    return origin.to_bytes(8, "big") + seq.to_bytes(8, "big")
-
-
-def _dot(key: bytes) -> Dot:
-    return _number(key[:8]), _number(key[8:])
-
-
-def _number(key: bytes) -> int:
-    return int.from_bytes(key, "big")

@@ -38,7 +38,7 @@ class OwnLog:
         except BlockError as error:
             raise StorageError(f"{folder}: {error}") from error
         finally:
-            log.close()
+            log.close(as_it_is=True)
         found = {block.origin for block in self.histories}
         wrote = [origin for origin in origins if origin in found]
         self.origin = wrote[-1] if wrote else origins[-1]

@@ -32,13 +32,15 @@ while the first one is written again   LMDB with all that was there, and no reco
 =====================================  =========================================================
 
 One record at a time is written, and only when the one before is on disk. So a whole one that is
-newer than one that is not means damage: what is missing was acknowledged.
+newer than one that is not means damage: what is missing was acknowledged. Only of the last record
+damage cannot be told from a write that was not finished; a start says which block is left out.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from errno import EDQUOT, ENOSPC
 from hashlib import blake2b
 from hmac import compare_digest
 from pathlib import Path
@@ -61,6 +63,17 @@ HEAD: Final = Struct(f">{DIGEST_BYTES}sIQ")
 SIZE: Final = Struct(">I")
 
 
+class Found(NamedTuple):
+    """What a tail has that LMDB has not."""
+
+    blocks: list[Block]
+    """Without a gap."""
+    beyond: list[tuple[int, Block]]
+    """With their arrival numbers: those behind a record that is damaged."""
+    unfinished: bool
+    """There is a part of a record behind them."""
+
+
 class _Record(NamedTuple):
     first_arrival: int
     blocks: list[bytes]
@@ -80,22 +93,30 @@ class Tail:
         self._key = store.to_bytes(8, "big")
         self._page = 0
         """Where the next record begins."""
+        self._descriptor = -1
         try:
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_DSYNC)
+            size = os.fstat(self._descriptor).st_size
         except OSError as error:
+            self.close()
             raise StorageError(f"{self._file} cannot be opened ({error}). {ADVICE}") from error
-        size = os.fstat(self._descriptor).st_size
         if size != TAIL_BYTES:
             self.close()
             raise StorageError(f"{self._file} has {size} bytes, not {TAIL_BYTES}. {ADVICE}")
 
-    def blocks_behind(self, arrival: int) -> list[Block]:
-        """The blocks behind ``arrival``, LMDB's last. Records come behind theirs from now on.
+    def read(self, arrival: int) -> Found:
+        """What is behind ``arrival``, LMDB's last block. Records go behind that from now on.
+
+        What is found is written once more. Who wrote it may have been killed before it was synced,
+        or told that it could not be: then the system holds it in memory, and takes it for written.
 
         Raises:
-            StorageError: not all are there, or one of them is no block.
+            StorageError: it cannot be read, or not be written.
         """
-        raw = os.pread(self._descriptor, TAIL_BYTES, 0)
+        try:
+            raw = os.pread(self._descriptor, TAIL_BYTES, 0)
+        except OSError as error:
+            raise StorageError(f"{self._file} cannot be read ({error}). {ADVICE}") from error
         page, last, waiting = 0, arrival, list[bytes]()
         expected: int | None = None
         while (record := self._record_at(raw, page)) is not None:
@@ -105,24 +126,33 @@ class Tail:
             waiting += record.blocks[max(0, last + 1 - record.first_arrival) :]
             last = max(last, record.last_arrival)
             page += record.pages
-        for later in range(page, TAIL_BYTES // PAGE_BYTES):
+        beyond = self._beyond(raw, page, last)
+        blocks = [self._decoded(each) for each in waiting]
+        if blocks and not beyond:
+            self._write(raw[: page * PAGE_BYTES], 0)
+            self._page = page
+        return Found(blocks, beyond, self._is_begun(raw, page, last + 1))
+
+    def _beyond(self, raw: bytes, page: int, last: int) -> list[tuple[int, Block]]:
+        found: list[tuple[int, Block]] = []
+        for later in range(page, len(raw) // PAGE_BYTES):
             record = self._record_at(raw, later)
-            if record is not None and record.last_arrival > last:
-                raise StorageError(
-                    f"{self._file} is damaged: it has block {record.first_arrival} of the log, and"
-                    f" not block {last + 1}. {ADVICE}"
-                )
+            if record is not None and record.first_arrival > last:
+                arrivals = range(record.first_arrival, record.last_arrival + 1)
+                found += zip(arrivals, map(self._decoded, record.blocks), strict=True)
+                last = record.last_arrival
+        return found
+
+    def _decoded(self, raw: bytes) -> Block:
         try:
-            blocks = [decode_block(each) for each in waiting]
+            return decode_block(raw)
         except BlockError as error:
             raise StorageError(f"{self._file} is damaged: {error}. {ADVICE}") from error
-        if blocks:
-            os.fsync(self._descriptor)  # whoever wrote it may have been killed before it was synced
-            self._page = page
-        return blocks
 
     def append(self, first_arrival: int, blocks: Sequence[Block]) -> bool:
         """Whether there was room; then they are on disk. WriteFailed if that is not known."""
+        if not blocks:
+            return True
         size = sum(len(block.raw) for block in blocks) + SIZE.size * len(blocks)
         pages = -(-(HEAD.size + size) // PAGE_BYTES)
         if size > RECORD_BYTES_MAX or (self._page + pages) * PAGE_BYTES > TAIL_BYTES:
@@ -130,15 +160,18 @@ class Tail:
         body = b"".join([part for each in blocks for part in (SIZE.pack(len(each.raw)), each.raw)])
         head = HEAD.pack(self._digest(first_arrival, body), size, first_arrival)
         raw = (head + body).ljust(pages * PAGE_BYTES, b"\0")
-        try:
-            written = os.pwrite(self._descriptor, raw, self._page * PAGE_BYTES)
-        except OSError as error:
-            # Not even a full disk: the record may be in memory and seen by the next start.
-            raise WriteFailed(f"{self._file} cannot be written: {error}") from error
-        if written != len(raw):
-            raise WriteFailed(f"{self._file} took {written} of {len(raw)} bytes")
+        self._write(raw, self._page * PAGE_BYTES)
         self._page += pages
         return True
+
+    def _write(self, raw: bytes, at: int) -> None:
+        try:
+            written = os.pwrite(self._descriptor, raw, at)
+        except OSError as error:
+            # Not even a full disk: the record may be in memory and seen by the next start.
+            raise WriteFailed(f"{self._file} cannot be written ({error}). {ADVICE}") from error
+        if written != len(raw):
+            raise WriteFailed(f"{self._file} took {written} of {len(raw)} bytes")
 
     def start_over(self) -> None:
         """LMDB has it all."""
@@ -157,14 +190,10 @@ class Tail:
 
     def _record_at(self, raw: bytes, page: int) -> _Record | None:
         """The record that begins on that page, if it is whole."""
-        start = page * PAGE_BYTES
-        if start + HEAD.size > len(raw):
-            return None
-        digest, size, first_arrival = HEAD.unpack_from(raw, start)
-        if not 0 < size <= min(RECORD_BYTES_MAX, len(raw) - start - HEAD.size):
-            return None
-        body = raw[start + HEAD.size : start + HEAD.size + size]
-        if not compare_digest(digest, self._digest(first_arrival, body)):
+        digest, size, first_arrival = self._head_at(raw, page)
+        start = page * PAGE_BYTES + HEAD.size
+        body = raw[start : start + size]
+        if not size or not compare_digest(digest, self._digest(first_arrival, body)):
             return None
         blocks, at = [], 0
         while at < size:
@@ -173,16 +202,40 @@ class Tail:
             at += SIZE.size + length
         return _Record(first_arrival, blocks, -(-(HEAD.size + size) // PAGE_BYTES))
 
+    def _is_begun(self, raw: bytes, page: int, arrival: int) -> bool:
+        """Whether a record of this block begins on that page."""
+        _, size, first_arrival = self._head_at(raw, page)
+        return bool(size) and first_arrival == arrival
+
+    def _head_at(self, raw: bytes, page: int) -> tuple[bytes, int, int]:
+        """Digest, size, 0 if that cannot be one, and arrival number."""
+        start = page * PAGE_BYTES
+        if start + HEAD.size > len(raw):
+            return b"", 0, 0
+        digest, size, first_arrival = HEAD.unpack_from(raw, start)
+        room = min(RECORD_BYTES_MAX, len(raw) - start - HEAD.size)
+        return digest, size if size <= room else 0, first_arrival
+
 
 def make_tail(folder: Path) -> None:
-    """A new one, empty and synced; DiskFullError if there is no room for it."""
+    """A new one, empty and synced.
+
+    Raises:
+        DiskFullError: no room for it.
+        StorageError: anything else.
+    """
     draft = folder / f"{NAME}.new"
     try:
-        with draft.open("wb") as stream:
-            stream.write(bytes(TAIL_BYTES))
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.rename(folder / NAME)
+        try:
+            with draft.open("wb") as stream:
+                stream.write(bytes(TAIL_BYTES))
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.rename(folder / NAME)
+        finally:
+            draft.unlink(missing_ok=True)
         sync(folder)
     except OSError as error:
-        raise DiskFullError(f"no room to make {folder / NAME}: {error}") from error
+        if error.errno in (ENOSPC, EDQUOT):
+            raise DiskFullError(f"no room to make {folder / NAME}: {error}") from error
+        raise StorageError(f"{folder / NAME} cannot be made: {error}") from error

@@ -19,11 +19,21 @@ from pathlib import Path
 
 from kvnode.core.block import Block
 from kvnode.core.dots import Dot, Vector
-from kvnode.storage.interfaces import Behind, DiskFullError, Head, StorageError, Usage
+from kvnode.storage.files import ADVICE, LOST_BLOCK_ADVICE, sync
+from kvnode.storage.interfaces import (
+    Behind,
+    DamagedBlock,
+    DiskFullError,
+    Head,
+    StorageError,
+    Usage,
+)
 from kvnode.storage.log import LmdbLog
-from kvnode.storage.tail import Tail, make_tail
+from kvnode.storage.tail import NAME, Tail, make_tail
 
 logger = logging.getLogger(__name__)
+WAITING_BLOCKS_MAX = 1024
+"""Some readers look at each, and the next round waits while so many are moved."""
 
 
 class _Waiting:
@@ -63,24 +73,48 @@ class _Waiting:
 class TailedLog:
     """See the module and ``interfaces.Log``. Changes come one at a time."""
 
+    damage = ""
+    """What is damaged in the tail, in words; then only ``replay`` tells of what is behind that."""
+
     def __init__(self, folder: Path, store: int) -> None:
-        """Open or create the log of ``store``; StorageError if it is another's or damaged."""
+        """Open or create the log of ``store``; StorageError if it is another's or cannot be read.
+
+        A log of which blocks in the tail are damaged can be read, and not be written.
+        """
         if not (folder / "data.mdb").exists():
+            if (folder / NAME).exists():
+                raise StorageError(f"{folder / 'data.mdb'} is missing. {ADVICE}")
             make_tail(folder)
         self.in_lmdb = LmdbLog(folder, store)
         try:
+            _sync(folder / "data.mdb")  # a move may have been killed on its way, and reads as done
             self.tail = Tail(folder, store)
             try:
                 after = self.in_lmdb.last_arrival
-                self._waiting = _Waiting(after, self.tail.blocks_behind(after))
+                found = self.tail.read(after)
             except BaseException:
                 self.tail.close()
                 raise
         except BaseException:
             self.in_lmdb.close()
             raise
-        self._failed = False
-        """A write did, so what is on disk is not known before the next start."""
+        self._waiting = _Waiting(after, found.blocks)
+        self._beyond = found.beyond
+        self._failed = bool(found.beyond)
+        """Nothing is to be moved: a write failed, so what is on disk is not known before the next
+        start, or the tail is damaged."""
+        if found.beyond:
+            self.damage = (
+                f"block {self._waiting.last_arrival + 1} of the log, which waits in "
+                f"{folder / NAME}, fails its checksum"
+            )
+        elif found.unfinished:
+            logger.warning(
+                "block %d of the log in %s is not whole: it was being written when the node was "
+                "killed, or it is damaged; it is left out",
+                self.last_arrival + 1,
+                folder / NAME,
+            )
 
     @property
     def first_arrival(self) -> int:
@@ -90,7 +124,7 @@ class TailedLog:
     @property
     def last_arrival(self) -> int:
         """Arrival number of the newest block, 0 if there never was one."""
-        return self._waiting.last_arrival
+        return self._beyond[-1][0] if self._beyond else self._waiting.last_arrival
 
     @property
     def floor(self) -> Vector:
@@ -104,18 +138,27 @@ class TailedLog:
 
     def append(self, blocks: Sequence[Block]) -> None:
         """Keep the blocks in order; they are on disk when it returns."""
+        self.check_damage()
+        waiting = self._waiting
+        fits = len(waiting.blocks) + len(blocks) <= WAITING_BLOCKS_MAX
         try:
-            fits = self.tail.append(self.last_arrival + 1, blocks)
+            fits = fits and self.tail.append(waiting.last_arrival + 1, blocks)
         except StorageError:
             self._failed = True
             raise
         if fits:
-            self._waiting.add(blocks)
+            waiting.add(blocks)
         else:
             self._move(blocks)
 
+    def check_damage(self) -> None:
+        """Raise StorageError if it cannot be written because the tail is damaged."""
+        if self.damage:
+            raise StorageError(f"{self.damage}, and {LOST_BLOCK_ADVICE}")
+
     def _move(self, blocks: Sequence[Block] = ()) -> None:
         """Let LMDB have what waits, and these."""
+        self.check_damage()
         waiting = [*self._waiting.blocks, *blocks]
         if not waiting:
             return
@@ -128,13 +171,24 @@ class TailedLog:
         self.tail.start_over()
 
     def replay(self, after: int) -> Iterator[tuple[int, bytes]]:
-        """(arrival, block) of everything behind ``after``; StorageError on damage."""
+        """(arrival, block) of everything behind ``after``; StorageError on damage.
+
+        DamagedBlock in the place of each block that is damaged, as of one in LMDB.
+        """
         newest = list(self._waiting.behind(after))
         last = after
         for last, raw in self.in_lmdb.replay(after):
             yield last, raw
         for arrival, block in newest:
             if arrival > last:
+                last = arrival
+                yield arrival, block.raw
+        for arrival, block in self._beyond:
+            if arrival > last + 1:
+                told = f"block {last + 1} of the log's tail fails its checksum. {ADVICE}"
+                raise DamagedBlock(told, (0, 0), b"")
+            if arrival > last:
+                last = arrival
                 yield arrival, block.raw
 
     def heads(self, after: int, limit: int) -> list[Head]:
@@ -158,8 +212,8 @@ class TailedLog:
         """(end, chain value) of all rows at or behind ``after``, sorted."""
         newest = sorted(
             (end, block.chain)
-            for end, block in tuple(self._waiting.by_end.items())
-            if end[1] >= after.get(end[0], 0)
+            for block in tuple(self._waiting.blocks)
+            if (end := block.end)[1] >= after.get(end[0], 0)
         )
         last: Dot | None = None
         for end, chain in heapq.merge(newest, self.in_lmdb.ends(after)):
@@ -187,9 +241,12 @@ class TailedLog:
         """
         newest = self._waiting.lacking(vector)
         size, oldest = self.in_lmdb.behind(vector)
-        if oldest is None and newest:
-            oldest = min(block.wall_ms for block in newest)
-        return Behind(size + sum(len(block.raw) for block in newest), oldest)
+        firsts = {block.origin: block.wall_ms for block in reversed(newest)}
+        if oldest is not None:
+            firsts[-1] = oldest
+        return Behind(
+            size + sum(len(block.raw) for block in newest), min(firsts.values(), default=None)
+        )
 
     def cut(self, arrival: int) -> int:
         """Remove blocks up to ``arrival``, a bounded number; returns the new first arrival.
@@ -234,10 +291,14 @@ class TailedLog:
         """See ``Environment.held``."""
         return self.in_lmdb.held()
 
-    def close(self) -> None:
-        """Close the log; a second call does nothing. What waits is on disk in any case."""
+    def close(self, *, as_it_is: bool = False) -> None:
+        """Close the log; a second call does nothing. What waits is on disk in any case.
+
+        Args:
+            as_it_is: write nothing more.
+        """
         try:
-            if not self._failed:
+            if not (self._failed or as_it_is):
                 self._move()
         except (StorageError, DiskFullError) as error:
             logger.warning("the newest blocks stay in the log's tail: %s", error)
@@ -245,3 +306,10 @@ class TailedLog:
             self._failed = True
             self.in_lmdb.close()
             self.tail.close()
+
+
+def _sync(file: Path) -> None:
+    try:
+        sync(file)
+    except OSError as error:
+        raise StorageError(f"{file} cannot be synced ({error}). {ADVICE}") from error

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kvnode.storage import tail
-from kvnode.storage.interfaces import DiskFullError, StorageError, WriteFailed
+from kvnode.storage import tail, tailed_log
+from kvnode.storage.interfaces import DamagedBlock, DiskFullError, StorageError, WriteFailed
 from kvnode.storage.log import LmdbLog
+from kvnode.storage.tail import Tail
 from kvnode.storage.tailed_log import TailedLog
 from tests.storage.stores import ORIGIN, abandon, open_files
 from tests.storage.test_tailed_log import ORIGINS, Writers, without_room
@@ -92,19 +93,87 @@ def test_nothing_is_moved_after_a_move_that_failed(
     log.close()
 
 
-def test_a_log_that_is_refused_is_not_left_open(tmp_path: Path) -> None:
+def test_a_log_that_is_refused_is_not_left_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("no disk")
+
+    TailedLog(tmp_path, ORIGIN).close()
+    before = open_files()
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Tail, "read", fail)
+            with pytest.raises(StorageError, match="no disk"):
+                TailedLog(tmp_path, ORIGIN)
+    assert open_files() == before
+
+
+def test_a_damaged_tail_is_read_and_not_written(tmp_path: Path) -> None:
+    """What can be read is for who wants to save it; everybody else is told."""
+    log, writers = TailedLog(tmp_path, ORIGIN), Writers()
+    made = [writers.block(number % 2) for number in range(6)]
+    log.append(made[:1])
+    log._move()  # noqa: SLF001
+    for first in (1, 2, 4):
+        log.append(made[first : 2 * first])
+    abandon(log)
+    rot(tmp_path, page=1)
+    before = {name: (tmp_path / name).read_bytes() for name in ("data.mdb", tail.NAME)}
+    log = TailedLog(tmp_path, ORIGIN)
+    assert log.last_arrival == 6
+    found, after = [], 0
+    while after < log.last_arrival:
+        try:
+            for after, raw in log.replay(after):  # noqa: B020 - goes on behind the last
+                found.append((after, raw))
+        except DamagedBlock as damage:
+            after += 1
+            found.append((after, str(damage)[:7].encode()))
+    assert found == [
+        *((arrival, made[arrival - 1].raw) for arrival in (1, 2)),
+        *((arrival, b"block %d" % arrival) for arrival in (3, 4)),
+        *((arrival, made[arrival - 1].raw) for arrival in (5, 6)),
+    ]
+    for change in (lambda: log.append(made[:1]), lambda: log.cut(6), lambda: log.adopt({}, ())):
+        with pytest.raises(StorageError, match=r"block 3 of the log, .*: kvnode export DIREC"):
+            change()
+    log.close()
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_a_record_that_is_not_whole_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can tell whether it was acknowledged, if there are no others to ask."""
     log, writers = TailedLog(tmp_path, ORIGIN), Writers()
     for _ in range(2):
         log.append([writers.block()])
     abandon(log)
-    raw = bytearray((tmp_path / tail.NAME).read_bytes())
-    raw[tail.HEAD.size] ^= 1
-    (tmp_path / tail.NAME).write_bytes(raw)
-    before = open_files()
-    for _ in range(2):
-        with pytest.raises(StorageError, match="is damaged"):
-            TailedLog(tmp_path, ORIGIN)
-    assert open_files() == before
+    TailedLog(tmp_path, ORIGIN).close(as_it_is=True)
+    assert not caplog.messages
+    rot(tmp_path, page=1)
+    TailedLog(tmp_path, ORIGIN).close(as_it_is=True)
+    (told,) = caplog.messages
+    assert told.startswith("block 2 of the log in ")
+
+
+def test_so_many_blocks_wait_and_no_more(log: TailedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the smallest ones the tail holds thousands, each of which some readers look at."""
+    monkeypatch.setattr(tailed_log, "WAITING_BLOCKS_MAX", 5)
+    writers = Writers()
+    moved = []
+    for count in (2, 3, 1, 6, 1):
+        log.append([writers.block() for _ in range(count)])
+        moved.append(log.in_lmdb.last_arrival)
+    assert moved == [0, 0, 6, 12, 12]
+
+
+def rot(folder: Path, page: int) -> None:
+    """Flip a bit of the record there."""
+    raw = bytearray((folder / tail.NAME).read_bytes())
+    raw[page * tail.PAGE_BYTES + tail.HEAD.size] ^= 1
+    (folder / tail.NAME).write_bytes(raw)
 
 
 def test_what_waits_outlasts_the_loss_of_the_rest(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from kvnode.storage import checkpoint as checkpoints
 from kvnode.storage.interfaces import Checkpoint
 from kvnode.storage.memtable import Memtable
 from kvnode.storage.state import LmdbState
-from kvnode.storage.tail import Tail
+from kvnode.storage.tail import Found, Tail
 from kvnode.storage.tailed_log import TailedLog
 from tests.sim.mutants import schedules
 from tests.sim.mutants.planting import Planting, mutant
@@ -116,21 +116,21 @@ def replay_leaves_out_the_last_block(plant: Planting) -> None:
 def tail_of_the_log_is_not_read(plant: Planting) -> None:
     """A restart takes what LMDB has for the whole log."""
 
-    def blocks_behind(self: Tail, arrival: int) -> list[Block]:
-        return []
+    def read(self: Tail, arrival: int) -> Found:
+        return Found([], [], unfinished=False)
 
-    plant.method(Tail, "blocks_behind", blocks_behind)
+    plant.method(Tail, "read", read)
 
 
 @mutant(15, plan=schedules.restarts)
 def moved_blocks_are_read_again(plant: Planting) -> None:
     """A restart takes all records of the log's tail for new ones."""
 
-    def blocks_behind(self: Tail, arrival: int) -> list[Block]:
+    def read(self: Tail, arrival: int) -> Found:
         return real(self, 0)
 
-    real = Tail.blocks_behind
-    plant.method(Tail, "blocks_behind", blocks_behind)
+    real = Tail.read
+    plant.method(Tail, "read", read)
 
 
 @mutant(2, plan=schedules.restarts)
