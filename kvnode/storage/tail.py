@@ -5,9 +5,9 @@ more pages for a block of 300 bytes. Here that takes 420 to 650 us, and as many 
 others of a file 200 to 290.
 
 Idea: what is small goes into a file of a fixed size, the *tail*, filled with zeros and synced when
-it is made, so that a write changes bytes and nothing of the file system's. It is on disk when it
-returns (``O_DSYNC``). When the next *record* finds no room, all that is there goes to LMDB in one
-transaction (``tailed_log.py``), and the file is written from its beginning again.
+it is made, so that a write changes bytes and nothing of the file system's, and needs no room on the
+disk where that writes in place. When the next *record* finds no room in the file, all that is there
+goes to LMDB in one transaction (``tailed_log.py``), and it is written from its beginning again.
 
 A record is what one round brings, and begins on a page of its own: no page that is needed is ever
 written again, however large the disk's sectors are::
@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from hashlib import blake2b
 from hmac import compare_digest
@@ -61,6 +62,7 @@ PAGE_BYTES: Final = 4096
 DIGEST_BYTES: Final = 16
 HEAD: Final = Struct(f">{DIGEST_BYTES}sIQ")
 SIZE: Final = Struct(">I")
+FULL: Final = (ENOSPC, EDQUOT)
 
 
 class Found(NamedTuple):
@@ -95,7 +97,7 @@ class Tail:
         """Where the next record begins."""
         self._descriptor = -1
         try:
-            self._descriptor = os.open(self._file, os.O_RDWR | os.O_DSYNC)
+            self._descriptor = os.open(self._file, os.O_RDWR)
             size = os.fstat(self._descriptor).st_size
         except OSError as error:
             self.close()
@@ -129,7 +131,8 @@ class Tail:
         beyond = self._beyond(raw, page, last)
         blocks = [self._decoded(each) for each in waiting]
         if blocks and not beyond:
-            self._write(raw[: page * PAGE_BYTES], 0)
+            with suppress(DiskFullError):  # then they are where they were
+                self._write(raw[: page * PAGE_BYTES], 0, again=True)
             self._page = page
         return Found(blocks, beyond, self._is_begun(raw, page, last + 1))
 
@@ -150,7 +153,12 @@ class Tail:
             raise StorageError(f"{self._file} is damaged: {error}. {ADVICE}") from error
 
     def append(self, first_arrival: int, blocks: Sequence[Block]) -> bool:
-        """Whether there was room; then they are on disk. WriteFailed if that is not known."""
+        """Whether there was room in the file; then they are on disk.
+
+        Raises:
+            DiskFullError: the disk has none, which writes to another place what is written again.
+            WriteFailed: what is on disk is not known.
+        """
         if not blocks:
             return True
         size = sum(len(block.raw) for block in blocks) + SIZE.size * len(blocks)
@@ -164,14 +172,30 @@ class Tail:
         self._page += pages
         return True
 
-    def _write(self, raw: bytes, at: int) -> None:
+    def _write(self, raw: bytes, at: int, *, again: bool = False) -> None:
+        """Write it, synced. What is written ``again`` is to be found by the next start anyway."""
         try:
-            written = os.pwrite(self._descriptor, raw, at)
+            if os.pwrite(self._descriptor, raw, at) != len(raw):
+                raise OSError(ENOSPC, "not all of it was taken")
         except OSError as error:
-            # Not even a full disk: the record may be in memory and seen by the next start.
-            raise WriteFailed(f"{self._file} cannot be written ({error}). {ADVICE}") from error
-        if written != len(raw):
-            raise WriteFailed(f"{self._file} took {written} of {len(raw)} bytes")
+            if error.errno in FULL and (again or not self._is_whole(raw, at)):
+                raise DiskFullError(f"no room to write {self._file}: {error}") from error
+            raise WriteFailed(f"{self._file} cannot be written: {error}") from error
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise WriteFailed(f"{self._file} cannot be synced: {error}") from error
+
+    def _is_whole(self, raw: bytes, at: int) -> bool:
+        """Whether a record that was refused would be found by the next start nevertheless.
+
+        One of an earlier use of the file may be there, which would not.
+        """
+        try:
+            there = self._record_at(os.pread(self._descriptor, len(raw), at), 0)
+        except OSError:
+            return True  # as far as is known
+        return there is not None and there.first_arrival == self._head_at(raw, 0)[2]
 
     def start_over(self) -> None:
         """LMDB has it all."""
@@ -236,6 +260,6 @@ def make_tail(folder: Path) -> None:
             draft.unlink(missing_ok=True)
         sync(folder)
     except OSError as error:
-        if error.errno in (ENOSPC, EDQUOT):
+        if error.errno in FULL:
             raise DiskFullError(f"no room to make {folder / NAME}: {error}") from error
         raise StorageError(f"{folder / NAME} cannot be made: {error}") from error

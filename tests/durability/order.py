@@ -2,10 +2,10 @@
 
 Each key is written once and is like no other. Where its bytes go tells what happens to the write:
 into the log's tail, or its LMDB file if it is large, and out on sockets, to the client (an answer
-names its key) and to peers (a push holds the block). The tail is written by ``pwrite`` through a
-descriptor opened with ``O_DSYNC``. LMDB's commit is: pages by ``pwrite`` or ``writev``;
-``fdatasync``; the meta page by ``pwrite`` through such a descriptor. The write is on disk when the
-last of these has returned, and only a send that begins later is in order.
+names its key) and to peers (a push holds the block). The tail is written by ``pwrite`` and synced.
+LMDB's commit is: pages by ``pwrite`` or ``writev``; ``fdatasync``; the meta page by ``pwrite``
+through a descriptor opened with ``O_DSYNC``. The write is on disk when the last of these has
+returned, and only a send that begins later is in order.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Write:
     written: int = 0
     flushed: int = 0
     durable: int = 0
-    in_tail: bool = False
+    in_tail: int = 0
 
 
 def judge(found: Iterable[Call], keys: Iterable[str]) -> Order:
@@ -59,10 +59,7 @@ def judge(found: Iterable[Call], keys: Iterable[str]) -> Order:
         if call.name == "openat":
             _opened(call, synchronous)
         elif TAIL in call.target:
-            if call.name in WRITES and call.target.split("<")[0] in synchronous:
-                for key in pattern.findall(call.arguments):
-                    writes[key].durable = writes[key].durable or call.ended
-                    writes[key].in_tail = True
+            _in_tail(call, writes, set(pattern.findall(call.arguments)))
         elif LOG in call.target:
             _logged(call, writes, set(pattern.findall(call.arguments)), synchronous)
         elif "TCP" in call.target:
@@ -77,15 +74,26 @@ def judge(found: Iterable[Call], keys: Iterable[str]) -> Order:
             if not durable or call.begun < durable:
                 order.early.append(f"{key} to {port} in line {call.begun}, synced: {durable}")
     stored = [write for write in writes.values() if write.durable]
-    order.in_tail = sum(write.in_tail for write in stored)
+    order.in_tail = sum(bool(write.in_tail) for write in stored)
     order.in_lmdb = len(stored) - order.in_tail
     return order
 
 
 def _opened(call: Call, synchronous: set[str]) -> None:
-    if LOG in call.result or TAIL in call.result:
+    if LOG in call.result:
         descriptor = call.result.split("<")[0]
         (synchronous.add if "SYNC" in call.arguments else synchronous.discard)(descriptor)
+
+
+def _in_tail(call: Call, writes: dict[str, _Write], named: set[str]) -> None:
+    """A call on the log's tail moves what it covers one step on."""
+    if call.name in SYNCS:
+        for write in writes.values():
+            if write.in_tail and write.in_tail < call.begun and not write.durable:
+                write.durable = call.ended
+    elif call.name in WRITES:
+        for key in named:
+            writes[key].in_tail = writes[key].in_tail or call.ended
 
 
 def _logged(call: Call, writes: dict[str, _Write], named: set[str], synchronous: set[str]) -> None:

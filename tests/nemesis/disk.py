@@ -5,10 +5,11 @@ can make chosen system calls of a running process fail, or take long, from one m
 what the process sees is what a full disk answers. Two things differ from a real one, and are left
 out here: ``statvfs`` still tells of room, and a write is refused whole, never cut short.
 
-LMDB writes pages with ``pwrite64`` and ``pwritev`` and syncs with ``fdatasync``; nothing else in a
-node uses these. Its last page of a commit lies where the file already is and would be taken by a
-full disk; a fault that begins between the other pages and that one is therefore harder than a full
-disk, LMDB calls the environment broken then, and the node has to stop (as after a failed sync).
+LMDB writes pages with ``pwrite64`` and ``pwritev`` and syncs with ``fdatasync``, and so does the
+log's tail; nothing else in a node uses these. The last page of a commit of LMDB's lies where the
+file already is and would be taken by a full disk; a fault that begins between the other pages and
+that one is therefore harder than a full disk, LMDB calls the environment broken then, and the node
+has to stop (as after a failed sync).
 """
 
 from __future__ import annotations
