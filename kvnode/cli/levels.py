@@ -63,7 +63,7 @@ class SessionType(TokenType):
         if value == NEW:
             return b""
         try:
-            token = decode_base64(value)
+            token = decode_base64(value.removeprefix("session "))  # as it is printed
         except ValueError:
             token = b""
         if not token:

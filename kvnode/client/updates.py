@@ -59,7 +59,7 @@ def update(
     """The value that is there in the end.
 
     Raises:
-        ConflictError: it stays several.
+        ConflictError: it was several before, or stays several (then it is ``written``).
         FailedPrecondition: TYPE_CONFLICT, the key holds only other types; nothing was written.
     """
     if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
@@ -97,7 +97,7 @@ def update(
             break
         new = stored(resolved(state, resolve))
     assert isinstance(state, Conflict), "the loop leaves only with one"
-    raise ConflictError(state)
+    raise ConflictError(state, written=True)
 
 
 def in_session(calls: Calls) -> Calls:

@@ -220,12 +220,15 @@ class ValueTypeError(KvnodeError, TypeError):
 class ConflictError(KvnodeError):
     """One value was asked for and the key has several; ``state`` has them all."""
 
-    def __init__(self, state: KeyState) -> None:
+    def __init__(self, state: KeyState, *, written: bool = False) -> None:
+        """``written``: the value that was to be written is there, as one of them."""
         values = ", ".join(
             str(value) if isinstance(value, int) else shown(value) for value in state.values
         )
-        super().__init__(f"key {shown(state.key)} is in conflict, its values are: {values}")
+        wrote = "; what was written is one of them" if written else ""
+        super().__init__(f"key {shown(state.key)} is in conflict, its values are: {values}{wrote}")
         self.state = state
+        self.written = written
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,8 +189,9 @@ class Admission:
         except (LinkError, BlockError) as error:
             raise Refused(
                 Reason.NO_NEWCOMER,
-                f"no node waits at {address}: {error}. Start it with kvnode serve --join "
-                f"--cluster {self._config.cluster} --name {name} --listen {address}",
+                f"no node that can be taken in waits at {address}: {error}. Start it with an empty "
+                f"data directory: kvnode serve --join --cluster {self._config.cluster} "
+                f"--name {name} --listen {address} --data DIRECTORY",
             ) from error
         finally:
             await link.close()

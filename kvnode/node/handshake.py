@@ -83,13 +83,13 @@ class Handshake:
                     Reason.JOINING, f"node {membership.name!r} lost its data: see kvnode replace"
                 )
             if theirs.named(membership.name):
-                raise self._stranger(hello, mine)  # to them this node is another one
+                raise self._stranger(hello, mine, theirs)
             if (
                 hello.origin not in mine.members
                 and hello.name not in mine.unmet()
                 and not self._comes_back(hello, theirs)
             ):
-                raise self._stranger(hello, mine)
+                raise self._stranger(hello, mine, theirs)
         if hello.origin not in mine.members:
             for old, forget in theirs.forgets.items():
                 if forget.successor == hello.origin and old in membership.wanted.forgets:
@@ -126,8 +126,14 @@ class Handshake:
             for old, forget in theirs.forgets.items()
         )
 
-    def _stranger(self, hello: Hello, mine: Roster) -> Refused:
-        taken = mine.named(hello.name)
+    def _stranger(self, hello: Hello, mine: Roster, theirs: Roster) -> Refused:
+        own, taken = self._membership.name, mine.named(hello.name)
+        if taken == hello.origin:  # to them this node is another one
+            return Refused(
+                Reason.NAME_TAKEN,
+                f"node {hello.name!r} knows node {own!r} as {theirs.named(own):016x}, not as "
+                f"{self._membership.origin:016x}: one of them has not heard yet what became of it",
+            )
         if taken or any(member.name == hello.name for member in mine.members.values()):
             return Refused(
                 Reason.NAME_TAKEN,

@@ -129,6 +129,7 @@ def test_a_session_goes_from_command_to_command(cli: Cli, key: str) -> None:
     got = cli("get", key, "--session", token)
     assert (got.code, got.out) == (0, b"v")
     assert got.err.split()[0] == "session"
+    assert cli("get", key, "--session", put.err.strip()).code == 0, "the whole line is one too"
     beyond = Session()
     beyond.learn(kv_pb2.WriteResponse(session=SESSION).session)
     missing = cli("get", key, "--session", base64url(beyond.token), "--timeout", "0.5")

@@ -168,13 +168,16 @@ def test_update_leaves_merging_to_others_who_were_quicker(
 
 def test_update_without_a_resolver_shows_the_conflict(client: Client, node: ScriptedNode) -> None:
     node.script = [got(siblings(b"a", b"b"))]
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError) as raised:
         client.update("k", more)
     assert puts(node) == []
+    assert not raised.value.written
     node.script = [got(siblings(b"a")), succeed, got(siblings(b"ax", b"b"))]
     with pytest.raises(ConflictError) as raised:
         client.update("k", more)
     assert raised.value.state.values == (b"ax", b"b")
+    assert raised.value.written
+    assert str(raised.value).endswith("'ax', 'b'; what was written is one of them")
 
 
 def test_update_tries_so_often(client: Client, node: ScriptedNode) -> None:

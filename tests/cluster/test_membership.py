@@ -139,7 +139,7 @@ def test_what_is_no_newcomer_is_not_taken_in(nodes: Members, ask: Ask) -> None:
     before = names_of(nodes, "a")
     nobody = ask("a", "join", f"d={nodes.addresses['d']}", "--yes")
     assert nobody.code == 5
-    assert "no node waits at" in nobody.err
+    assert "no node that can be taken in waits at" in nobody.err
     assert (
         "Start it with kvnode serve --join --cluster default --name d --listen "
         f"{nodes.addresses['d']}\n"
@@ -176,9 +176,9 @@ def test_a_newcomer_of_another_cluster_is_told_how_to_be_started(nodes: Members,
     refused = ask("a", "join", f"d={where}", "--yes")
     assert refused.code == 5
     assert refused.err == (
-        f"Error: no node waits at {where}: node 'a' is of cluster 'default', this one ('d') of"
-        " 'other'. Start it with kvnode serve --join --cluster default --name d --listen"
-        f" {where}\n"
+        f"Error: no node that can be taken in waits at {where}: node 'a' is of cluster 'default',"
+        " this one ('d') of 'other'. Start it with an empty data directory: kvnode serve --join"
+        f" --cluster default --name d --listen {where} --data DIRECTORY\n"
     )
 
 

@@ -116,6 +116,24 @@ def test_a_peer_that_is_none_of_ours_is_refused(hello: Hello, complaint: str) ->
     with_replicator(check)
 
 
+@pytest.mark.parametrize(
+    ("hello", "complaint"),
+    [
+        (hello_of("b", THIRD), f"as {OTHER:016x}, not as {THIRD:016x}: if it lost its data, run"),
+        # a backup was put back, for instance: nobody is to be replaced for that
+        (hello_of("b", OTHER, knows={"a": 99}), f"node 'a' as {99:016x}, not as {OWN:016x}: one"),
+    ],
+)
+def test_who_is_not_the_one_that_is_known_is_refused(hello: Hello, complaint: str) -> None:
+    def check(replicator: Replicator) -> None:
+        acquaint(replicator, "b", OTHER)
+        with pytest.raises(Refused, match=complaint) as refused:
+            replicator.introduce(hello)
+        assert refused.value.reason is Reason.NAME_TAKEN
+
+    with_replicator(check)
+
+
 def test_what_came_in_vain_is_asked_for_later_and_later_and_nothing_else_waits() -> None:
     """Blocks that never fit (a malformed one, a lost write) must not be fetched in a loop."""
 
