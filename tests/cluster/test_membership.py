@@ -141,8 +141,8 @@ def test_what_is_no_newcomer_is_not_taken_in(nodes: Members, ask: Ask) -> None:
     assert nobody.code == 5
     assert "no node that can be taken in waits at" in nobody.err
     assert (
-        "Start it with kvnode serve --join --cluster default --name d --listen "
-        f"{nodes.addresses['d']}\n"
+        "Start it with an empty data directory: kvnode serve --join --cluster default --name d "
+        f"--listen {nodes.addresses['d']} --data DIRECTORY\n"
     ) in nobody.err
 
     member = ask("a", "join", f"b={nodes.addresses['b']}", "--yes")
