@@ -8,6 +8,7 @@ What all members have leaves the buffer: a node alone keeps nothing.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 from kvnode.core.block import Block
@@ -29,7 +30,9 @@ class PushBuffer:
         self.next_seq = next_seq
         self.bytes_held = 0
         self._bytes_max = bytes_max
-        self._blocks: dict[int, Recent] = {}
+        self._blocks: OrderedDict[int, Recent] = OrderedDict()
+        """By the first write. To find a dict's first key takes longer with each that was removed
+        before it: 0.7 s to drop 50,000, where this takes 11 ms."""
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -41,16 +44,17 @@ class PushBuffer:
         self._blocks[block.first_seq] = Recent(block.raw, self.next_seq, block.wall_ms)
         self.bytes_held += len(block.raw)
         while self.bytes_held > self._bytes_max and len(self._blocks) > 1:
-            oldest = self._blocks.pop(next(iter(self._blocks)))
+            _, oldest = self._blocks.popitem(last=False)
             self.bytes_held -= len(oldest.raw)
 
     def drop(self, acknowledged: int) -> None:
         """Let the blocks go that end with this write or before: every member has them."""
         while self._blocks:
-            oldest = next(iter(self._blocks))
-            if self._blocks[oldest].next_seq - 1 > acknowledged:
+            oldest = next(iter(self._blocks.values()))
+            if oldest.next_seq - 1 > acknowledged:
                 return
-            self.bytes_held -= len(self._blocks.pop(oldest).raw)
+            self._blocks.popitem(last=False)
+            self.bytes_held -= len(oldest.raw)
 
     def has(self, seq: int) -> bool:
         """Whether the block that begins at ``seq`` can be pushed."""

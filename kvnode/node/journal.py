@@ -11,6 +11,7 @@ memory. A row that fails its checksum is left out, and said: nothing else depend
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Journal:
         self._state = state
         self._rows_max = rows_max
         self._bytes_max = bytes_max
-        self._index: dict[int, Known] = {}
+        self._index: OrderedDict[int, Known] = OrderedDict()  # its first key is found at once
         self._fresh: dict[int, Loser] = {}
         """Not in the store yet."""
         self._next = 1
