@@ -183,7 +183,8 @@ class Program:
             return
         session = vector_of(values.reply.reply.session)
         after = vector_of(values.after) if values.after is not None else {}
-        if not covers(session, after):
+        gone = host.node.membership.roster.forgets if host.node is not None else {}
+        if not covers(session, {one: seq for one, seq in after.items() if one not in gone}):
             world.finding("values", f"{host.name} had {session} for what comes after {after}")
         if states.error is not None or vector_of(states.reply.reply.session) != session:
             return
