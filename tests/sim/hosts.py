@@ -140,7 +140,7 @@ class Host:
         process, node = self.process, self.node
         if process is None or process.stopped:
             return
-        if node is None or self.stopping:
+        if node is None or self.stopping or node.closing.is_set():  # of a failure, by itself
             self.kill()
             return
         self.world.tell(self.name, "stops")
