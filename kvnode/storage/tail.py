@@ -9,8 +9,8 @@ it is made, so that a write changes bytes and nothing of the file system's, and 
 disk where that writes in place. When the next *record* finds no room in the file, all that is there
 goes to LMDB in one transaction (``tailed_log.py``), and it is written from its beginning again.
 
-A record is what one round brings, and begins on a page of its own: no page that is needed is ever
-written again, however large the disk's sectors are::
+A record is what one round brings, and begins on a page of its own: none that is needed is written
+again, but by a start, with what it holds::
 
     digest, 16 | bytes behind this head, 4 | arrival number of its first block, 8
     for each block: bytes, 4 | block
@@ -55,9 +55,10 @@ from kvnode.storage.interfaces import DiskFullError, StorageError, WriteFailed
 
 NAME: Final = "tail"
 TAIL_BYTES: Final = 1 << 20
-"""To move so much to LMDB takes some ms, which the next round waits: once in 256 small ones."""
+"""To move so much to LMDB takes 1 to 3 ms, which the next round waits: once in 256 small ones."""
 RECORD_BYTES_MAX: Final = 64 << 10
-"""What is larger goes to LMDB at once: writing it twice would take longer than the second sync."""
+"""What is larger goes to LMDB at once. Blocks of 98 KB alone took 570 to 660 us with 256 KiB here,
+and 740 to 830 with this, for which the rest of a node was measured."""
 PAGE_BYTES: Final = 4096
 DIGEST_BYTES: Final = 16
 HEAD: Final = Struct(f">{DIGEST_BYTES}sIQ")

@@ -1,8 +1,8 @@
 """A node's log: its newest blocks wait in the tail and in memory, all others are in LMDB.
 
-Rounds that find no more room in the tail take what waits with them to LMDB, in one transaction.
-So does whatever changes the log otherwise. What waits is at most as much as the tail holds; reading
-the log reads LMDB and then that.
+Rounds that find no more room in the tail take what waits with them to LMDB, in one transaction. So
+do a cut of what waits, a snapshot that is adopted, and a stop. What waits is at most as much as the
+tail holds, and ``WAITING_BLOCKS_MAX``; reading the log reads LMDB and then that.
 
 Readers are on other threads than the one that changes the log, and must find every block once while
 some are moved. So what waits is an object that is replaced when LMDB has it: who has looked at it
@@ -64,10 +64,10 @@ class _Waiting:
             block for block in tuple(self.blocks) if block.last_seq > vector.get(block.origin, 0)
         ]
 
-    def behind(self, arrival: int) -> Iterator[tuple[int, Block]]:
+    def behind(self, arrival: int) -> list[tuple[int, Block]]:
         """Those of now with higher numbers."""
         skipped = max(0, arrival - self.after)
-        return iter(list(enumerate(self.blocks, self.after + 1))[skipped:])
+        return list(enumerate(self.blocks, self.after + 1))[skipped:]
 
 
 class TailedLog:
@@ -175,7 +175,7 @@ class TailedLog:
 
         DamagedBlock in the place of each block that is damaged, as of one in LMDB.
         """
-        newest = list(self._waiting.behind(after))
+        newest = self._waiting.behind(after)
         last = after
         for last, raw in self.in_lmdb.replay(after):
             yield last, raw
@@ -193,7 +193,7 @@ class TailedLog:
 
     def heads(self, after: int, limit: int) -> list[Head]:
         """Up to ``limit`` of the blocks behind ``after``, of each only the page it begins on."""
-        newest = list(self._waiting.behind(after))
+        newest = self._waiting.behind(after)
         heads = self.in_lmdb.heads(after, limit)
         last = heads[-1].arrival if heads else after
         heads += [
