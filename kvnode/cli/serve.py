@@ -106,7 +106,7 @@ def serve(
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_no_cancelled_calls)
-    from kvnode.cli.memory import give_back_memory
+    from kvnode.cli.memory import limit_pools
     from kvnode.storage.interfaces import DiskFullError, StorageError
 
     try:
@@ -122,7 +122,7 @@ def serve(
             found=found,
         )
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        give_back_memory()
+        limit_pools()
         gc.set_threshold(*GARBAGE_LOOKS)
         with StopSignal() as stop:
             failure, port = asyncio.run(_run(config, stop))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kvnode.cli.memory import give_back_memory, give_back_rest, no_look_for_cycles
+from kvnode.cli.memory import give_back_rest, limit_pools, no_look_for_cycles
 from kvnode.cli.serve import StopSignal, _run
 from kvnode.config import Config
 from kvnode.node import node as node_module
@@ -25,20 +25,23 @@ from kvnode.storage import directory
 FREED = """
 import sys
 from pathlib import Path
-from kvnode.cli.memory import give_back_memory
+from kvnode.cli.memory import give_back_rest, limit_pools
 
 def anonymous_kib():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
 
-if sys.argv[1] == "set":
-    assert give_back_memory()
-bytes(8 << 20)  # one that was mapped and freed: the next ones of its size are not mapped
+if "limited" in sys.argv:
+    assert limit_pools()
+bytes(16 << 20)  # one that was mapped and freed: the next ones up to its size are not mapped
+size, count = (4 << 20, 10) if "large" in sys.argv else (1 << 20, 30)
 before = anonymous_kib()
-blocks = [bytes([number % 256]) * (100 << 10) for number in range(400)]
-last = blocks[-1]
+blocks = [bytes([number % 256]) * size for number in range(count)]
+last = None if "all" in sys.argv else blocks[-1]
 blocks = None
-print(anonymous_kib() - before)
+if "rest" in sys.argv:
+    give_back_rest()
+print(anonymous_kib() - before - size // 1024)
 """
 
 BESIDE = """
@@ -69,16 +72,26 @@ print(anonymous_kib() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc's pools")
-def test_what_is_freed_below_what_is_in_use_is_given_back() -> None:
-    def kept_kib(how: str) -> int:
-        done = subprocess.run(
-            [sys.executable, "-c", FREED, how], capture_output=True, text=True, check=True
-        )
-        return int(done.stdout)
+def kept_kib(script: str, *how: str) -> int:
+    """What a process of its own keeps of the memory that it has freed."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *how], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
 
-    assert kept_kib("as it is") > 30_000, "then there is nothing to be set"
-    assert kept_kib("set") < 5_000
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc's pools")
+@pytest.mark.parametrize("how", [("large", "limited"), ("rest", "limited")])
+def test_what_is_freed_below_what_is_in_use_is_given_back(how: tuple[str, str]) -> None:
+    """What is large at once, the rest at rest; and that it was told to do so is why."""
+    assert kept_kib(FREED, how[0] if how[0] == "large" else "") > 25_000
+    assert kept_kib(FREED, *how) < 5_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc's pools")
+@pytest.mark.parametrize("how", ["but one", "all"])
+def test_under_load_what_is_freed_is_kept_for_the_next_round(how: str) -> None:
+    assert kept_kib(FREED, "limited", how) > 25_000
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,19 +99,14 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
         return object()
 
     monkeypatch.setattr(ctypes, "CDLL", other)
-    assert not give_back_memory()
+    assert not limit_pools()
+    give_back_rest()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing else tells RssAnon")
 def test_few_requests_do_not_keep_the_memory_of_what_was_made_beside_them() -> None:
-    def kept_kib(*steps: str) -> int:
-        done = subprocess.run(
-            [sys.executable, "-c", BESIDE, *steps], capture_output=True, text=True, check=True
-        )
-        return int(done.stdout)
-
-    assert kept_kib() > 20_000, "then nothing needs to be copied"
-    assert kept_kib("copy") < 12_000
+    assert kept_kib(BESIDE) > 20_000, "then nothing needs to be copied"
+    assert kept_kib(BESIDE, "copy") < 12_000
 
 
 class Cycle:
