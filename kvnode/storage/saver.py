@@ -62,9 +62,12 @@ KEYS_MIN = 5_000
 PIECE_KEYS = 1_000
 """To marshal so many keeps the event loop waiting for a third of a millisecond."""
 PIECE_PAUSE_S = 0.002
-"""After each: the event loop has caught up then, and the process has taken the piece in. One after
-the other they were a tenth of a second in which calls waited, the more so where several nodes share
-a machine."""
+"""After each, at most: the event loop has caught up then, and the process has taken the piece in.
+One after the other they were a tenth of a second in which calls waited, the more so where several
+nodes share a machine."""
+SENDING_SHARE = 0.05
+"""Of the time of a checkpoint that is spread, for those pauses. Where writes come as fast as the
+process can write them it is a second, and the pauses were a seventh of it."""
 IDLE_S = 5
 """After that the process ends: it is not to keep its memory while nothing is to be written."""
 LENGTH_BYTES = 4
@@ -104,13 +107,19 @@ def receive(stream: IO[bytes]) -> bytes:
     return frame
 
 
-def send_pieces(stream: IO[bytes], rows: Iterable[tuple[bytes, Any]]) -> None:
-    """Many rows, and an empty frame."""
+def send_pieces(stream: IO[bytes], rows: Iterable[tuple[bytes, Any]], pause_s: float = 0) -> None:
+    """Many rows, and an empty frame; with a pause after each piece."""
     each = iter(rows)
     while piece := list(itertools.islice(each, PIECE_KEYS)):
         send(stream, marshal.dumps(piece, MARSHAL))
-        time.sleep(PIECE_PAUSE_S)
+        if pause_s:
+            time.sleep(pause_s)
     send(stream, b"")
+
+
+def sending_pause_s(spread_s: float, keys: int) -> float:
+    """After each piece of a checkpoint that may take so long."""
+    return min(PIECE_PAUSE_S, SENDING_SHARE * spread_s * PIECE_KEYS / max(keys, PIECE_KEYS))
 
 
 def receive_pieces(stream: IO[bytes]) -> Iterator[list[tuple[bytes, Any]]]:
@@ -239,8 +248,10 @@ class Saver:
         rest = replace(checkpoint, entries={}, requests=[], durable=durable, spread_s=spread_s)
         try:
             send(to, pickle.dumps(Order(map_bytes, rest)))
-            send_pieces(to, checkpoint.entries.items())
-            send_pieces(to, ((one, tuple(went)) for one, went in checkpoint.requests))
+            pause_s = sending_pause_s(spread_s, len(checkpoint.entries))
+            send_pieces(to, checkpoint.entries.items(), pause_s)
+            requests = ((one, tuple(went)) for one, went in checkpoint.requests)
+            send_pieces(to, requests, pause_s)
             to.flush()
             return receive(back)
         finally:

@@ -92,6 +92,27 @@ def equals(state: LmdbState, folder: Path, store: int = ORIGIN) -> bool:
     return same
 
 
+def test_sending_pauses_for_a_small_share_of_the_time_it_may_take() -> None:
+    assert saver.sending_pause_s(5.0, 64_000) == saver.PIECE_PAUSE_S
+    for keys in (0, 500, 10_000, 64_000):
+        pieces = max(1, keys // saver.PIECE_KEYS)
+        pauses_s = saver.sending_pause_s(0.5, keys) * pieces
+        assert 0 < pauses_s <= 0.5 * saver.SENDING_SHARE * 1.001
+
+
+@pytest.mark.parametrize(("spread_s", "pieces"), [(0.0, 0), (0.01, 3)])
+def test_a_checkpoint_that_is_waited_for_is_sent_without_pauses(
+    kept: Kept, spread_s: float, pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("kvnode.storage.saver.time.sleep", pauses.append)
+    monkeypatch.setattr(saver, "PIECE_KEYS", 60)
+    whole = checkpoint(2, 150)
+    assert 60 < len(whole.entries) <= 120, "two pieces, and one of request ids"
+    kept.state.save(replace(whole, spread_s=spread_s))
+    assert len(pauses) == pieces
+
+
 PHASES = pytest.mark.parametrize("phase", ["commit", "sync"])
 
 
