@@ -23,6 +23,8 @@ class Hello:
     roster: bytes
     """As it is on disk (``core/roster.py``)."""
     protocol: int = PROTOCOL
+    secret_check: bytes = b""
+    """The same where the secrets of context tokens are; empty: nothing is said of it."""
 
 
 class Contradiction(NamedTuple):

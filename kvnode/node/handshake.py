@@ -20,9 +20,15 @@ anybody else under a name that is taken   refused (NAME_TAKEN): it lost its data
 
 The same holds the other way round: a node that meets a cluster which knows another node under its
 name finds itself displaced, and waits to be taken in.
+
+A node with another secret is welcome: what it has is worth more than that clients cannot take their
+contexts from one to the other, and to change a secret node by node it has to be. But both say so.
 """
 
 from __future__ import annotations
+
+import logging
+from hashlib import blake2b
 
 from kvnode.core.errors import BlockError, Reason, Refused
 from kvnode.core.report import PROTOCOL, Hello
@@ -30,12 +36,18 @@ from kvnode.core.roster import Roster, decode_roster
 from kvnode.node.founding import NO_CLUSTER
 from kvnode.node.membership import Membership
 
+logger = logging.getLogger(__name__)
+
 
 class Handshake:
     """Makes this node's hello and judges others'."""
 
-    def __init__(self, cluster: str, membership: Membership) -> None:
+    def __init__(self, cluster: str, membership: Membership, secret: bytes = b"") -> None:
+        """``secret``: what keys the hash in context tokens."""
         self.cluster = cluster
+        self._secret_check = blake2b(digest_size=8, key=secret, person=b"kvnode.hello").digest()
+        self._other_secrets: set[str] = set()
+        """Names of the nodes that have another one."""
         self.incarnation = membership.engine.ambient.draw_id()
         self._membership = membership
 
@@ -43,7 +55,21 @@ class Handshake:
         """Who this node is."""
         membership = self._membership
         return Hello(
-            self.cluster, membership.name, membership.origin, self.incarnation, membership.raw
+            self.cluster,
+            membership.name,
+            membership.origin,
+            self.incarnation,
+            membership.raw,
+            secret_check=self._secret_check,
+        )
+
+    def problem(self) -> str:
+        """Which members have another secret, in words."""
+        named = self._membership.roster.named
+        names = ", ".join(repr(name) for name in sorted(self._other_secrets) if named(name))
+        return names and (
+            f'the setting "secret" of {names} is not the same as here: contexts and watch tokens '
+            "that one hands out are refused by the other"
         )
 
     def check(self, hello: Hello) -> None:
@@ -99,6 +125,7 @@ class Handshake:
                         "with what it has: start it with an empty data directory",
                     )
         membership.merge(hello.roster)
+        self._compare_secrets(hello)
 
     def check_protocol(self, hello: Hello) -> None:
         """Raises Refused unless it is a node of this cluster's name and version."""
@@ -117,6 +144,13 @@ class Handshake:
             )
         if not hello.origin or not hello.name or not hello.incarnation:
             raise Refused(Reason.WRONG_CLUSTER, "a hello names a node, its origin and its start")
+
+    def _compare_secrets(self, hello: Hello) -> None:
+        if not hello.secret_check or hello.secret_check == self._secret_check:
+            self._other_secrets.discard(hello.name)
+        elif hello.name not in self._other_secrets:
+            self._other_secrets.add(hello.name)
+            logger.warning("%s", self.problem())
 
     def _comes_back(self, hello: Hello, theirs: Roster) -> bool:
         """Whether it takes the place of a member: also when all of a cluster were restored."""

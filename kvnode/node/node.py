@@ -106,7 +106,7 @@ class Node:
             raise
         self.membership.resume([int(old, 16) for old in self.directory.identity.retired])
         self.reissuing = Reissuing(self.directory, self.engine, self.membership)
-        handshake = Handshake(config.cluster, self.membership)
+        handshake = Handshake(config.cluster, self.membership, config.token_secret)
         self.replicator = Replicator(self.engine, self.membership, handshake, open_link)
         self.verification = Verification(self.replicator)
         passed = TimePassed(self.replicator.peers.values, config)

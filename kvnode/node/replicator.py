@@ -50,7 +50,7 @@ class Replicator:
         self.closing = False
         self.on_identity_lost: IdentityLost = membership.lose
         self.on_report: Callable[[], None] = lambda: None
-        self._handshake = handshake
+        self.handshake = handshake
         self._tasks: list[asyncio.Task[None]] = []
         self.connections = Connections(
             engine,
@@ -100,7 +100,7 @@ class Replicator:
 
     def hello(self) -> Hello:
         """Who this node is."""
-        return self._handshake.hello()
+        return self.handshake.hello()
 
     def committed(self, round_: Round) -> None:
         """Push the round's own block. What was received is reported with the next heartbeat:
@@ -126,7 +126,7 @@ class Replicator:
             LinkError: it is none of ours.
         """
         try:
-            self._handshake.check(hello)
+            self.handshake.check(hello)
         except Refused as error:
             raise LinkError(error.message, refused=True, reason=error.reason) from error
         if hello.name != peer.name:
@@ -239,7 +239,7 @@ class Replicator:
 
     def introduce(self, hello: Hello) -> Peer:
         """The peer that opened a stream to this node; Refused if it is none of ours."""
-        self._handshake.check(hello)
+        self.handshake.check(hello)
         if hello.origin in self.membership.roster.forgets:
             return Peer(
                 hello.name, "", self.engine.ambient, hello.origin
@@ -266,7 +266,7 @@ class Replicator:
 
     def met(self, hello: Hello, about: Dot) -> Meeting:
         """What this node knows about an origin."""
-        self._handshake.check_protocol(hello)
+        self.handshake.check_protocol(hello)
         origin = about[0]
         durable = self.engine.replica.durable
         return Meeting(

@@ -27,6 +27,7 @@ def node_status(node: Node) -> pb.StatusResponse:
         node.verification.problem(),
         node.scrub.problem(),
         replicator.lww_refusal(),
+        replicator.handshake.problem(),
         degraded,
     ]
     state: str = node.membership.place

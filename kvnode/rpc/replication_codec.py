@@ -63,6 +63,7 @@ def hello_to_wire(hello: Hello) -> pb.Hello:
         protocol=hello.protocol,
         incarnation=hello.incarnation,
         roster=hello.roster,
+        secret_check=hello.secret_check,
     )
 
 
@@ -75,6 +76,7 @@ def hello_from_wire(message: pb.Hello) -> Hello:
         message.incarnation,
         message.roster,
         message.protocol,
+        message.secret_check,
     )
 
 

@@ -25,35 +25,35 @@ _sym_db = _symbol_database.Default()
 from kvnode.v1 import types_pb2 as kvnode_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkvnode/v1/replication.proto\x12\tkvnode.v1\x1a\x15kvnode/v1/types.proto\"m\n\x05Hello\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\x06\x12\x10\n\x08protocol\x18\x04 \x01(\r\x12\x13\n\x0bincarnation\x18\x05 \x01(\x06\x12\x0e\n\x06roster\x18\x06 \x01(\x0c\"&\n\x06Member\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06origin\x18\x02 \x01(\x06\"K\n\rContradiction\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\r\n\x05\x63hain\x18\x04 \x01(\x0c\"\xa1\x02\n\x06Report\x12(\n\x06vector\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x04\x12\"\n\x07members\x18\x03 \x03(\x0b\x32\x11.kvnode.v1.Member\x12\x30\n\x0e\x63ontradictions\x18\x04 \x03(\x0b\x32\x18.kvnode.v1.Contradiction\x12\x0e\n\x06roster\x18\x05 \x01(\x0c\x12\'\n\x05yours\x18\x06 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x13\n\x0byour_origin\x18\t \x01(\x06\x12#\n\x07relayed\x18\x07 \x03(\x0b\x32\x12.kvnode.v1.Relayed\x12\x13\n\x0broster_hash\x18\x08 \x01(\x0c\"C\n\x07Relayed\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12(\n\x06vector\x18\x02 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"M\n\x0bMeetRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12\x1d\n\x05\x61\x62out\x18\x02 \x01(\x0b\x32\x0e.kvnode.v1.Dot\"\x95\x01\n\tMeetReply\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12\x0f\n\x07running\x18\x02 \x01(\x08\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\r\n\x05\x63hain\x18\x04 \x01(\x0c\x12\x10\n\x08\x63hain_at\x18\x05 \x01(\x0c\x12(\n\x06vector\x18\x06 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"s\n\x0bPushRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12!\n\x06report\x18\x02 \x01(\x0b\x32\x11.kvnode.v1.Report\x12\x10\n\x08position\x18\x04 \x01(\x04\x12\x0e\n\x06\x62locks\x18\x03 \x03(\x0c\"O\n\tPushReply\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12!\n\x06report\x18\x02 \x01(\x0b\x32\x11.kvnode.v1.Report\"\x8c\x01\n\x0bPullRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12!\n\x06report\x18\x02 \x01(\x0b\x32\x11.kvnode.v1.Report\x12\x11\n\tbytes_max\x18\x03 \x01(\x04\x12&\n\x04have\x18\x04 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"\xaf\x01\n\tPullReply\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12!\n\x06report\x18\x02 \x01(\x0b\x32\x11.kvnode.v1.Report\x12\x0e\n\x06\x62locks\x18\x03 \x03(\x0c\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x13\n\x0b\x62\x65low_floor\x18\x05 \x01(\x08\x12\'\n\x05\x66loor\x18\x06 \x01(\x0b\x32\x18.kvnode.v1.VersionVector2\xb5\x01\n\x0bReplication\x12\x38\n\x04Push\x12\x16.kvnode.v1.PushRequest\x1a\x14.kvnode.v1.PushReply(\x01\x30\x01\x12\x36\n\x04Pull\x12\x16.kvnode.v1.PullRequest\x1a\x14.kvnode.v1.PullReply0\x01\x12\x34\n\x04Meet\x12\x16.kvnode.v1.MeetRequest\x1a\x14.kvnode.v1.MeetReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkvnode/v1/replication.proto\x12\tkvnode.v1\x1a\x15kvnode/v1/types.proto\"\x83\x01\n\x05Hello\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\x06\x12\x10\n\x08protocol\x18\x04 \x01(\r\x12\x13\n\x0bincarnation\x18\x05 \x01(\x06\x12\x0e\n\x06roster\x18\x06 \x01(\x0c\x12\x14\n\x0csecret_check\x18\x07 \x01(\x0c\"&\n\x06Member\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06origin\x18\x02 \x01(\x06\"K\n\rContradiction\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\r\n\x05\x63hain\x18\x04 \x01(\x0c\"\xa1\x02\n\x06Report\x12(\n\x06vector\x18\x01 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x04\x12\"\n\x07members\x18\x03 \x03(\x0b\x32\x11.kvnode.v1.Member\x12\x30\n\x0e\x63ontradictions\x18\x04 \x03(\x0b\x32\x18.kvnode.v1.Contradiction\x12\x0e\n\x06roster\x18\x05 \x01(\x0c\x12\'\n\x05yours\x18\x06 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\x12\x13\n\x0byour_origin\x18\t \x01(\x06\x12#\n\x07relayed\x18\x07 \x03(\x0b\x32\x12.kvnode.v1.Relayed\x12\x13\n\x0broster_hash\x18\x08 \x01(\x0c\"C\n\x07Relayed\x12\x0e\n\x06origin\x18\x01 \x01(\x06\x12(\n\x06vector\x18\x02 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"M\n\x0bMeetRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12\x1d\n\x05\x61\x62out\x18\x02 \x01(\x0b\x32\x0e.kvnode.v1.Dot\"\x95\x01\n\tMeetReply\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12\x0f\n\x07running\x18\x02 \x01(\x08\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\r\n\x05\x63hain\x18\x04 \x01(\x0c\x12\x10\n\x08\x63hain_at\x18\x05 \x01(\x0c\x12(\n\x06vector\x18\x06 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"s\n\x0bPushRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12!\n\x06report\x18\x02 \x01(\x0b\x32\x11.kvnode.v1.Report\x12\x10\n\x08position\x18\x04 \x01(\x04\x12\x0e\n\x06\x62locks\x18\x03 \x03(\x0c\"O\n\tPushReply\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12!\n\x06report\x18\x02 \x01(\x0b\x32\x11.kvnode.v1.Report\"\x8c\x01\n\x0bPullRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12!\n\x06report\x18\x02 \x01(\x0b\x32\x11.kvnode.v1.Report\x12\x11\n\tbytes_max\x18\x03 \x01(\x04\x12&\n\x04have\x18\x04 \x01(\x0b\x32\x18.kvnode.v1.VersionVector\"\xaf\x01\n\tPullReply\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.kvnode.v1.Hello\x12!\n\x06report\x18\x02 \x01(\x0b\x32\x11.kvnode.v1.Report\x12\x0e\n\x06\x62locks\x18\x03 \x03(\x0c\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12\x13\n\x0b\x62\x65low_floor\x18\x05 \x01(\x08\x12\'\n\x05\x66loor\x18\x06 \x01(\x0b\x32\x18.kvnode.v1.VersionVector2\xb5\x01\n\x0bReplication\x12\x38\n\x04Push\x12\x16.kvnode.v1.PushRequest\x1a\x14.kvnode.v1.PushReply(\x01\x30\x01\x12\x36\n\x04Pull\x12\x16.kvnode.v1.PullRequest\x1a\x14.kvnode.v1.PullReply0\x01\x12\x34\n\x04Meet\x12\x16.kvnode.v1.MeetRequest\x1a\x14.kvnode.v1.MeetReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kvnode.v1.replication_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HELLO']._serialized_start=65
-  _globals['_HELLO']._serialized_end=174
-  _globals['_MEMBER']._serialized_start=176
-  _globals['_MEMBER']._serialized_end=214
-  _globals['_CONTRADICTION']._serialized_start=216
-  _globals['_CONTRADICTION']._serialized_end=291
-  _globals['_REPORT']._serialized_start=294
-  _globals['_REPORT']._serialized_end=583
-  _globals['_RELAYED']._serialized_start=585
-  _globals['_RELAYED']._serialized_end=652
-  _globals['_MEETREQUEST']._serialized_start=654
-  _globals['_MEETREQUEST']._serialized_end=731
-  _globals['_MEETREPLY']._serialized_start=734
-  _globals['_MEETREPLY']._serialized_end=883
-  _globals['_PUSHREQUEST']._serialized_start=885
-  _globals['_PUSHREQUEST']._serialized_end=1000
-  _globals['_PUSHREPLY']._serialized_start=1002
-  _globals['_PUSHREPLY']._serialized_end=1081
-  _globals['_PULLREQUEST']._serialized_start=1084
-  _globals['_PULLREQUEST']._serialized_end=1224
-  _globals['_PULLREPLY']._serialized_start=1227
-  _globals['_PULLREPLY']._serialized_end=1402
-  _globals['_REPLICATION']._serialized_start=1405
-  _globals['_REPLICATION']._serialized_end=1586
+  _globals['_HELLO']._serialized_start=66
+  _globals['_HELLO']._serialized_end=197
+  _globals['_MEMBER']._serialized_start=199
+  _globals['_MEMBER']._serialized_end=237
+  _globals['_CONTRADICTION']._serialized_start=239
+  _globals['_CONTRADICTION']._serialized_end=314
+  _globals['_REPORT']._serialized_start=317
+  _globals['_REPORT']._serialized_end=606
+  _globals['_RELAYED']._serialized_start=608
+  _globals['_RELAYED']._serialized_end=675
+  _globals['_MEETREQUEST']._serialized_start=677
+  _globals['_MEETREQUEST']._serialized_end=754
+  _globals['_MEETREPLY']._serialized_start=757
+  _globals['_MEETREPLY']._serialized_end=906
+  _globals['_PUSHREQUEST']._serialized_start=908
+  _globals['_PUSHREQUEST']._serialized_end=1023
+  _globals['_PUSHREPLY']._serialized_start=1025
+  _globals['_PUSHREPLY']._serialized_end=1104
+  _globals['_PULLREQUEST']._serialized_start=1107
+  _globals['_PULLREQUEST']._serialized_end=1247
+  _globals['_PULLREPLY']._serialized_start=1250
+  _globals['_PULLREPLY']._serialized_end=1425
+  _globals['_REPLICATION']._serialized_start=1428
+  _globals['_REPLICATION']._serialized_end=1609
 # @@protoc_insertion_point(module_scope)

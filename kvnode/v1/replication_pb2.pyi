@@ -8,20 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("cluster", "name", "origin", "protocol", "incarnation", "roster")
+    __slots__ = ("cluster", "name", "origin", "protocol", "incarnation", "roster", "secret_check")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     ROSTER_FIELD_NUMBER: _ClassVar[int]
+    SECRET_CHECK_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     name: str
     origin: int
     protocol: int
     incarnation: int
     roster: bytes
-    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., protocol: _Optional[int] = ..., incarnation: _Optional[int] = ..., roster: _Optional[bytes] = ...) -> None: ...
+    secret_check: bytes
+    def __init__(self, cluster: _Optional[str] = ..., name: _Optional[str] = ..., origin: _Optional[int] = ..., protocol: _Optional[int] = ..., incarnation: _Optional[int] = ..., roster: _Optional[bytes] = ..., secret_check: _Optional[bytes] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("name", "origin")

@@ -144,7 +144,9 @@ def valid() -> dict[str, list[bytes]]:
         "snapshot-chunk": [piece.SerializeToString() for piece in pieces],
         "session": [vector_to_wire(VECTOR).SerializeToString(), b""],
         "hello": [
-            hello_to_wire(Hello("shop", "a", 5, 77, encode_roster(ROSTER))).SerializeToString()
+            hello_to_wire(
+                Hello("shop", "a", 5, 77, encode_roster(ROSTER), secret_check=b"12345678")
+            ).SerializeToString()
         ],
         "report": [report_to_wire(report).SerializeToString() for report in reports()],
         "brief-answer": list(answers(nodes)),

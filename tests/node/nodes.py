@@ -38,6 +38,7 @@ class Nodes:
         self,
         *names: str,
         before: Callable[[Node], None] = lambda _: None,
+        **settings: Any,
     ) -> None:
         """Start nodes, with what they had; ``before`` they meet anybody."""
         for name in names:
@@ -48,7 +49,7 @@ class Nodes:
                 data=str(self._folder / name),
                 peers=peers,
                 found=name == min(self._addresses),
-                **self._settings,
+                **self._settings | settings,
             )
             self.running[name] = Node(config)
             before(self.running[name])
