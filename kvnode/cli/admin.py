@@ -267,6 +267,9 @@ def duration(time_ms: int) -> str:
     if time_ms < 120_000:
         return f"{time_ms / 1000:.1f} s"
     hours, minutes = divmod(time_ms // 60_000, 60)
+    if hours >= 48:
+        days, hours = divmod(hours, 24)
+        return f"{days} d {hours} h" if days < 100 else f"{days} d"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 

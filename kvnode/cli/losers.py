@@ -18,6 +18,7 @@ from kvnode.cli.options import (
     pass_settings,
 )
 from kvnode.cli.output import (
+    ask,
     bytes_object,
     cut,
     escaped,
@@ -91,7 +92,7 @@ def undo(
             )
         note(f"{escaped(key)}: {before} -> {after}")
         if not yes:
-            click.confirm("Put the lost value back?", abort=True, err=True)
+            ask("Put the lost value back?")
             if register_of(client, key) != present:
                 raise click.ClickException(
                     f"key {escaped(key)} was written meanwhile; nothing was changed"

@@ -71,6 +71,16 @@ def note(text: str) -> None:
         return
 
 
+def ask(question: str) -> None:
+    """On standard error; click.Abort if the answer is no, UsageError if nobody answers."""
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__context__, EOFError):
+            raise click.UsageError("nobody answered: --yes does it without asking") from abort
+        raise
+
+
 def complain(message: str) -> None:
     """An error in one plain line on standard error."""
     note(f"Error: {one_line(message)}")

@@ -8,6 +8,7 @@ import click
 
 from kvnode.cli.options import Count, Settings, connection_options, pass_settings
 from kvnode.cli.output import (
+    ask,
     bytes_object,
     escaped,
     note,
@@ -154,7 +155,7 @@ def drop(settings: Settings, *, number: int, yes: bool) -> None:
             record = quarantine_record(client, number)
             note(f"record {number}: {block_text(record)}: {escaped(record.reason.encode())}")
             note(meaning(record))
-            click.confirm("Drop it?", abort=True, err=True)
+            ask("Drop it?")
         drop_quarantined(client, number)
     if settings.json:
         write_json({"id": number, "dropped": True})

@@ -26,7 +26,7 @@ from kvnode.client.operations import (
     request_id_bytes,
 )
 from kvnode.client.reads import Shown, Wish, read_entries
-from kvnode.client.resolving import Resolver, resolved
+from kvnode.client.resolving import Resolver, check_resolver, resolved
 from kvnode.client.rpcs import LIST_CONFLICTS, OUTCOME, SCAN
 from kvnode.client.states import key_state_of, value_of
 from kvnode.client.steps import Steps, Submit
@@ -69,13 +69,14 @@ class Calls(Writing):
         timeout_s: float | None,
     ) -> Steps[Any]:
         """A Value or Conflict, or ``default``; KeyNotFound without one."""
+        check_resolver(resolve)
         try:
             state = yield from self.state(key, consistency, deadline=self.deadline(timeout_s))
         except KeyNotFound:
             if default is MISSING:
                 raise
             return default
-        return resolved(state, resolve) if resolve else state
+        return state if resolve is None else resolved(state, resolve)
 
     def state(
         self,

@@ -10,6 +10,12 @@ Resolver = Callable[[Conflict], bytes | str]
 """Makes one value of the several of a conflict; see ``kvnode.resolvers``."""
 
 
+def check_resolver(resolve: object) -> None:
+    """TypeError if it cannot be one: at the first call, and not at the first conflict."""
+    if resolve is not None and not callable(resolve):
+        raise TypeError(f"resolve is a function, such as kvnode.resolvers.latest, not {resolve!r}")
+
+
 def resolved(state: Value | Conflict, resolve: Resolver | None) -> Value:
     """The value; in a conflict what the caller's function makes of it, ConflictError without."""
     if isinstance(state, Value):

@@ -19,7 +19,7 @@ from typing import Final
 from kvnode.client.calls import Calls
 from kvnode.client.levels import Durability
 from kvnode.client.operations import as_bytes, key_bytes, refuse
-from kvnode.client.resolving import Resolver, resolved
+from kvnode.client.resolving import Resolver, check_resolver, resolved
 from kvnode.client.sessions import Session
 from kvnode.client.steps import Pause, Steps, Submit
 from kvnode.client.values import (
@@ -64,6 +64,7 @@ def update(
     """
     if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
         raise refuse(Reason.BAD_REQUEST, f"tries {tries!r} is not a number from 1")
+    check_resolver(resolve)
     deadline = calls.deadline(timeout_s)
     calls = in_session(calls)
     raw = key_bytes(key)

@@ -125,7 +125,16 @@ def test_inspect_shows_removals_of_what_did_not_arrive(capfd: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("time_ms", "text"),
-    [(0, "0 ms"), (999, "999 ms"), (1500, "1.5 s"), (120_000, "2 min"), (7_260_000, "2 h 1 min")],
+    [
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (1500, "1.5 s"),
+        (120_000, "2 min"),
+        (7_260_000, "2 h 1 min"),
+        (48 * 3_600_000 - 1, "47 h 59 min"),
+        (49 * 3_600_000, "2 d 1 h"),
+        (157_149 * 3_600_000, "6547 d"),
+    ],
 )
 def test_durations(time_ms: int, text: str) -> None:
     assert duration(time_ms) == text

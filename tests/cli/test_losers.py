@@ -108,6 +108,7 @@ def test_undo_asks_first(cli: Cli, lost: str, answer: bytes, value: bytes) -> No
     assert "new (by EWR" in done.err
     assert "Put the lost value back? [y/N]" in done.err
     assert (done.code == 0) == (value == b"old")
+    assert ("nobody answered: --yes" in done.err) == (not answer)
     assert ok(cli("get", lost)) == value
 
 

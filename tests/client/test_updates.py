@@ -108,6 +108,18 @@ def test_get_resolves_and_writes_nothing(client: Client, node: ScriptedNode) -> 
         client.get("k", resolve=resolvers.union)  # type: ignore[arg-type]
 
 
+def test_what_is_no_resolver_is_refused_before_there_is_a_conflict(
+    client: Client, node: ScriptedNode
+) -> None:
+    node.script = []
+    words = r"resolve is a function, such as kvnode.resolvers.latest, not 'latest'$"
+    with pytest.raises(TypeError, match=words):
+        client.get("k", resolve="latest")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=words):
+        client.update("k", lambda _: "v", resolve="latest")  # type: ignore[arg-type]
+    assert not node.methods
+
+
 def test_a_default_stands_for_nothing_only(client: Client, node: ScriptedNode) -> None:
     node.script = [got(siblings())]
     assert client.get("k", default=None) is None
