@@ -12,6 +12,9 @@ from kvnode.v1 import admin_pb2 as pb
 if TYPE_CHECKING:
     from kvnode.node.node import Node
 
+COUNT_MAX = 2**64 - 1
+"""As large as a field can be."""
+
 
 def node_status(node: Node) -> pb.StatusResponse:
     """What the Status call answers."""
@@ -101,7 +104,7 @@ def _peer(node: Node, peer: Peer) -> pb.PeerStatus:
         silent_ms=round((node.engine.ambient.monotonic() - peer.heard) * 1000) if peer.heard else 0,
         behind_ops=missing_ops(peer.vector, engine.vector),
         behind_ms=0 if oldest_ms is None else max(0, now_ms - oldest_ms),
-        ahead_ops=missing_ops(engine.vector, peer.vector),
+        ahead_ops=min(missing_ops(engine.vector, peer.vector), COUNT_MAX),  # as the peer says
         clock_offset_ms=peer.clock_offset_ms or 0,
         vector=_origins(node, peer.vector),
         unanswered_messages=node.replicator.connections.unanswered(peer),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from kvnode.core.dots import Dot
+from kvnode.core.hlc import TIME_MS_MAX
 from kvnode.core.report import Contradiction, Hello, Report
 from kvnode.v1 import replication_pb2 as pb
 from kvnode.v1 import types_pb2
@@ -105,7 +106,7 @@ def report_from_wire(message: pb.Report) -> Report:
     """What a node has."""
     return Report(
         vector_from_wire(message.vector),
-        message.wall_ms,
+        min(message.wall_ms, TIME_MS_MAX),
         {member.origin: member.name for member in message.members},
         {
             fork.origin: Contradiction(fork.reason, fork.seq, fork.chain)

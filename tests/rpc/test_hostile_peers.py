@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from kvnode.core.block import CHAIN_BYTES, CHECKSUM_BYTES, sealed
+from kvnode.core.block import CHAIN_BYTES, CHECKSUM_BYTES, SEQ_MAX, sealed
 from kvnode.core.errors import Reason
 from kvnode.core.hlc import HLC_MAX
 from kvnode.core.report import PROTOCOL
@@ -60,6 +60,17 @@ def test_a_push_without_hello(victim: Api) -> None:
     with nothing_changes(victim):
         found = refusal(lambda: list(victim.replication.Push(iter([request]), timeout=CALL_S)))
         assert found.info.reason == Reason.BAD_REQUEST
+
+
+def test_a_peer_that_claims_more_than_can_be_counted_does_not_silence_the_status(
+    start: Start,
+) -> None:
+    """What it has beyond this node adds up to more than a field holds."""
+    _, api = start()
+    region = Impostor(next(ORIGINS))
+    region.push(api, has=dict.fromkeys(range(1, 4), SEQ_MAX))
+    (peer,) = (peer for peer in api.status().peers if peer.name == region.hello.name)
+    assert peer.ahead_ops == 2**64 - 1
 
 
 def test_a_push_that_ends_at_once(victim: Api) -> None:

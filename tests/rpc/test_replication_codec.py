@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kvnode.core.hlc import TIME_MS_MAX
 from kvnode.core.report import Report
 from kvnode.rpc.replication_codec import (
     KEPT_LENGTH_MAX,
@@ -11,6 +12,7 @@ from kvnode.rpc.replication_codec import (
     vector_from_wire,
     vector_to_wire,
 )
+from kvnode.v1 import replication_pb2
 
 
 def test_a_vector_that_was_changed_is_encoded_as_it_is_now() -> None:
@@ -32,6 +34,12 @@ def test_who_changes_a_report_changes_no_other() -> None:
     first = report_to_wire(Report({3: 2}, 1))
     first.vector.entries[0].seq = 9
     assert report_from_wire(report_to_wire(Report({3: 2}, 1))).vector == {3: 2}
+
+
+def test_a_clock_that_is_said_to_be_beyond_all_time_is_at_its_end() -> None:
+    """Its offset has to fit where offsets are told."""
+    for wall_ms in (TIME_MS_MAX, TIME_MS_MAX + 1, 2**64 - 1):
+        assert report_from_wire(replication_pb2.Report(wall_ms=wall_ms)).wall_ms == TIME_MS_MAX
 
 
 def test_kept_vectors_can_be_forgotten() -> None:
