@@ -3,7 +3,7 @@
 Loading keys, batches of writes and reads over all keys there are, anonymous memory and disk, at
 10 K, 100 K, 1 M and 3 M keys of 16 + 100 bytes, for kvnode and redis, and up to 1 M for etcd. Disk
 is that after a checkpoint and with the log's retention (here seconds) passed; *live* leaves free
-pages out. Then one counter's increments, early and late in its history, and increments and writes
+pages out. Then one counter's increments, early and late in histories, and increments and writes
 over keys that are all there already, before and after restarts.
 """
 
@@ -21,8 +21,8 @@ from bench.stores import EtcdStore, KvnodeStore
 
 BATCH: Final = 100
 IN_FLIGHT: Final = 8
-HISTORY: Final = 4
-"""Loops between the early and the late ones, for each of those."""
+HISTORY: Final = 6
+"""Loops before the late ones, for each of those."""
 ETCD_KEYS_MAX: Final = 1_000_000
 
 
@@ -156,14 +156,21 @@ async def loop(room: Room, servers: Servers[Any], call: Call) -> tuple[Run, floa
 
 
 async def count_long(room: Room, nodes: Servers[KvnodeStore]) -> None:
-    """CPU of an increment, early and late."""
+    """CPU of an increment of a counter with a long history, and of one on a new node, in turns.
+
+    One after the other, a minute apart, they told how the machine's speed had changed.
+    """
     increment = counting(nodes.store, [b"hot"] * BATCH)
-    await loop(room, nodes, increment)  # what runs for the first time
-    for when in ("early", "", "late"):
-        for _ in range(room.pace.rounds if when else HISTORY * room.pace.rounds):
-            room.tell(f"one counter{when and ', '}{when}")
-            _, spent_us = await loop(room, nodes, increment)
-            if when:
+    for _ in range(HISTORY * room.pace.rounds):
+        room.tell("one counter")
+        await loop(room, nodes, increment)
+    async with kvnodes(room.new_directory()) as fresh:
+        first = counting(fresh.store, [b"hot"] * BATCH)
+        await loop(room, fresh, first)  # what runs for the first time
+        for _ in range(room.pace.rounds):
+            for when, servers, call in (("early", fresh, first), ("late", nodes, increment)):
+                room.tell(f"one counter, {when}")
+                _, spent_us = await loop(room, servers, call)
                 room.figures.add(f"growth/increment, {when}", "kvnode", spent_us, "us/operation")
 
 
