@@ -47,7 +47,7 @@ class Handshake:
         self.cluster = cluster
         self._secret_check = blake2b(digest_size=8, key=secret, person=b"kvnode.hello").digest()
         self._other_secrets: set[str] = set()
-        """Names of the nodes that have another one."""
+        """Names of the members that have another one."""
         self.incarnation = membership.engine.ambient.draw_id()
         self._membership = membership
 
@@ -65,8 +65,7 @@ class Handshake:
 
     def problem(self) -> str:
         """Which members have another secret, in words."""
-        named = self._membership.roster.named
-        names = ", ".join(repr(name) for name in sorted(self._other_secrets) if named(name))
+        names = ", ".join(map(repr, sorted(self._still_members(self._other_secrets))))
         return names and (
             f'the setting "secret" of {names} is not the same as here: contexts and watch tokens '
             "that one hands out are refused by the other"
@@ -149,8 +148,12 @@ class Handshake:
         if not hello.secret_check or hello.secret_check == self._secret_check:
             self._other_secrets.discard(hello.name)
         elif hello.name not in self._other_secrets:
-            self._other_secrets.add(hello.name)
+            self._other_secrets = self._still_members({*self._other_secrets, hello.name})
             logger.warning("%s", self.problem())
+
+    def _still_members(self, names: set[str]) -> set[str]:
+        """As the roster will be: at a first meeting it is not on disk yet."""
+        return {name for name in names if self._membership.wanted.named(name)}
 
     def _comes_back(self, hello: Hello, theirs: Roster) -> bool:
         """Whether it takes the place of a member: also when all of a cluster were restored."""

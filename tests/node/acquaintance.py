@@ -32,6 +32,7 @@ def acquaint(replicator: Replicator, name: str, origin: int) -> Peer:
         decode_roster(membership.raw),
         roster_hash(membership.raw),
     )
+    membership.wanted = membership.roster
     replicator.reconcile()
     return replicator.peers[name]
 

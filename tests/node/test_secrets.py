@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,14 @@ from .nodes import Nodes, run
 OWN, OTHER = 0xA, 0xB
 
 
-def test_nodes_with_other_secrets_replicate_and_name_each_other(tmp_path: Path) -> None:
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the handshake warned of."""
+    return [each.message for each in caplog.records if each.name == "kvnode.node.handshake"]
+
+
+def test_nodes_with_other_secrets_replicate_and_name_each_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     nodes = Nodes(tmp_path)
 
     def says(name: str, *others: str) -> bool:
@@ -38,6 +44,9 @@ def test_nodes_with_other_secrets_replicate_and_name_each_other(tmp_path: Path) 
         await nodes.settle("a", "b", "c")
         await until(lambda: says("a", "b") and says("b", "a", "c") and says("c", "b"))
         assert nodes["b"].status().state == "serving"
+        told = warnings(caplog)
+        assert told, "at the first meeting, when rosters are not on disk yet"
+        assert all(each.startswith('the setting "secret" of ') for each in told)
 
         await nodes.stop("b")
         await nodes.start("b", secret="one")
@@ -61,9 +70,6 @@ def test_no_secret_is_the_name_of_the_cluster(tmp_path: Path) -> None:
 
 
 def test_it_is_logged_once_and_forgotten_with_the_node(caplog: pytest.LogCaptureFixture) -> None:
-    def warnings() -> list[str]:
-        return [each.message for each in caplog.records if each.levelno == logging.WARNING]
-
     def check(replicator: Replicator) -> None:
         peer = acquaint(replicator, "b", OTHER)
         own = replicator.hello()
@@ -72,13 +78,13 @@ def test_it_is_logged_once_and_forgotten_with_the_node(caplog: pytest.LogCapture
         for hello in (same, replace(same, secret_check=b"")):
             replicator.meet(peer, hello)
             assert not replicator.handshake.problem()
-        assert not warnings()
+        assert not warnings(caplog)
         for _ in range(3):
             replicator.meet(peer, other)
         assert replicator.handshake.problem().startswith("the setting \"secret\" of 'b' is not")
-        assert warnings() == [replicator.handshake.problem()]
+        assert warnings(caplog) == [replicator.handshake.problem()]
         membership = replicator.membership
-        membership.roster = replace(membership.roster, forgets={OTHER: Forget(1, OWN, 0)})
+        membership.want(replace(membership.wanted, forgets={OTHER: Forget(1, OWN, 0)}))
         assert not replicator.handshake.problem()
 
     async def whole() -> None:
