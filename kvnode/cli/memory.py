@@ -5,7 +5,8 @@ threads. glibc keeps what is freed of them in pools, one for each thread. Under 
 should be: a round of 800 puts takes 1 MB in pieces of 100 KB, and when each of them was mapped and
 unmapped, so that nothing is kept, the node took 37,000 page faults a second and a tenth to a fifth
 longer. But it keeps much: so there are few pools, what is very large is mapped by itself, and at
-rest all that is free goes back, also what lies between two pieces in use. (Left alone, glibc would
+rest all that is free goes back, also what lies between two pieces in use. A node that never rests
+keeps what its largest rounds took, and uses it again. (Left alone, glibc would
 raise the size from which it maps with every larger piece that is freed.) On other C libraries
 nothing is changed.
 
