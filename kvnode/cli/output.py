@@ -39,7 +39,9 @@ def write(content: bytes) -> None:
         raise click.ClickException("standard output is closed")
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
+        left = memoryview(content)
+        while left:  # unbuffered, a signal leaves a part of it unwritten
+            left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         # what is buffered still would be written, and fail, at the interpreter's end

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from kvnode.cli.interrupts import EXIT_INTERRUPTED, raise_on_interrupt
+from kvnode.cli.interrupts import EXIT_INTERRUPTED, ended_by_interrupt
 from kvnode.cli.options import (
     KEY,
     Settings,
@@ -62,7 +63,6 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
     from kvnode.client.settings import DEFAULT_ENDPOINT
     from kvnode.client.watching import BEGINNING, Watch
 
-    raise_on_interrupt()
     given = None if since is None else BEGINNING if since == FROM_THE_BEGINNING else token(since)
     following = Watch(
         settings.endpoints or DEFAULT_ENDPOINT,
@@ -71,15 +71,19 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
         patience_s=settings.timeout_s if settings.timeout_given else PATIENCE_S,
         on_waiting=lambda whom: note(f"waiting for {whom}"),
     )
+    told, insisted = following.token, False
     try:
-        with following:
+        with following, ended_by_interrupt(following.close):
             for step in following.steps():
                 tell(settings, step)
+                told = step.token
     except KeyboardInterrupt:
-        if following.token:
-            note(f"token {encode_token(following.token)}")
-        return EXIT_INTERRUPTED
-    return 0
+        insisted = True
+    if told:  # a step that was told in part will be told again
+        note(f"token {encode_token(told)}")
+    if insisted:  # at its end the interpreter would write what nobody reads
+        os._exit(EXIT_INTERRUPTED)
+    return EXIT_INTERRUPTED
 
 
 def token(text: str) -> bytes:

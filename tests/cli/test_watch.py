@@ -76,6 +76,29 @@ def test_lines_for_people_and_a_token_at_the_end(watching: Start, client: Client
     assert line(again) == f"put\t{key}/b\tsiblings\tlater\n"
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_does_not_keep_ctrl_c_off(
+    unbuffered: str, watching: Start, client: Client, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one lets the step be told, the next ones do not; no token is behind it."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    client.put(f"{key}/a", b"x" * (1 << 18))  # more than a pipe takes
+    process = watching("--prefix", f"{key}/", "--since", "beginning")
+    assert process.stdout is not None
+    assert process.stdout.read(1) == b"t"
+
+    def ended() -> bool:
+        process.send_signal(signal.SIGINT)
+        return process.poll() is not None
+
+    until(ended, "it ends")
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    since = err.split()[1].decode() if err else "beginning"
+    again = watching("--prefix", f"{key}/", "--since", since)
+    assert line(again).startswith(f"there\t{key}/a\t")
+
+
 def test_a_wrong_port_is_not_waited_for_in_silence(watching: Start) -> None:
     process = watching(endpoint="127.0.0.1:1")
     assert process.stderr is not None
