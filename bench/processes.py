@@ -2,7 +2,7 @@
 
 It ends with the ``with`` block, by SIGTERM and if that does not do by SIGKILL (peers at once: they
 take seconds to leave their clusters, or refuse to), and with the bench however that ends
-(``bench/tied.py``). Its session is its own, so Ctrl-C reaches the bench alone.
+(``cluster/tied.py``). Its session is its own, so Ctrl-C reaches the bench alone.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from cluster.tied import tied
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_DEADLINE_S: Final = 60.0
@@ -45,7 +46,7 @@ class ServerProcess:
         self.name = name
         self._ending = ending
         self.directory = directory
-        self._command = [sys.executable, "-m", "bench.tied", str(os.getpid()), *command]
+        self._command = tied(command)
         self._ready = ready
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -7,24 +7,22 @@ and (on Linux) dies with the supervisor that started it, whatever ends that.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import re
 import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+from cluster.tied import tied
 
 READY_LINE: Final = re.compile(rb"^kvnode \S+ serving on \S+:\d+, data in .*\n", re.MULTILINE)
 """What a node prints on stdout, once, when it serves."""
 
 LOG_TAIL_LINES: Final = 15
 """Lines of a node's log that go into an error message."""
-
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class Life(StrEnum):
@@ -51,22 +49,6 @@ class NodeFailed(Exception):
     """A node did not do what it was told; the message has the end of its log."""
 
 
-def _tie_to_parent() -> Callable[[], None] | None:
-    """What the child runs before exec so that it dies with its parent; None if not on Linux."""
-    if sys.platform != "linux":
-        return None
-    # Loaded here: between fork and exec nothing may be imported.
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def tie() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return tie
-
-
 def tail(log: Path, lines: int, start: int = 0) -> str:
     """The last lines of a log file from byte ``start`` on, or a remark that there are none."""
     try:
@@ -79,7 +61,8 @@ def tail(log: Path, lines: int, start: int = 0) -> str:
 class NodeProcess:
     """A node that can be started, stopped, killed and paused any number of times.
 
-    Its address, data directory and log stay the same. One call at a time per node.
+    Its address, data directory and log stay the same. One call at a time per node, but it may be
+    ended while it is being started.
     """
 
     def __init__(
@@ -109,6 +92,7 @@ class NodeProcess:
         self._first_command = tuple(first_command or command)
         self._environment = {**os.environ, **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
+        self._spawning: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._told: Life | None = None
@@ -132,14 +116,12 @@ class NodeProcess:
         self._ready.clear()
         self._told = None
         self.exit_code = None
-        try:
-            self._process = await self._spawn()
-        except OSError as error:
-            self.life = Life.DIED
-            raise NodeFailed(f"{self.name} cannot be started: {error}") from error
-        self._watch = asyncio.create_task(self._watch_over(self._process))
+        self._spawning = asyncio.create_task(self._spawn())
+        # Whoever is cancelled there waits for ever: for the end of pipes that were never opened.
+        await asyncio.shield(self._spawning)
         if not serving:
             return
+        assert self._watch is not None
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait(
             (ready, self._watch), timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED
@@ -151,19 +133,26 @@ class NodeProcess:
         if self._process is None and not self._ready.is_set():
             raise NodeFailed(self._complaint(f"ended at start with exit code {self.exit_code}"))
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> None:
+        try:
+            self._process = await self._begin()
+        except OSError as error:
+            self.life = Life.DIED
+            raise NodeFailed(f"{self.name} cannot be started: {error}") from error
+        self._watch = asyncio.create_task(self._watch_over(self._process))
+
+    async def _begin(self) -> asyncio.subprocess.Process:
         command, self._first_command = self._first_command, self.command
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             return await asyncio.create_subprocess_exec(
-                *command,
+                *tied(command),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_tie_to_parent(),
             )
 
     async def _watch_over(self, process: asyncio.subprocess.Process) -> None:
@@ -187,6 +176,7 @@ class NodeProcess:
 
     async def stop(self, deadline_s: float) -> None:
         """End it with SIGTERM. Raises ``NodeFailed`` if that took SIGKILL or was not clean."""
+        await self._spawned()
         if self._process is None:
             return
         self._told = Life.STOPPED
@@ -202,12 +192,18 @@ class NodeProcess:
 
     async def kill(self) -> None:
         """End it with SIGKILL, as a crash would."""
+        await self._spawned()
         if self._process is None:
             return
         self._told = Life.KILLED
         self._signal(signal.SIGKILL)
         assert self._watch is not None
         await self._watch
+
+    async def _spawned(self) -> None:
+        """Wait until there is a process, if one is being made."""
+        if self._spawning is not None:
+            await asyncio.wait((self._spawning,))
 
     def pause(self) -> None:
         """Halt it with SIGSTOP."""

@@ -209,6 +209,8 @@ class Supervisor:
         return node
 
     async def _start(self, names: list[str], deadline_s: float, serving: bool) -> None:  # noqa: FBT001
+        if self._over.is_set():  # its nodes are being ended, each once
+            raise Refused("the cluster is ending")
         if names:
             nodes = [self._node(name) for name in names]
         else:
