@@ -72,6 +72,17 @@ def test_many_requests_together_are_bounded_like_one_batch(api: Api, key: bytes)
     assert api.values(key) == []
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_requests_that_ask_for_nothing_are_bounded_too(api: Api, *, streams: bool) -> None:
+    """Two bytes each, and an error of a hundred: a message of 1 MB kept all others waiting 6 s."""
+    message = kv_pb2.WriteManyRequest(requests=[request()] * 10_001)
+    call, sent = (api.kv.WriteStream, iter([message])) if streams else (api.kv.WriteMany, message)
+    with pytest.raises(grpc.RpcError) as error:
+        list(call(sent, timeout=CALL_S))
+    assert told(error.value).info.reason == Reason.BATCH_TOO_LARGE
+    assert {reason(each.error) for each in many(api, request(), request())} == {Reason.BAD_REQUEST}
+
+
 def test_a_stream_answers_message_by_message_in_order(api: Api, key: bytes) -> None:
     def messages() -> Iterator[kv_pb2.WriteManyRequest]:
         for number in range(40):
