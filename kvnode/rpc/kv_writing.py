@@ -93,9 +93,7 @@ class Writing:
 
     async def write_many(self, request: pb.WriteManyRequest, until: float) -> pb.WriteManyResponse:
         """Many requests, each by itself."""
-        self._limits.check_batch(
-            sum(map(asked, request.requests)) + sum(len(each.request_ids) for each in request.alike)
-        )
+        self._check_size(request)
         now_ms = self._store.now_ms()
         alike = [self._codec.alike(each, now_ms) for each in request.alike]
         queued = [
@@ -156,6 +154,12 @@ class Writing:
         return response
 
     # ---- queueing
+
+    def _check_size(self, request: pb.WriteManyRequest) -> None:
+        """Refused (BATCH_TOO_LARGE). A request is answered also if it asks for nothing."""
+        check, alike = self._limits.check_batch, request.alike
+        check(len(request.requests) + len(alike))  # before a look at each: there may be millions
+        check(sum(map(asked, request.requests)) + sum(len(each.request_ids) for each in alike))
 
     async def _one(
         self,
@@ -257,7 +261,7 @@ class Writing:
         queued: list[Queued | Exception] = []
         try:
             while (request := await following(requests, closing)) is not None:
-                self._limits.check_batch(sum(map(asked, request.requests)))
+                self._check_size(request)
                 if request.alike:
                     raise Refused(Reason.BAD_REQUEST, "a stream takes no alike requests")
                 wait_s = min(STREAM_WAIT_S, request.wait_ms / 1000 or STREAM_WAIT_S)
