@@ -148,6 +148,22 @@ def test_a_pull_gets_what_it_lacks(victim: Api) -> None:
         assert bool([block for reply in replies for block in reply.blocks]) == expected
 
 
+def test_a_pull_by_who_claims_to_have_more_than_there_can_be(start: Start) -> None:
+    """Also when the blocks have left the log's tail, as they have after a stop."""
+    process, api = start("claimed")
+    api.put(b"k", b"v")
+    process.stop()
+    process, api = start("claimed")
+    region = Impostor(next(ORIGINS))
+    region.acquaint(api)
+    have = dict.fromkeys(api.everything().vector, 2**64 - 1)
+    request = replication_pb2.PullRequest(
+        hello=region.hello, report=report({}), have=report(have).vector
+    )
+    assert list(api.replication.Pull(request, timeout=CALL_S))[-1].complete
+    process.stop()
+
+
 @pytest.mark.parametrize("method", ["Push", "Pull"])
 def test_noise_instead_of_messages(victim: Api, method: str) -> None:
     noise = random.Random(method)
