@@ -164,6 +164,37 @@ def test_a_pull_by_who_claims_to_have_more_than_there_can_be(start: Start) -> No
     process.stop()
 
 
+def test_long_names_are_not_passed_on(victim: Api) -> None:
+    """Whoever hears of a name tells it in each first report, for good: with 32 MiB of them no
+    message would be taken by anybody any more, also after all had been started again.
+    """
+    region = stranger()
+    region.acquaint(victim)
+    told = report({}, region.hello.roster)
+    for origin, size in ((1, 64), (2, 1 << 20)):
+        told.members.add(origin=origin, name="x" * size)
+    request = replication_pb2.PushRequest(hello=region.hello, report=told)
+    (reply,) = victim.replication.Push(iter([request]), timeout=CALL_S)
+    names = {member.origin: member.name for member in reply.report.members}
+    assert names[1] == "x" * 64
+    assert 2 not in names
+
+
+def test_a_member_has_one_name(victim: Api) -> None:
+    """Under others it would be as many peers as it likes, or take the place of another member."""
+    region = stranger()
+    region.push(victim)
+    before = [(peer.name, peer.origin) for peer in victim.status().peers]
+    for name in ("another", "x" * 100_000):
+        hello = replication_pb2.Hello()
+        hello.CopyFrom(region.hello)
+        hello.name = name
+        request = replication_pb2.PullRequest(hello=hello, report=report({}))
+        found = refusal(lambda r=request: list(victim.replication.Pull(r, timeout=CALL_S)))  # type: ignore[misc]
+        assert found.info.reason == Reason.NAME_TAKEN
+    assert [(peer.name, peer.origin) for peer in victim.status().peers] == before
+
+
 @pytest.mark.parametrize("method", ["Push", "Pull"])
 def test_noise_instead_of_messages(victim: Api, method: str) -> None:
     noise = random.Random(method)
