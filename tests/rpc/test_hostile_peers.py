@@ -11,12 +11,13 @@ import grpc
 import pytest
 
 from kvnode.core.block import CHAIN_BYTES, CHECKSUM_BYTES, SEQ_MAX, sealed
+from kvnode.core.entry import encode_entry
 from kvnode.core.errors import Reason
 from kvnode.core.hlc import HLC_MAX
 from kvnode.core.report import PROTOCOL
 from kvnode.core.roster import encode_roster
 from kvnode.node.founding import founding_roster
-from kvnode.v1 import replication_pb2
+from kvnode.v1 import replication_pb2, verify_pb2, verify_pb2_grpc
 from tests.node.process import NodeProcess, until
 
 from .api import CALL_S, Api, failed, refusal, vector
@@ -193,6 +194,26 @@ def test_a_member_has_one_name(victim: Api) -> None:
         found = refusal(lambda r=request: list(victim.replication.Pull(r, timeout=CALL_S)))  # type: ignore[misc]
         assert found.info.reason == Reason.NAME_TAKEN
     assert [(peer.name, peer.origin) for peer in victim.status().peers] == before
+
+
+@pytest.mark.parametrize("entry", [
+    {1: {}},
+    {2: {(5, 1): (1, 0, 0, 0, HLC_MAX + 1, (0, 0), (0, 0))}},
+    {3: (2**64 - 1, 5, 1, b"v")},
+    {4: ({(5, 1): (HLC_MAX + 1, b"v")}, frozenset())},
+])  # fmt: skip
+def test_a_repair_with_what_no_node_holds_is_refused(victim: Api, entry: dict[int, Any]) -> None:
+    """It may neither keep the loop of rounds from going on, nor take the clock where no write can
+    come after it.
+    """
+    region = stranger()
+    region.push(victim)
+    request = verify_pb2.HealRequest(hello=region.hello, key=b"healed", entry=encode_entry(entry))
+    service: Any = verify_pb2_grpc.VerificationStub(victim.channel)  # type: ignore[no-untyped-call]
+    with nothing_changes(victim):
+        found = refusal(lambda: service.Heal(request, timeout=CALL_S))
+        assert found.info.reason == Reason.BAD_REQUEST
+    victim.put(b"after", b"v", blind=True)
 
 
 @pytest.mark.parametrize("method", ["Push", "Pull"])
