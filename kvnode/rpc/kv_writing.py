@@ -21,8 +21,8 @@ from kvnode.rpc.handlers import NotReplicated, failure_of
 from kvnode.rpc.kv_answers import Answers
 from kvnode.rpc.kv_codec import Alike, KvCodec, asked, increment
 from kvnode.rpc.kv_queued import Answer, Queued, Store, give_up, leave, to_be_told
-from kvnode.rpc.levels_codec import BUFFERED, replicas_of
-from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
+from kvnode.rpc.levels_codec import BUFFERED, after_of, replicas_of
+from kvnode.rpc.replication_codec import vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
 
@@ -196,7 +196,7 @@ class Writing:
             replicas = replicas_of(options, levels)
             quorum = options.durability == pb.DURABILITY_QUORUM
             if options.HasField("after"):
-                await levels.covered(vector_from_wire(options.after), until)
+                await levels.covered(after_of(options), until)
         answer = self._store.enqueue(Request(operations, request_id), size)
         return Queued(operations, answer, replicas, brief, quorum)
 
