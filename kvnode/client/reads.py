@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry
 from kvnode.client.levels import Consistency, read_options
+from kvnode.client.operations import BATCH_OPERATIONS_MAX
 from kvnode.client.rpcs import BATCH_GET
 from kvnode.client.settling import another
 from kvnode.client.steps import Steps
@@ -100,25 +101,39 @@ def batch_get(
     brief: bool,
 ) -> Steps[Shown]:
     """What is under many keys, with ``divide`` in as many calls as their size asks for."""
+    if divide and len(keys) > BATCH_OPERATIONS_MAX:  # no node takes them, or says so of a long call
+        return (yield from in_halves(failover, keys, options, deadline, brief=brief))
     request = kv_pb2.BatchGetRequest(keys=keys, options=options, brief=brief)
     try:
         reply = yield from failover.read(BATCH_GET, request, deadline)
     except InvalidArgument as error:
         if not divide or len(keys) == 1 or error.reason != Reason.BATCH_TOO_LARGE:
             raise
-        middle = len(keys) // 2
-        half = partial(batch_get, failover, divide=True, brief=brief)
-        first = yield from half(keys[:middle], options, deadline)
-        second = yield from half(keys[middle:], options, deadline)
-        # a session has seen both, and the second node may have had less
-        seen = second.reply.session
-        seen.CopyFrom(joined([first.reply.session, seen]))
-        return Shown([*first.states, *second.states], second.reply)
+        return (yield from in_halves(failover, keys, options, deadline, brief=brief))
     if brief:
         return Shown(brief_column(reply, len(keys)), reply)
     if len(reply.states) != len(keys):
         raise NodeFailure(f"asked for {len(keys)} keys, the node sent {len(reply.states)}")
     return Shown(reply.states, reply)
+
+
+def in_halves(
+    failover: Failover,
+    keys: Sequence[bytes],
+    options: kv_pb2.ReadOptions,
+    deadline: float,
+    *,
+    brief: bool,
+) -> Steps[Shown]:
+    """The same in two calls, or more."""
+    middle = len(keys) // 2
+    half = partial(batch_get, failover, divide=True, brief=brief)
+    first = yield from half(keys[:middle], options, deadline)
+    second = yield from half(keys[middle:], options, deadline)
+    # a session has seen both, and the second node may have had less
+    seen = second.reply.session
+    seen.CopyFrom(joined([first.reply.session, seen]))
+    return Shown([*first.states, *second.states], second.reply)
 
 
 def brief_column(reply: kv_pb2.BatchGetResponse, count: int) -> list[Any]:

@@ -103,7 +103,7 @@ def latest_hlc(entry: Entry) -> int:
     latest = 0
     for kind, state in entry.items():
         if kind in COUNTERS:
-            latest = max(latest, *(slot[4] for slot in state.values()))
+            latest = max(latest, 0, *(slot[4] for slot in state.values()))
         elif kind == LWW_REGISTER:
             latest = max(latest, state[0])
         else:

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from kvnode.core.entry import Entry
+from kvnode.core.errors import Reason, Refused
+from kvnode.core.hlc import HLC_MAX
 from kvnode.core.repair import latest_hlc
 from kvnode.core.replica import Durable
 from kvnode.storage.memtable import Memtable
@@ -43,10 +45,13 @@ class Adjustments:
                 continue  # the caller has gone
             try:
                 entries = change()
+                hlc = max(map(latest_hlc, entries.values()), default=0)
+                if hlc > HLC_MAX:  # no write could come after it
+                    raise Refused(Reason.BAD_REQUEST, "a repair bears a time that no clock gets to")
             except Exception as error:
                 done.set_exception(error)
                 continue
-            durable.hlc = max(durable.hlc, *map(latest_hlc, entries.values()), 0)
+            durable.hlc = max(durable.hlc, hlc)
             memtable.install(entries, sum(map(len, entries)))
             done.set_result(None)
 

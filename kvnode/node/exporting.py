@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from kvnode.core.block import Op
 from kvnode.core.dots import Dot
 from kvnode.core.hlc import time_ms
 from kvnode.core.types import COUNTERS, NAMES, TYPES
+from kvnode.storage.ending import FORMAT
 from kvnode.storage.interfaces import StorageError
 from kvnode.storage.own_log import OwnLog
 
@@ -44,11 +46,10 @@ class OwnWrites:
         Raises:
             ExportError: a node uses it, or it is no data directory.
         """
-        folder = directory / "v1" if (directory / "v1").is_dir() else directory
-        if _is_in_use(directory):
-            raise ExportError(f"{directory} is in use: stop its node first")
+        folder = directory / FORMAT if (directory / FORMAT).is_dir() else directory
         try:
-            self._log = OwnLog(folder)
+            with _kept_from_nodes(folder.resolve()):
+                self._log = OwnLog(folder)
         except StorageError as error:
             raise ExportError(str(error)) from error
         self.after = self._log.agreed if after is None else after
@@ -79,14 +80,22 @@ def _write(dot: Dot, hlc: int, op: Op) -> OwnWrite:
     return OwnWrite(text, time_ms(hlc), NAMES[kind], key, value, deleted, counter, expires_ms)
 
 
-def _is_in_use(directory: Path) -> bool:
-    """Whether a node holds the directory's lock."""
-    lock = directory / "LOCK"
-    if not lock.exists():
-        return False
+@contextmanager
+def _kept_from_nodes(folder: Path) -> Iterator[None]:
+    """Let no node begin to use it meanwhile, which would write to the same files.
+
+    What was set aside no node writes to, and the one of its data directory may be running.
+
+    Raises:
+        ExportError: a node uses it.
+    """
+    lock = folder.parent / "LOCK"
+    if folder.name != FORMAT or not lock.exists():
+        yield
+        return
     with lock.open("rb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+        except OSError as error:
+            raise ExportError(f"{folder.parent} is in use: stop its node first") from error
+        yield

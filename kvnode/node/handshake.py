@@ -9,6 +9,7 @@ under one that is connected from          is in use twice; the second one must n
 another process
 is in the roster                          welcome
 is in the roster as forgotten             told so, nothing is taken from it
+is in a roster under another name         refused (NAME_TAKEN): no directory changes its name
 takes the place of a member              welcome
 not in this roster, but knows this node   welcome: others took it in, its roster says so
 a founder that was never met              welcome: it is one now
@@ -95,6 +96,7 @@ class Handshake:
             raise Refused(
                 Reason.JOINING, f"node {hello.name!r} is not a member under its new identity yet"
             )
+        _check_name(hello, mine, theirs)
         if own not in theirs.members:
             if mine.cluster_id == NO_CLUSTER:
                 raise Refused(
@@ -181,6 +183,14 @@ class Handshake:
             Reason.WRONG_CLUSTER,
             f"node {hello.name!r} is not a member of the cluster of {self._membership.name!r}: "
             f"start it with --join and run kvnode join {hello.name}=HOST:PORT",
+        )
+
+
+def _check_name(hello: Hello, mine: Roster, theirs: Roster) -> None:
+    known = mine.members.get(hello.origin) or theirs.members[hello.origin]
+    if hello.name != known.name:
+        raise Refused(
+            Reason.NAME_TAKEN, f"the cluster knows {hello.origin:016x} as node {known.name!r}"
         )
 
 

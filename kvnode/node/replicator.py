@@ -31,6 +31,8 @@ from kvnode.storage.interfaces import BelowFloor, DamagedBlock
 logger = logging.getLogger(__name__)
 NAMES_MAX = 4096
 """Origins with a name: each new data directory of a node makes one more."""
+NAME_LENGTH_MAX = 300
+"""As in a roster. All of them together fit many times into a message."""
 
 
 class Replicator:
@@ -157,7 +159,7 @@ class Replicator:
             return
         peer.learn(report, self.engine.vector)
         for other, name in report.names.items():
-            if len(self.engine.names) < NAMES_MAX:
+            if len(self.engine.names) < NAMES_MAX and len(name) <= NAME_LENGTH_MAX:
                 self.engine.names.setdefault(other, name)
         # A vector says nothing about what is stable to who does not know whom it was made among.
         peer.shown_hash = report.roster_hash

@@ -21,6 +21,7 @@ from kvnode.core.dots import Vector
 from kvnode.core.entry import Entry, decode_entry, encode_entry
 from kvnode.core.errors import Reason, Refused, StateError
 from kvnode.core.repair import removed_ahead
+from kvnode.core.types import TYPES
 from kvnode.node.engine import Engine
 from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
 from kvnode.storage.digest_reading import CheckedSegment, Digests, check_segment, range_digests
@@ -217,6 +218,8 @@ class Verifier:
             entry = decode_entry(request.entry) if request.entry else {}
         except StateError as error:
             raise Refused(Reason.BAD_REQUEST, f"a repair with a broken entry: {error}") from error
+        if any(state == TYPES[kind].EMPTY for kind, state in entry.items()):
+            raise Refused(Reason.BAD_REQUEST, "a repair with an entry that no node holds")
         healed = await self.replace(request.key, request.expected, entry)
         if healed:
             await self.engine.checkpoints.current()

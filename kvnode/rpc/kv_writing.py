@@ -21,8 +21,8 @@ from kvnode.rpc.handlers import NotReplicated, failure_of
 from kvnode.rpc.kv_answers import Answers
 from kvnode.rpc.kv_codec import Alike, KvCodec, asked, increment
 from kvnode.rpc.kv_queued import Answer, Queued, Store, give_up, leave, to_be_told
-from kvnode.rpc.levels_codec import BUFFERED, replicas_of
-from kvnode.rpc.replication_codec import vector_from_wire, vector_to_wire
+from kvnode.rpc.levels_codec import BUFFERED, after_of, replicas_of
+from kvnode.rpc.replication_codec import vector_to_wire
 from kvnode.v1 import kv_pb2 as pb
 from kvnode.v1 import types_pb2
 
@@ -93,9 +93,7 @@ class Writing:
 
     async def write_many(self, request: pb.WriteManyRequest, until: float) -> pb.WriteManyResponse:
         """Many requests, each by itself."""
-        self._limits.check_batch(
-            sum(map(asked, request.requests)) + sum(len(each.request_ids) for each in request.alike)
-        )
+        self._check_size(request)
         now_ms = self._store.now_ms()
         alike = [self._codec.alike(each, now_ms) for each in request.alike]
         queued = [
@@ -157,6 +155,12 @@ class Writing:
 
     # ---- queueing
 
+    def _check_size(self, request: pb.WriteManyRequest) -> None:
+        """Refused (BATCH_TOO_LARGE). A request is answered also if it asks for nothing."""
+        check, alike = self._limits.check_batch, request.alike
+        check(len(request.requests) + len(alike))  # before a look at each: there may be millions
+        check(sum(map(asked, request.requests)) + sum(len(each.request_ids) for each in alike))
+
     async def _one(
         self,
         operation: Operation,
@@ -192,7 +196,7 @@ class Writing:
             replicas = replicas_of(options, levels)
             quorum = options.durability == pb.DURABILITY_QUORUM
             if options.HasField("after"):
-                await levels.covered(vector_from_wire(options.after), until)
+                await levels.covered(after_of(options), until)
         answer = self._store.enqueue(Request(operations, request_id), size)
         return Queued(operations, answer, replicas, brief, quorum)
 
@@ -257,7 +261,7 @@ class Writing:
         queued: list[Queued | Exception] = []
         try:
             while (request := await following(requests, closing)) is not None:
-                self._limits.check_batch(sum(map(asked, request.requests)))
+                self._check_size(request)
                 if request.alike:
                     raise Refused(Reason.BAD_REQUEST, "a stream takes no alike requests")
                 wait_s = min(STREAM_WAIT_S, request.wait_ms / 1000 or STREAM_WAIT_S)

@@ -12,6 +12,8 @@ from kvnode.v1 import kv_pb2 as pb
 
 BUFFERED = 0
 """Members that have a write on disk when it is acknowledged from the queue."""
+ORIGINS_MAX = 4096
+"""In a session: as many as a node knows the names of."""
 
 
 class Known(Protocol):
@@ -68,7 +70,19 @@ async def prepare_read(options: pb.ReadOptions, levels: Levels, until: float) ->
         case _:
             raise Refused(Reason.BAD_REQUEST, f"unknown consistency {options.consistency}")
     if options.HasField("after"):
-        await levels.covered(vector_from_wire(options.after), until)
+        await levels.covered(after_of(options), until)
+
+
+def after_of(options: pb.ReadOptions | pb.WriteOptions) -> Vector:
+    """What a call is to come after; Refused (BAD_REQUEST)."""
+    named = len(options.after.entries)
+    if named > ORIGINS_MAX:
+        raise Refused(
+            Reason.BAD_REQUEST,
+            f"a session names at most {ORIGINS_MAX} origins, this one {named}",
+            limit=str(ORIGINS_MAX),
+        )
+    return vector_from_wire(options.after)
 
 
 def freshness_of(options: pb.ReadOptions, levels: Levels) -> list[pb.Freshness]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from kvnode.core.block import HEAD_BYTES_MAX, Block, block_head
+from kvnode.core.block import HEAD_BYTES_MAX, SEQ_MAX, Block, block_head
 from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError
 from kvnode.storage.bounds import Bounds, adopted_pruned, adopted_rows
@@ -378,7 +378,7 @@ class LmdbLog:
         """Keys and ends of the origin's blocks behind ``have``: its arrival order is its own."""
         prefix = origin.to_bytes(8, "big")
         with txn.cursor(self._ends) as cursor:
-            found = cursor.set_range(end_key(origin, have + 1))
+            found = cursor.set_range(end_key(origin, min(have, SEQ_MAX) + 1))  # as a peer says
             while found and cursor.key().startswith(prefix):
                 yield end_of(*cursor.item()).arrival.to_bytes(8, "big"), cursor.key()
                 found = cursor.next()

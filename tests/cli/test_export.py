@@ -14,6 +14,8 @@ from kvnode.core.operations import Delete, Increment, Operation, Put
 from kvnode.core.roster import Forget, Held, Member, Roster, encode_roster
 from kvnode.core.types import LWW_REGISTER
 from kvnode.storage.directory import DataDirectory
+from kvnode.storage.interfaces import StorageError
+from kvnode.storage.own_log import OwnLog
 from tests.core.memory_node import WALL_MS, MemoryNode
 
 OTHER = 77
@@ -108,11 +110,35 @@ def test_of_a_directory_that_was_set_aside(
     assert lines(capfd, str(tmp_path))[0] == [], "the new one is empty"
 
 
-def test_a_directory_in_use_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("part", [".", "v1", "v1/../v1/log/.."])
+def test_a_directory_in_use_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], part: str
+) -> None:
+    """Also where it is named by its part that is in use: to read that is to open the node's log,
+    and where half of a large one is free that exchanges its file for another. The node would go on
+    with the one that is no more, and lose what it acknowledges from then on.
+    """
     directory = opened(tmp_path)
-    assert run(["export", str(tmp_path)]) == 1
+    assert run(["export", str(tmp_path / part)]) == 1
     assert "is in use: stop its node first" in capfd.readouterr().err
     directory.close()
+
+
+def test_no_node_starts_while_its_directory_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, *ALL)
+    read = OwnLog.__init__
+
+    def start_and_read(log: OwnLog, folder: Path) -> None:
+        with pytest.raises(StorageError, match="is in use"):
+            opened(tmp_path)
+        read(log, folder)
+
+    monkeypatch.setattr(OwnLog, "__init__", start_and_read)
+    assert run(["export", str(tmp_path)]) == 0
+    monkeypatch.undo()
+    opened(tmp_path).close()
 
 
 def test_what_is_no_data_directory_is_refused(

@@ -132,6 +132,17 @@ def test_keys_that_are_too_much_for_one_answer_are_asked_for_in_parts(
     assert all(request.brief for _, request in node.calls)
 
 
+def test_more_keys_than_a_node_takes_at_once_are_not_sent_at_once(
+    client: Client, node: ScriptedNode
+) -> None:
+    """Of long ones 70,000 are more than a message may have, and then nobody would say so."""
+    keys = [b"%0470d" % number for number in range(25_000)]
+    found = client.get_many(keys)
+    assert list(found) == keys
+    assert [len(request.keys) for _, request in node.calls] == [6_250] * 4
+    assert [key for _, request in node.calls for key in request.keys] == keys
+
+
 @pytest.mark.parametrize(("answer", "error"), [
     (refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED"), DataDamaged),
     (refuse(StatusCode.DEADLINE_EXCEEDED, "BEHIND"), Behind),

@@ -11,12 +11,13 @@ import grpc
 import pytest
 
 from kvnode.core.block import CHAIN_BYTES, CHECKSUM_BYTES, SEQ_MAX, sealed
+from kvnode.core.entry import encode_entry
 from kvnode.core.errors import Reason
 from kvnode.core.hlc import HLC_MAX
 from kvnode.core.report import PROTOCOL
 from kvnode.core.roster import encode_roster
 from kvnode.node.founding import founding_roster
-from kvnode.v1 import replication_pb2
+from kvnode.v1 import replication_pb2, verify_pb2, verify_pb2_grpc
 from tests.node.process import NodeProcess, until
 
 from .api import CALL_S, Api, failed, refusal, vector
@@ -146,6 +147,73 @@ def test_a_pull_gets_what_it_lacks(victim: Api) -> None:
         assert replies[0].hello.cluster == CLUSTER
         assert replies[-1].complete
         assert bool([block for reply in replies for block in reply.blocks]) == expected
+
+
+def test_a_pull_by_who_claims_to_have_more_than_there_can_be(start: Start) -> None:
+    """Also when the blocks have left the log's tail, as they have after a stop."""
+    process, api = start("claimed")
+    api.put(b"k", b"v")
+    process.stop()
+    process, api = start("claimed")
+    region = Impostor(next(ORIGINS))
+    region.acquaint(api)
+    have = dict.fromkeys(api.everything().vector, 2**64 - 1)
+    request = replication_pb2.PullRequest(
+        hello=region.hello, report=report({}), have=report(have).vector
+    )
+    assert list(api.replication.Pull(request, timeout=CALL_S))[-1].complete
+    process.stop()
+
+
+def test_long_names_are_not_passed_on(victim: Api) -> None:
+    """Whoever hears of a name tells it in each first report, for good: with 32 MiB of them no
+    message would be taken by anybody any more, also after all had been started again.
+    """
+    region = stranger()
+    region.acquaint(victim)
+    told = report({}, region.hello.roster)
+    for origin, size in ((1, 64), (2, 1 << 20)):
+        told.members.add(origin=origin, name="x" * size)
+    request = replication_pb2.PushRequest(hello=region.hello, report=told)
+    (reply,) = victim.replication.Push(iter([request]), timeout=CALL_S)
+    names = {member.origin: member.name for member in reply.report.members}
+    assert names[1] == "x" * 64
+    assert 2 not in names
+
+
+def test_a_member_has_one_name(victim: Api) -> None:
+    """Under others it would be as many peers as it likes, or take the place of another member."""
+    region = stranger()
+    region.push(victim)
+    before = [(peer.name, peer.origin) for peer in victim.status().peers]
+    for name in ("another", "x" * 100_000):
+        hello = replication_pb2.Hello()
+        hello.CopyFrom(region.hello)
+        hello.name = name
+        request = replication_pb2.PullRequest(hello=hello, report=report({}))
+        found = refusal(lambda r=request: list(victim.replication.Pull(r, timeout=CALL_S)))  # type: ignore[misc]
+        assert found.info.reason == Reason.NAME_TAKEN
+    assert [(peer.name, peer.origin) for peer in victim.status().peers] == before
+
+
+@pytest.mark.parametrize("entry", [
+    {1: {}},
+    {2: {(5, 1): (1, 0, 0, 0, HLC_MAX + 1, (0, 0), (0, 0))}},
+    {3: (2**64 - 1, 5, 1, b"v")},
+    {4: ({(5, 1): (HLC_MAX + 1, b"v")}, frozenset())},
+])  # fmt: skip
+def test_a_repair_with_what_no_node_holds_is_refused(victim: Api, entry: dict[int, Any]) -> None:
+    """It may neither keep the loop of rounds from going on, nor take the clock where no write can
+    come after it.
+    """
+    region = stranger()
+    region.push(victim)
+    request = verify_pb2.HealRequest(hello=region.hello, key=b"healed", entry=encode_entry(entry))
+    service: Any = verify_pb2_grpc.VerificationStub(victim.channel)  # type: ignore[no-untyped-call]
+    with nothing_changes(victim):
+        found = refusal(lambda: service.Heal(request, timeout=CALL_S))
+        assert found.info.reason == Reason.BAD_REQUEST
+    victim.put(b"after", b"v", blind=True)
 
 
 @pytest.mark.parametrize("method", ["Push", "Pull"])

@@ -72,6 +72,17 @@ def test_many_requests_together_are_bounded_like_one_batch(api: Api, key: bytes)
     assert api.values(key) == []
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_requests_that_ask_for_nothing_are_bounded_too(api: Api, *, streams: bool) -> None:
+    """Two bytes each, and an error of a hundred: a message of 1 MB kept all others waiting 6 s."""
+    message = kv_pb2.WriteManyRequest(requests=[request()] * 10_001)
+    call, sent = (api.kv.WriteStream, iter([message])) if streams else (api.kv.WriteMany, message)
+    with pytest.raises(grpc.RpcError) as error:
+        list(call(sent, timeout=CALL_S))
+    assert told(error.value).info.reason == Reason.BATCH_TOO_LARGE
+    assert {reason(each.error) for each in many(api, request(), request())} == {Reason.BAD_REQUEST}
+
+
 def test_a_stream_answers_message_by_message_in_order(api: Api, key: bytes) -> None:
     def messages() -> Iterator[kv_pb2.WriteManyRequest]:
         for number in range(40):
@@ -266,6 +277,29 @@ def test_a_call_waits_for_its_session_and_says_what_is_missing(api: Api, key: by
     written = api.put(key, b"seen")
     assert vector(written.session)[written.result.dot.origin] >= session.entries[0].seq
     assert waits.result().states[0].siblings.values[0].value == b"seen"
+
+
+def test_a_session_names_no_more_origins_than_there_can_be(api: Api, key: bytes) -> None:
+    """A message of them took 3.7 s and 570 MB, in which nobody else was answered."""
+    dots = [types_pb2.Dot(origin=origin, seq=1) for origin in range(1, 4_098)]
+    session = types_pb2.VersionVector(entries=dots)
+    read = kv_pb2.ReadOptions(after=session)
+    calls: list[Callable[[], Any]] = [
+        lambda: api.kv.Get(kv_pb2.GetRequest(key=key, options=read), timeout=SHORT_S),
+        lambda: api.kv.Put(
+            kv_pb2.PutRequest(put=kv_pb2.Put(key=key, value=b"v"), options=options(after=session)),
+            timeout=SHORT_S,
+        ),
+    ]
+    for call in calls:
+        with pytest.raises(grpc.RpcError) as error:
+            call()
+        assert told(error.value).info.reason == Reason.BAD_REQUEST
+    del session.entries[0]
+    read = kv_pb2.ReadOptions(after=session)
+    with pytest.raises(grpc.RpcError) as error:
+        calls[0]()
+    assert told(error.value).info.reason == Reason.BEHIND
 
 
 def test_a_read_of_more_than_this_node_alone_needs_the_others(api: Api, key: bytes) -> None:

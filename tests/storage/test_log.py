@@ -112,6 +112,16 @@ def lmdb_log(path: Path) -> LmdbLog:
     return LmdbLog(path, ORIGIN)
 
 
+def test_who_claims_the_largest_number_lacks_nothing(tmp_path: Path) -> None:
+    """A peer may say anything: a field has 64 bits, and no key of the index lies behind those."""
+    log = lmdb_log(tmp_path)
+    log.append(BLOCKS)
+    claimed = dict.fromkeys(END, 2**64 - 1)
+    assert log.lacking(claimed, 1 << 20) == ([], True)
+    assert log.behind(claimed) == (0, None)
+    log.close()
+
+
 def test_the_map_grows_while_blocks_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "MAP_BYTES_START", 64 << 10)
     log = lmdb_log(tmp_path)
