@@ -7,7 +7,7 @@ is fenced for good; a wrong arrival would give a peer another block. So each row
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kvnode.core.dots import Dot
 from kvnode.storage.interfaces import DamagedPages
@@ -42,6 +42,21 @@ def end_of(key: bytes, row: bytes) -> End:
 def end_key(origin: int, seq: int) -> bytes:
     """Under which the row of a block that ends there is stored."""
     return origin.to_bytes(8, "big") + seq.to_bytes(8, "big")
+
+
+def find_arrival(txn: Any, table: Any, arrival: int, likely: Dot) -> tuple[Dot, End | None]:
+    """The row of the block that arrived so, ``likely`` under this dot; None if there is none."""
+    row = txn.get(end_key(*likely), db=table)
+    if row is not None and (end := end_of(end_key(*likely), row)).arrival == arrival:
+        return likely, end
+    with txn.cursor(table) as cursor:
+        found = cursor.first()
+        while found:
+            key, row = map(bytes, cursor.item())
+            if (end := end_of(key, row)).arrival == arrival:
+                return dot_of(key), end
+            found = cursor.next()
+    return likely, None
 
 
 def dot_of(key: bytes) -> Dot:

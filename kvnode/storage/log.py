@@ -30,7 +30,7 @@ from kvnode.core.dots import Dot, Vector
 from kvnode.core.errors import BlockError
 from kvnode.storage.bounds import Bounds, adopted_pruned, adopted_rows
 from kvnode.storage.compaction import compact_if_wasteful
-from kvnode.storage.ends import End, dot_of, end_key, end_of, number_of
+from kvnode.storage.ends import End, dot_of, end_key, end_of, find_arrival, number_of
 from kvnode.storage.environment import Environment, Tables
 from kvnode.storage.files import ADVICE
 from kvnode.storage.interfaces import (
@@ -143,7 +143,7 @@ class LmdbLog:
         with self._env.read(buffers=True) as txn, txn.cursor(self._blocks) as cursor:
             found = cursor.set_range((after + 1).to_bytes(8, "big"))
             while found and len(heads) < limit:
-                heads.append(self._head(cursor))
+                heads.append(self._head(txn, cursor))
                 found = cursor.next()
         return heads
 
@@ -243,13 +243,7 @@ class LmdbLog:
             with txn.cursor(self._blocks) as cursor:
                 found = cursor.first()
                 while found and number_of(cursor.key()) <= last:
-                    head = self._head(cursor)
-                    key = end_key(*head.end)
-                    row = txn.get(key, db=self._ends)
-                    if row is None or end_of(key, row).arrival != head.arrival:
-                        raise StorageError(
-                            f"{self._env.path}: block {head.arrival} and the index disagree"
-                        )
+                    head = self._head(txn, cursor)
                     origin, seq = head.end
                     floor[origin] = max(floor.get(origin, 0), seq)
                     first = head.arrival + 1
@@ -347,14 +341,21 @@ class LmdbLog:
         except ValueError as error:
             raise StorageError(f"{self._env.path}: {error}. {ADVICE}") from error
 
-    def _head(self, cursor: Any) -> Head:
-        """Of the block under a cursor of a transaction with buffers."""
+    def _head(self, txn: Any, cursor: Any) -> Head:
+        """Of the block under a cursor of a transaction with buffers: as the index has it.
+
+        What is damaged is served to nobody, but has to leave the log some day like any other: so
+        nothing here depends on the block, it only says where to look.
+        """
         arrival, value = number_of(cursor.key()), cursor.value()
         try:
-            end, wall_ms = block_head(bytes(value[CRC_BYTES : CRC_BYTES + HEAD_BYTES_MAX]))
-        except BlockError as error:
-            raise StorageError(f"{self._env.path}: block {arrival} is damaged: {error}") from error
-        return Head(arrival, end, len(value) - CRC_BYTES, wall_ms)
+            said, _ = block_head(bytes(value[CRC_BYTES : CRC_BYTES + HEAD_BYTES_MAX]))
+        except BlockError:
+            said = (0, 0)
+        dot, end = find_arrival(txn, self._ends, arrival, said)
+        if end is None:
+            raise StorageError(f"{self._env.path}: block {arrival} is in no index. {ADVICE}")
+        return Head(arrival, dot, len(value) - CRC_BYTES, end.wall_ms)
 
     def _origins(self, txn: Any) -> list[int]:
         origins = []

@@ -320,9 +320,28 @@ def test_an_index_that_disagrees_stops_the_cut(tmp_path: Path) -> None:
         end = origin.to_bytes(8, "big") + seq.to_bytes(8, "big")
         txn.delete(end, db=raw.open_db(b"ends", txn=txn))
     log = LmdbLog(tmp_path, ORIGIN)
-    with pytest.raises(StorageError, match="block 2 and the index disagree"):
+    with pytest.raises(StorageError, match="block 2 is in no index"):
         log.cut(3)
     assert log.first_arrival == 1
+    log.close()
+
+
+@pytest.mark.parametrize("at", range(4, 44, 3))
+def test_a_block_with_a_damaged_head_leaves_the_log_like_any_other(at: int, tmp_path: Path) -> None:
+    """Else the log would grow from there until the disk is full, and no status would be told."""
+    log = LmdbLog(tmp_path, ORIGIN)
+    log.append(BLOCKS[:3])
+    heads = log.heads(0, 3)
+    log.close()
+    with lmdb.open(str(tmp_path), max_dbs=4) as raw, raw.begin(write=True) as txn:
+        blocks = raw.open_db(b"blocks", txn=txn)
+        block = bytearray(txn.get((1).to_bytes(8, "big"), db=blocks) or b"")
+        block[at] ^= 0x41
+        txn.put((1).to_bytes(8, "big"), bytes(block), db=blocks)
+    log = LmdbLog(tmp_path, ORIGIN)
+    assert log.heads(0, 3) == heads
+    assert log.cut(1) == 2
+    assert log.floor == dict([BLOCKS[0].end])
     log.close()
 
 
