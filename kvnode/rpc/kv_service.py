@@ -124,10 +124,10 @@ class KvService:
 
     async def batch_get(self, request: pb.BatchGetRequest, until: float) -> pb.BatchGetResponse:
         """Many keys, as far as they fit into one reply."""
-        keys = list(request.keys)
-        if not keys:
+        if not request.keys:
             raise Refused(Reason.BAD_REQUEST, "no keys to read")
-        self._limits.check_batch(len(keys))
+        self._limits.check_batch(len(request.keys))
+        keys = list(request.keys)
         for key in keys:
             self._limits.check_key(key)
         if request.HasField("options"):
