@@ -22,8 +22,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import re
-from typing import Final
+from typing import Any, Final
 
 from grpc import StatusCode
 
@@ -72,6 +73,10 @@ CODES: Final[dict[Reason, StatusCode]] = {
 
 class KvnodeError(Exception):
     """Base of everything kvnode raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as it is, with all attributes: what made them is not asked again."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class RequestRefused(KvnodeError):
