@@ -16,6 +16,7 @@ from kvnode import (
     OutcomeUnknown,
     Value,
 )
+from kvnode.client.batch import AsyncBatch
 from tests.client.scripted import (
     Answer,
     ScriptedNode,
@@ -170,6 +171,11 @@ def test_a_client_belongs_to_one_loop(node: ScriptedNode) -> None:
 
 
 def test_a_batch_is_written_at_the_end_of_its_block(node: ScriptedNode) -> None:
+    async def drop(batch: AsyncBatch) -> None:
+        async with batch:
+            batch.put("a", "1")
+            raise LookupError
+
     async def work(client: AsyncClient) -> None:
         async with client.batch() as batch:
             batch.put("a", "1")
@@ -178,10 +184,8 @@ def test_a_batch_is_written_at_the_end_of_its_block(node: ScriptedNode) -> None:
             assert node.calls == []
         assert batch.result is not None
         assert [each.counter for each in batch.result.receipts] == [None, 5, None]
-        dropped = client.batch()
-        dropped.put("a", "1")
-        await dropped.__aexit__(LookupError, LookupError(), None)
-        assert dropped.result is None
+        with pytest.raises(LookupError):
+            await drop(client.batch())
 
     with_client(work, node.address)
     assert node.methods == ["Write"]
