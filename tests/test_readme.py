@@ -148,7 +148,7 @@ def test_the_clients_tables_name_all_there_is() -> None:
     _, _, after = README.partition("\n## The Python client\n")
     rows = [line for line in after.partition("\n## ")[0].splitlines() if line.startswith("|")]
     named = {word for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
-    assert {name for name in vars(Client) if not name.startswith("_")} <= named
+    assert {name for name in dir(Client) if not name.startswith("_")} <= named
     levels = {*get_args(get_args(kvnode.Durability)[0]), *get_args(kvnode.Consistency)}
     said = " ".join(named)
     assert not {level for level in levels if f'"{level}"' not in said}

@@ -14,41 +14,35 @@ a write leaves the write's outcome open, as a lost reply does.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from kvnode.client.aio_bulk import AsyncBulk
 from kvnode.client.aio_handles import AsyncCounter, AsyncRegister, AsyncSiblings
 from kvnode.client.batch import AsyncBatch
-from kvnode.client.calls import (
-    DEFAULT_PAGE_KEYS,
-    MISSING,
-    Calls,
-    DefaultT,
-    failover_of,
-)
+from kvnode.client.calls import Calls, failover_of
 from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.levels import Consistency, Durability
 from kvnode.client.loops import LoopDriver
 from kvnode.client.many import AsyncMany
 from kvnode.client.operations import Operation
+from kvnode.client.reading import AsyncReading
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
 from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
 from kvnode.client.updates import TRIES, Change, update
-from kvnode.client.values import Absent, BatchReceipt, Conflict, DataType, Outcome, Receipt, Value
+from kvnode.client.values import BatchReceipt, DataType, Outcome, Receipt, Value
 from kvnode.errors import OutcomeUnknown
-from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
     from kvnode.client.admin import AsyncAdmin
     from kvnode.client.watching import AsyncWatch
 
 
-class AsyncClient(AsyncMany):
+class AsyncClient(AsyncReading, AsyncMany):
     """A connection to a kvnode cluster, for one event loop. See ``Client`` for what it promises.
 
     A write that got no reply until its deadline raises ``OutcomeUnknown``::
@@ -102,101 +96,6 @@ class AsyncClient(AsyncMany):
     ) -> None:
         """Close the connections."""
         await self.close()
-
-    # ---- reading
-
-    @overload
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Value | Conflict: ...
-    @overload
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        default: DefaultT,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Value | Conflict | DefaultT: ...
-    @overload
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        resolve: Resolver,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Value: ...
-    @overload
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        default: DefaultT,
-        resolve: Resolver,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Value | DefaultT: ...
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        default: object = MISSING,
-        resolve: Resolver | None = None,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> object:
-        """What is under a key: a ``Value``, or a ``Conflict`` unless ``resolve`` makes it one.
-
-        KeyNotFound if that is nothing and there is no ``default``. Nothing is written: ``update``
-        does that. ``freshness`` of the result says how old what it shows may be, member by member.
-        """
-        return await self._driver.run(
-            self._calls.get(key, default, resolve, consistency, timeout_s=timeout_s)
-        )
-
-    async def batch_get(
-        self,
-        keys: Iterable[bytes | str],
-        *,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> list[Value | Conflict | Absent]:
-        """What is under many keys, in the order asked."""
-        return await self._driver.run(self._calls.batch_get(keys, consistency, timeout_s=timeout_s))
-
-    def scan(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        start: bytes | str = b"",
-        end: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys with a visible value, ``start`` <= key < ``end``, in key order.
-
-        A page is one moment's state; the pages of one scan are different moments.
-        """
-        request = self._calls.scan_request(prefix, start, end, page_size, consistency)
-        return self._pages(request, timeout_s)
-
-    def conflicts(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys with more than one sibling or more than one type, in key order."""
-        request = self._calls.conflicts_request(prefix, page_size, consistency)
-        return self._pages(request, timeout_s)
 
     # ---- writing
 
@@ -357,21 +256,6 @@ class AsyncClient(AsyncMany):
         elsewhere it may arrive.
         """
         return await self._driver.run(self._calls.outcome(unknown, timeout_s))
-
-    # ----
-
-    async def _pages(
-        self, request: kv_pb2.ScanRequest | kv_pb2.ListConflictsRequest, timeout_s: float | None
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys of all pages."""
-        while True:
-            states, request.page_token = await self._driver.run(
-                self._calls.page(request, timeout_s)
-            )
-            for state in states:
-                yield state
-            if not request.page_token:
-                return
 
 
 class _View(AsyncClient):
