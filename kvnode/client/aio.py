@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from kvnode.client.aio_bulk import AsyncBulk
 from kvnode.client.aio_handles import AsyncCounter, AsyncRegister, AsyncSiblings
@@ -108,13 +109,14 @@ class AsyncClient(AsyncReading, AsyncMany):
         context: bytes | None = None,
         blind: bool = False,
         ttl: float | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Store a value: replacing what the node holds now, what ``context`` shows, or nothing.
 
-        With ``ttl`` it expires so many seconds after the node took it.
+        With ``ttl`` it expires so many seconds after the node took it. ``request_id``: of a client
+        with one endpoint only.
         """
         entry = self._calls.put(
             key,
@@ -136,7 +138,7 @@ class AsyncClient(AsyncReading, AsyncMany):
         *,
         type: DataType | None = None,  # noqa: A002 - the proto's name
         context: bytes | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
@@ -151,11 +153,14 @@ class AsyncClient(AsyncReading, AsyncMany):
         amount: int = 1,
         *,
         type: DataType | None = None,  # noqa: A002 - the proto's name
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
-        """Add to a counter; ``counter`` of the receipt is the sum at the node that took it."""
+        """Add to a counter; ``counter`` of the receipt is the sum at the node that took it.
+
+        ``request_id``: of a client with one endpoint only.
+        """
         entry = self._calls.increment(key, amount, type, request_id, durability, timeout_s)
         await self._driver.submit(entry)
         return self._calls.receipt_of_one(entry)
@@ -164,11 +169,14 @@ class AsyncClient(AsyncReading, AsyncMany):
         self,
         operations: Iterable[Operation],
         *,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> BatchReceipt:
-        """All operations or none, seen whole or not at all on every replica."""
+        """All operations or none, seen whole or not at all on every replica.
+
+        ``request_id``: of a client with one endpoint only.
+        """
         entry = self._calls.batch(operations, request_id, durability, timeout_s)
         await self._driver.submit(entry)
         return self._calls.receipt(entry, batch_receipt_of)
@@ -194,11 +202,21 @@ class AsyncClient(AsyncReading, AsyncMany):
         )
 
     def batch(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> AsyncBatch:
-        """Collects operations in a ``with`` block, and writes them at its end, all or none."""
+        """Collects operations in a ``with`` block, and writes them at its end, all or none.
+
+        ``request_id``: of a client with one endpoint only.
+        """
+        given = None if request_id is None else self._calls.request_id(request_id)
         return AsyncBatch(
-            lambda operations: self.write(operations, durability=durability, timeout_s=timeout_s)
+            lambda operations: self.write(
+                operations, request_id=given, durability=durability, timeout_s=timeout_s
+            )
         )
 
     def bulk(
@@ -248,7 +266,7 @@ class AsyncClient(AsyncReading, AsyncMany):
     # ---- afterwards
 
     async def outcome(
-        self, unknown: OutcomeUnknown | bytes, *, timeout_s: float | None = None
+        self, unknown: OutcomeUnknown | bytes | UUID, *, timeout_s: float | None = None
     ) -> Outcome | None:
         """What became of a write whose reply was lost; its error or its request id says which.
 

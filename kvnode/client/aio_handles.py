@@ -10,6 +10,8 @@ from kvnode.client.updates import TRIES, of_type
 from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from kvnode.client.aio import AsyncClient
     from kvnode.client.resolving import Resolver
     from kvnode.client.updates import Change
@@ -27,23 +29,32 @@ class AsyncCounter:
         self,
         amount: int = 1,
         *,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add; ``counter`` of the receipt is the sum where it was added."""
         return await self._db.increment(
-            self.key, amount, type=self._type, durability=durability, timeout_s=timeout_s
+            self.key,
+            amount,
+            type=self._type,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     async def subtract(
         self,
         amount: int = 1,
         *,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Take away; a counter that only grows refuses it."""
-        return await self.add(-amount, durability=durability, timeout_s=timeout_s)
+        return await self.add(
+            -amount, request_id=request_id, durability=durability, timeout_s=timeout_s
+        )
 
     async def value(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
@@ -56,11 +67,19 @@ class AsyncCounter:
         return found.counter if isinstance(found, Value) else 0
 
     async def delete(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> Receipt:
         """Take away what the node has seen; what others add meanwhile survives."""
         return await self._db.delete(
-            self.key, type=self._type, durability=durability, timeout_s=timeout_s
+            self.key,
+            type=self._type,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
 
@@ -76,12 +95,19 @@ class AsyncRegister:
         value: bytes | str,
         *,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Store a value; with ``ttl`` it expires after so many seconds."""
         return await self._db.put(
-            self.key, value, lww=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            lww=True,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     async def get(
@@ -97,11 +123,19 @@ class AsyncRegister:
         return found
 
     async def delete(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> Receipt:
         """Remove the value."""
         return await self._db.delete(
-            self.key, type=DataType.LWW_REGISTER, durability=durability, timeout_s=timeout_s
+            self.key,
+            type=DataType.LWW_REGISTER,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
 
@@ -133,12 +167,19 @@ class AsyncSiblings:
         *,
         context: bytes | None = None,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Replace what the node holds now, or exactly what ``context`` shows."""
         return await self._db.put(
-            self.key, value, context=context, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            context=context,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     async def add(
@@ -146,12 +187,19 @@ class AsyncSiblings:
         value: bytes | str,
         *,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add a sibling, replacing nothing."""
         return await self._db.put(
-            self.key, value, blind=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            blind=True,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     async def resolve(
@@ -189,6 +237,7 @@ class AsyncSiblings:
         self,
         *,
         context: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
@@ -197,6 +246,7 @@ class AsyncSiblings:
             self.key,
             type=DataType.SIBLINGS,
             context=context,
+            request_id=request_id,
             durability=durability,
             timeout_s=timeout_s,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import UUID
 
 from kvnode.client.channels import addresses_of
 from kvnode.client.columns import KeyT, key_column, plain_keys
@@ -203,7 +204,7 @@ class Calls(Writing):
     # ---- afterwards
 
     def outcome(
-        self, unknown: OutcomeUnknown | bytes, timeout_s: float | None
+        self, unknown: OutcomeUnknown | bytes | UUID, timeout_s: float | None
     ) -> Steps[Outcome | None]:
         """What any endpoint knows of a write; first the one it was sent to is asked."""
         request_id = unknown.request_id if isinstance(unknown, OutcomeUnknown) else unknown

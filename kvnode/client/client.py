@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from kvnode.client.batch import Batch
 from kvnode.client.bulk import Bulk
@@ -57,9 +58,11 @@ class Client(Reading, Many):
     Keys are ``bytes`` or ``str`` (UTF-8), 1 to 480 bytes; values ``bytes`` or ``str``, up to 1 MiB.
     Callers in several threads share calls: together they write much faster than alone.
 
-    Every write has a ``request_id`` (16 bytes, random unless given), by which a node does it once
-    however often it is asked. A write that got no reply until its deadline raises
-    ``OutcomeUnknown``; whoever needs to know asks the same node again with the same id::
+    Every write has a ``request_id`` (16 bytes or a ``uuid.UUID``, random unless given), by which a
+    node does it once however often it is asked. A write that got no reply until its deadline raises
+    ``OutcomeUnknown``; whoever needs to know asks the same node again with the same id. Only a
+    client with one endpoint takes one: other nodes know an id once the write has reached them, and
+    while they are cut off they would do it a second time. ::
 
         try:
             client.put("user:1", "Ada")
@@ -122,13 +125,14 @@ class Client(Reading, Many):
         context: bytes | None = None,
         blind: bool = False,
         ttl: float | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Store a value: replacing what the node holds now, what ``context`` shows, or nothing.
 
-        With ``ttl`` it expires so many seconds after the node took it.
+        With ``ttl`` it expires so many seconds after the node took it. ``request_id``: of a client
+        with one endpoint only.
         """
         entry = self._calls.put(
             key,
@@ -150,7 +154,7 @@ class Client(Reading, Many):
         *,
         type: DataType | None = None,  # noqa: A002 - the proto's name
         context: bytes | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
@@ -165,11 +169,14 @@ class Client(Reading, Many):
         amount: int = 1,
         *,
         type: DataType | None = None,  # noqa: A002 - the proto's name
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
-        """Add to a counter; ``counter`` of the receipt is the sum at the node that took it."""
+        """Add to a counter; ``counter`` of the receipt is the sum at the node that took it.
+
+        ``request_id``: of a client with one endpoint only.
+        """
         entry = self._calls.increment(key, amount, type, request_id, durability, timeout_s)
         self._driver.submit(entry)
         return self._calls.receipt_of_one(entry)
@@ -178,11 +185,14 @@ class Client(Reading, Many):
         self,
         operations: Iterable[Operation],
         *,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> BatchReceipt:
-        """All operations or none, seen whole or not at all on every replica."""
+        """All operations or none, seen whole or not at all on every replica.
+
+        ``request_id``: of a client with one endpoint only.
+        """
         entry = self._calls.batch(operations, request_id, durability, timeout_s)
         self._driver.submit(entry)
         return self._calls.receipt(entry, batch_receipt_of)
@@ -208,11 +218,21 @@ class Client(Reading, Many):
         )
 
     def batch(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> Batch:
-        """Collects operations in a ``with`` block, and writes them at its end, all or none."""
+        """Collects operations in a ``with`` block, and writes them at its end, all or none.
+
+        ``request_id``: of a client with one endpoint only.
+        """
+        given = None if request_id is None else self._calls.request_id(request_id)
         return Batch(
-            lambda operations: self.write(operations, durability=durability, timeout_s=timeout_s)
+            lambda operations: self.write(
+                operations, request_id=given, durability=durability, timeout_s=timeout_s
+            )
         )
 
     def bulk(
@@ -262,7 +282,7 @@ class Client(Reading, Many):
     # ---- afterwards
 
     def outcome(
-        self, unknown: OutcomeUnknown | bytes, *, timeout_s: float | None = None
+        self, unknown: OutcomeUnknown | bytes | UUID, *, timeout_s: float | None = None
     ) -> Outcome | None:
         """What became of a write whose reply was lost; its error or its request id says which.
 

@@ -13,6 +13,8 @@ from kvnode.client.updates import TRIES, of_type
 from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from kvnode.client.client import Client
     from kvnode.client.resolving import Resolver
     from kvnode.client.updates import Change
@@ -30,23 +32,30 @@ class Counter:
         self,
         amount: int = 1,
         *,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add; ``counter`` of the receipt is the sum where it was added."""
         return self._db.increment(
-            self.key, amount, type=self._type, durability=durability, timeout_s=timeout_s
+            self.key,
+            amount,
+            type=self._type,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     def subtract(
         self,
         amount: int = 1,
         *,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Take away; a counter that only grows refuses it."""
-        return self.add(-amount, durability=durability, timeout_s=timeout_s)
+        return self.add(-amount, request_id=request_id, durability=durability, timeout_s=timeout_s)
 
     def value(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
@@ -57,11 +66,19 @@ class Counter:
         return found.counter if isinstance(found, Value) else 0
 
     def delete(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> Receipt:
         """Take away what the node has seen; what others add meanwhile survives."""
         return self._db.delete(
-            self.key, type=self._type, durability=durability, timeout_s=timeout_s
+            self.key,
+            type=self._type,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
 
@@ -77,12 +94,19 @@ class Register:
         value: bytes | str,
         *,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Store a value; with ``ttl`` it expires after so many seconds."""
         return self._db.put(
-            self.key, value, lww=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            lww=True,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     def get(
@@ -96,11 +120,19 @@ class Register:
         return found
 
     def delete(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> Receipt:
         """Remove the value."""
         return self._db.delete(
-            self.key, type=DataType.LWW_REGISTER, durability=durability, timeout_s=timeout_s
+            self.key,
+            type=DataType.LWW_REGISTER,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
 
@@ -130,12 +162,19 @@ class Siblings:
         *,
         context: bytes | None = None,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Replace what the node holds now, or exactly what ``context`` shows."""
         return self._db.put(
-            self.key, value, context=context, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            context=context,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     def add(
@@ -143,12 +182,19 @@ class Siblings:
         value: bytes | str,
         *,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add a sibling, replacing nothing."""
         return self._db.put(
-            self.key, value, blind=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            blind=True,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     def resolve(
@@ -184,6 +230,7 @@ class Siblings:
         self,
         *,
         context: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
@@ -192,6 +239,7 @@ class Siblings:
             self.key,
             type=DataType.SIBLINGS,
             context=context,
+            request_id=request_id,
             durability=durability,
             timeout_s=timeout_s,
         )

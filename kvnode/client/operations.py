@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from uuid import UUID
 
 from kvnode.client.values import DataType, shown
 from kvnode.core.errors import Reason
@@ -115,11 +116,12 @@ def as_bytes(text: bytes | str, reason: Reason, what: str) -> bytes:
     raise refuse(reason, f"a {what} must be bytes or str, not {type(text).__name__}")
 
 
-def request_id_bytes(request_id: bytes) -> bytes:
+def request_id_bytes(request_id: bytes | UUID) -> bytes:
     """A request id as the caller gave it, 16 bytes."""
-    if not isinstance(request_id, bytes) or len(request_id) != REQUEST_ID_BYTES:
-        raise refuse(Reason.BAD_REQUEST, f"a request id has {REQUEST_ID_BYTES} bytes")
-    return request_id
+    raw = request_id.bytes if isinstance(request_id, UUID) else request_id
+    if not isinstance(raw, bytes) or len(raw) != REQUEST_ID_BYTES:
+        raise refuse(Reason.BAD_REQUEST, f"a request id is {REQUEST_ID_BYTES} bytes or a uuid.UUID")
+    return raw
 
 
 def page_keys(page_size: int) -> int:

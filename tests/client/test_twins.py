@@ -30,7 +30,7 @@ TWINS = [
 LEVELS = "durability=None, timeout_s=None"
 SURFACE = {
     "admin": None,
-    "batch": f"*, {LEVELS}",
+    "batch": f"*, request_id=None, {LEVELS}",
     "batch_get": "keys, *, consistency=None, timeout_s=None",
     "bulk": f"*, limits=None, progress=None, {LEVELS}",
     "close": "",
