@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kvnode.client.aio import AsyncClient
     from kvnode.client.resolving import Resolver
-    from kvnode.client.updates import Change
+    from kvnode.client.updates import Edit
 
 
 class AsyncCounter:
@@ -206,19 +206,24 @@ class AsyncSiblings:
         self,
         resolve: Resolver,
         *,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Value:
-        """Merge what is there and store that. KeyNotFound if there is nothing."""
+        """Merge what is there and store that. KeyNotFound if there is nothing.
+
+        It expires after ``ttl`` seconds; without it never, whatever was merged.
+        """
         return await self.update(
-            as_it_is, resolve=resolve, durability=durability, timeout_s=timeout_s
+            as_it_is, resolve=resolve, ttl=ttl, durability=durability, timeout_s=timeout_s
         )
 
     async def update(
         self,
-        change: Change,
+        change: Edit,
         *,
         resolve: Resolver | None = None,
+        ttl: float | None = None,
         tries: int = TRIES,
         durability: Durability | None = None,
         timeout_s: float | None = None,
@@ -228,6 +233,7 @@ class AsyncSiblings:
             self.key,
             change,
             resolve=resolve,
+            ttl=ttl,
             tries=tries,
             durability=durability,
             timeout_s=timeout_s,

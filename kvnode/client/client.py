@@ -37,7 +37,7 @@ from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
 from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
 from kvnode.client.threads import ThreadDriver
-from kvnode.client.updates import TRIES, Change, update
+from kvnode.client.updates import TRIES, Edit, update
 from kvnode.client.values import BatchReceipt, DataType, Outcome, Receipt, Value
 from kvnode.errors import OutcomeUnknown
 
@@ -200,9 +200,10 @@ class Client(Reading, Many):
     def update(
         self,
         key: bytes | str,
-        change: Change,
+        change: Edit,
         *,
         resolve: Resolver | None = None,
+        ttl: float | None = None,
         tries: int = TRIES,
         durability: Durability | None = None,
         timeout_s: float | None = None,
@@ -211,10 +212,13 @@ class Client(Reading, Many):
 
         It replaces exactly what it has read. Where another write came between, both are kept as
         siblings: then ``resolve`` makes one of them, up to ``tries`` times; without it, or if that
-        is not enough, ConflictError. ``change`` runs once.
+        is not enough, ConflictError. ``change`` is a plain function and runs once. If it returns
+        None all stays as it is, and so it does if that is what was read and there is no ``ttl``.
+
+        What is written expires after ``ttl`` seconds; without it never, whatever was read.
         """
         return self._driver.run(
-            update(self._calls, key, change, resolve, tries, durability, timeout_s)
+            update(self._calls, key, change, resolve, ttl, tries, durability, timeout_s)
         )
 
     def batch(

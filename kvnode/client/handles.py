@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kvnode.client.client import Client
     from kvnode.client.resolving import Resolver
-    from kvnode.client.updates import Change
+    from kvnode.client.updates import Edit
 
 
 class Counter:
@@ -201,17 +201,24 @@ class Siblings:
         self,
         resolve: Resolver,
         *,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Value:
-        """Merge what is there and store that. KeyNotFound if there is nothing."""
-        return self.update(as_it_is, resolve=resolve, durability=durability, timeout_s=timeout_s)
+        """Merge what is there and store that. KeyNotFound if there is nothing.
+
+        It expires after ``ttl`` seconds; without it never, whatever was merged.
+        """
+        return self.update(
+            as_it_is, resolve=resolve, ttl=ttl, durability=durability, timeout_s=timeout_s
+        )
 
     def update(
         self,
-        change: Change,
+        change: Edit,
         *,
         resolve: Resolver | None = None,
+        ttl: float | None = None,
         tries: int = TRIES,
         durability: Durability | None = None,
         timeout_s: float | None = None,
@@ -221,6 +228,7 @@ class Siblings:
             self.key,
             change,
             resolve=resolve,
+            ttl=ttl,
             tries=tries,
             durability=durability,
             timeout_s=timeout_s,

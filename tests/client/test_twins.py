@@ -51,7 +51,7 @@ SURFACE = {
     "session": "token=b''",
     "siblings": "key",
     "token": None,
-    "update": f"key, change, *, resolve=None, tries=5, {LEVELS}",
+    "update": f"key, change, *, resolve=None, ttl=None, tries=5, {LEVELS}",
     "watch": "*, prefix=b'', since=None",
     "write": f"operations, *, request_id=None, {LEVELS}",
 }
