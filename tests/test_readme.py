@@ -209,6 +209,20 @@ def test_the_client_chapter_is_a_program_that_runs(capsys: pytest.CaptureFixture
         scope["test_carts_merge"](nodes)
 
 
+LISTED = """
+import kvnode
+from kvnode import Client, Counter, Increment, Operation, Put
+
+def counted(counter: Counter, operations: list[Operation]) -> None:
+    print(counter.add(), Client().write(operations))
+
+found = [Increment("a"), Put("b", "c")]
+counted(Client().counter("k"), found)
+print(Client().get("k", resolve=kvnode.resolvers.latest))
+"""
+"""Public names are what one writes down, and a list of operations is one."""
+
+
 def test_the_examples_are_typed(tmp_path: Path) -> None:
     """A user's strict mypy finds nothing in them, and something where a conflict is forgotten."""
     pytest.importorskip("mypy")
@@ -218,6 +232,9 @@ def test_the_examples_are_typed(tmp_path: Path) -> None:
         ("".join(chapter()), ""),
         (read_model(), ""),
         ("from kvnode import Client\nprint(Client().get('k').value)\n", "union-attr"),
+        ("from kvnode import Clint\n", "attr-defined"),
+        ("import kvnode\nkvnode.Clint\n", "attr-defined"),
+        (LISTED, ""),
     ):
         program.write_text(text)
         command = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
 from kvnode.client.values import DataType, shown
@@ -38,14 +38,20 @@ WIRE_TYPES: Final = {kind: cast("types_pb2.DataType", int(kind)) for kind in Dat
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class Operation:
+    """What a batch is made of: a ``Put``, an ``Increment`` or a ``Delete``."""
+
+    key: bytes | str
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Operation):
     """Store a value: a sibling, or with ``lww`` a last-writer-wins register.
 
     What it replaces: what the node holds now (default), exactly what ``context`` shows, or with
     ``blind`` nothing. With ``ttl`` (seconds) the value expires so long after the node took it.
     """
 
-    key: bytes | str
     value: bytes | str
     lww: bool = False
     context: bytes | None = None
@@ -54,30 +60,25 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Increment:
+class Increment(Operation):
     """Add ``amount``, negative for a PN-counter only.
 
     Without ``type``: to the counter the node shows under the key, else to a new PN-counter.
     """
 
-    key: bytes | str
     amount: int = 1
     type: DataType | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Operation):
     """Remove what the node holds now, or exactly what ``context`` shows.
 
     ``type`` is needed only for a key that shows several types.
     """
 
-    key: bytes | str
     type: DataType | None = None
     context: bytes | None = None
-
-
-Operation: TypeAlias = Put | Increment | Delete
 
 
 def refuse(reason: Reason, message: str) -> InvalidArgument:
