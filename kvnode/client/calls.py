@@ -102,7 +102,7 @@ class Calls(Writing):
         timeout_s: float | None,
     ) -> Steps[list[Value | Conflict | Absent]]:
         """The states of many keys, in the order asked."""
-        asked = tuple([key_bytes(key) for key in keys])
+        asked = tuple([key_bytes(key) for key in key_column(keys)])
         if not asked:
             return []
         entry = self._read(asked, consistency, self.deadline(timeout_s))

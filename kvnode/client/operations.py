@@ -147,6 +147,9 @@ def write_request(operations: Iterable[Operation], request_id: bytes) -> kv_pb2.
     Filled in place: a message built first and then copied into the batch took 5 us an
     operation instead of 2.
     """
+    if not isinstance(operations, Iterable):
+        kind = type(operations).__name__
+        raise refuse(Reason.BAD_REQUEST, f"write takes several operations: pass a list, not {kind}")
     request = kv_pb2.WriteRequest(request_id=request_id)
     total_bytes = 0
     position = -1
