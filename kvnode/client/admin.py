@@ -45,6 +45,10 @@ class Admin:
         self._driver = driver
         self._calls = calls
 
+    def __repr__(self) -> str:
+        """The addresses that may be asked."""
+        return f"Admin({','.join(self.endpoints)!r})"
+
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The addresses that may be asked."""
@@ -100,6 +104,10 @@ class AsyncAdmin:
     def __init__(self, driver: LoopDriver, calls: Calls) -> None:
         self._driver = driver
         self._calls = calls
+
+    def __repr__(self) -> str:
+        """The addresses that may be asked."""
+        return f"AsyncAdmin({','.join(self.endpoints)!r})"
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -69,6 +69,10 @@ class AsyncClient(AsyncReading, AsyncMany):
         self._calls = Calls(failover, settings)
         self._driver = LoopDriver(failover)
 
+    def __repr__(self) -> str:
+        """Its endpoints."""
+        return f"AsyncClient({','.join(self.endpoints)!r})"
+
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The addresses this client knows, in the order given."""
@@ -286,6 +290,10 @@ class _View(AsyncClient):
     def __init__(self, driver: LoopDriver, calls: Calls) -> None:
         self._driver = driver
         self._calls = calls
+
+    def __repr__(self) -> str:
+        """As it can be made."""
+        return f"{super().__repr__()}.session({self.token!r})"
 
     async def close(self) -> None:
         """The connections are the other's."""

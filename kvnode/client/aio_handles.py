@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from kvnode.client.handles import as_it_is
 from kvnode.client.levels import Consistency, Durability
+from kvnode.client.resolving import MISSING, DefaultT, Resolver, check_resolver, wanted
 from kvnode.client.updates import TRIES, of_type
-from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
+from kvnode.client.values import Conflict, DataType, Receipt, Value
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from kvnode.client.aio import AsyncClient
-    from kvnode.client.resolving import Resolver
     from kvnode.client.updates import Edit
 
 
@@ -24,6 +24,11 @@ class AsyncCounter:
         self._db = db
         self.key = key
         self._type = DataType.G_COUNTER if grow_only else DataType.PN_COUNTER
+
+    def __repr__(self) -> str:
+        """Its key, and whether it only grows."""
+        kind = ", grow_only=True" if self._type is DataType.G_COUNTER else ""
+        return f"AsyncCounter({self.key!r}{kind})"
 
     async def add(
         self,
@@ -90,6 +95,10 @@ class AsyncRegister:
         self._db = db
         self.key = key
 
+    def __repr__(self) -> str:
+        """Its key."""
+        return f"AsyncRegister({self.key!r})"
+
     async def set(
         self,
         value: bytes | str,
@@ -110,17 +119,36 @@ class AsyncRegister:
             timeout_s=timeout_s,
         )
 
+    @overload
     async def get(
-        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
-    ) -> Value:
-        """The value. KeyNotFound if there is none, FailedPrecondition if it is no register."""
+        self,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value: ...
+    @overload
+    async def get(
+        self,
+        *,
+        default: DefaultT,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | DefaultT: ...
+    async def get(
+        self,
+        *,
+        default: object = MISSING,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> object:
+        """The value. KeyNotFound if there is none and no ``default``.
+
+        FailedPrecondition if the key holds only other types, as when it is written.
+        """
         (state,) = await self._db.batch_get(
             [self.key], consistency=consistency, timeout_s=timeout_s
         )
-        found = of_type(state, DataType.LWW_REGISTER)
-        if not isinstance(found, Value):
-            raise absence(found)
-        return found
+        return wanted(of_type(state, DataType.LWW_REGISTER), default, None)
 
     async def delete(
         self,
@@ -146,20 +174,60 @@ class AsyncSiblings:
         self._db = db
         self.key = key
 
-    async def get(
-        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
-    ) -> Value | Conflict:
-        """The value, or all of them. KeyNotFound if there is none.
+    def __repr__(self) -> str:
+        """Its key."""
+        return f"AsyncSiblings({self.key!r})"
 
-        FailedPrecondition if the key holds only other types, as when it is written.
+    @overload
+    async def get(
+        self,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | Conflict: ...
+    @overload
+    async def get(
+        self,
+        *,
+        default: DefaultT,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | Conflict | DefaultT: ...
+    @overload
+    async def get(
+        self,
+        *,
+        resolve: Resolver,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value: ...
+    @overload
+    async def get(
+        self,
+        *,
+        default: DefaultT,
+        resolve: Resolver,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | DefaultT: ...
+    async def get(
+        self,
+        *,
+        default: object = MISSING,
+        resolve: Resolver | None = None,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> object:
+        """The value, or all of them unless ``resolve`` makes them one; nothing is written.
+
+        KeyNotFound if there is none and no ``default``. FailedPrecondition if the key holds only
+        other types, as when it is written.
         """
+        check_resolver(resolve)
         (state,) = await self._db.batch_get(
             [self.key], consistency=consistency, timeout_s=timeout_s
         )
-        found = of_type(state, DataType.SIBLINGS)
-        if isinstance(found, Absent):
-            raise absence(found)
-        return found
+        return wanted(of_type(state, DataType.SIBLINGS), default, resolve)
 
     async def put(
         self,

@@ -24,6 +24,10 @@ class Collected:
         self._open = False
         self._result: BatchReceipt | None = None
 
+    def __repr__(self) -> str:
+        """What was collected."""
+        return f"{type(self).__name__}({self._operations!r})"
+
     @property
     def result(self) -> BatchReceipt | None:
         """The receipt, after the block; None if the block collected nothing."""

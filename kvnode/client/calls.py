@@ -8,7 +8,7 @@ caller's result of the reply. Writes are in ``writing.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 from kvnode.client.channels import addresses_of
@@ -27,7 +27,7 @@ from kvnode.client.operations import (
     request_id_bytes,
 )
 from kvnode.client.reads import Shown, Wish, read_entries
-from kvnode.client.resolving import Resolver, check_resolver, resolved
+from kvnode.client.resolving import Resolver, check_resolver, wanted
 from kvnode.client.rpcs import LIST_CONFLICTS, OUTCOME, SCAN
 from kvnode.client.states import key_state_of, value_of
 from kvnode.client.steps import Steps, Submit
@@ -36,23 +36,14 @@ from kvnode.client.values import (
     Conflict,
     Outcome,
     Value,
-    absence,
     dot_of,
     freshness_of,
 )
 from kvnode.client.writing import Writing
-from kvnode.errors import KeyNotFound, KvnodeError, OutcomeUnknown
+from kvnode.errors import KvnodeError, OutcomeUnknown
 from kvnode.v1 import kv_pb2
 
-if TYPE_CHECKING:
-    pass
-
 DEFAULT_PAGE_KEYS: Final = 1_000
-
-MISSING: Final[Any] = object()
-"""No default was given."""
-
-DefaultT = TypeVar("DefaultT")
 
 
 class Calls(Writing):
@@ -71,28 +62,9 @@ class Calls(Writing):
     ) -> Steps[Any]:
         """A Value or Conflict, or ``default``; KeyNotFound without one."""
         check_resolver(resolve)
-        try:
-            state = yield from self.state(key, consistency, deadline=self.deadline(timeout_s))
-        except KeyNotFound:
-            if default is MISSING:
-                raise
-            return default
-        return state if resolve is None else resolved(state, resolve)
-
-    def state(
-        self,
-        key: bytes | str,
-        consistency: Consistency | None,
-        *,
-        deadline: float,
-    ) -> Steps[Value | Conflict]:
-        """What is under a key. KeyNotFound if that is nothing."""
-        raw = key_bytes(key)
-        entry = self._read((raw,), consistency, deadline)
+        entry = self._read((key_bytes(key),), consistency, self.deadline(timeout_s))
         (state,) = yield from self._shown(entry)
-        if isinstance(state, Absent):
-            raise absence(state)
-        return state
+        return wanted(state, default, resolve)
 
     def batch_get(
         self,

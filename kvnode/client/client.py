@@ -85,6 +85,10 @@ class Client(Reading, Many):
         self._calls = Calls(failover, settings)
         self._driver = ThreadDriver(failover)
 
+    def __repr__(self) -> str:
+        """Its endpoints."""
+        return f"Client({','.join(self.endpoints)!r})"
+
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The addresses this client knows, in the order given."""
@@ -302,6 +306,10 @@ class _View(Client):
     def __init__(self, driver: ThreadDriver, calls: Calls) -> None:
         self._driver = driver
         self._calls = calls
+
+    def __repr__(self) -> str:
+        """As it can be made."""
+        return f"{super().__repr__()}.session({self.token!r})"
 
     def close(self) -> None:
         """The connections are the other's."""

@@ -6,17 +6,17 @@ key that holds other types and none of its own is refused with TYPE_CONFLICT, re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from kvnode.client.levels import Consistency, Durability
+from kvnode.client.resolving import MISSING, DefaultT, Resolver, check_resolver, wanted
 from kvnode.client.updates import TRIES, of_type
-from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
+from kvnode.client.values import Conflict, DataType, Receipt, Value
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from kvnode.client.client import Client
-    from kvnode.client.resolving import Resolver
     from kvnode.client.updates import Edit
 
 
@@ -27,6 +27,11 @@ class Counter:
         self._db = db
         self.key = key
         self._type = DataType.G_COUNTER if grow_only else DataType.PN_COUNTER
+
+    def __repr__(self) -> str:
+        """Its key, and whether it only grows."""
+        kind = ", grow_only=True" if self._type is DataType.G_COUNTER else ""
+        return f"Counter({self.key!r}{kind})"
 
     def add(
         self,
@@ -89,6 +94,10 @@ class Register:
         self._db = db
         self.key = key
 
+    def __repr__(self) -> str:
+        """Its key."""
+        return f"Register({self.key!r})"
+
     def set(
         self,
         value: bytes | str,
@@ -109,15 +118,34 @@ class Register:
             timeout_s=timeout_s,
         )
 
+    @overload
     def get(
-        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
-    ) -> Value:
-        """The value. KeyNotFound if there is none, FailedPrecondition if it is no register."""
+        self,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value: ...
+    @overload
+    def get(
+        self,
+        *,
+        default: DefaultT,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | DefaultT: ...
+    def get(
+        self,
+        *,
+        default: object = MISSING,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> object:
+        """The value. KeyNotFound if there is none and no ``default``.
+
+        FailedPrecondition if the key holds only other types, as when it is written.
+        """
         (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
-        found = of_type(state, DataType.LWW_REGISTER)
-        if not isinstance(found, Value):
-            raise absence(found)
-        return found
+        return wanted(of_type(state, DataType.LWW_REGISTER), default, None)
 
     def delete(
         self,
@@ -143,18 +171,58 @@ class Siblings:
         self._db = db
         self.key = key
 
-    def get(
-        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
-    ) -> Value | Conflict:
-        """The value, or all of them. KeyNotFound if there is none.
+    def __repr__(self) -> str:
+        """Its key."""
+        return f"Siblings({self.key!r})"
 
-        FailedPrecondition if the key holds only other types, as when it is written.
+    @overload
+    def get(
+        self,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | Conflict: ...
+    @overload
+    def get(
+        self,
+        *,
+        default: DefaultT,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | Conflict | DefaultT: ...
+    @overload
+    def get(
+        self,
+        *,
+        resolve: Resolver,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value: ...
+    @overload
+    def get(
+        self,
+        *,
+        default: DefaultT,
+        resolve: Resolver,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | DefaultT: ...
+    def get(
+        self,
+        *,
+        default: object = MISSING,
+        resolve: Resolver | None = None,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> object:
+        """The value, or all of them unless ``resolve`` makes them one; nothing is written.
+
+        KeyNotFound if there is none and no ``default``. FailedPrecondition if the key holds only
+        other types, as when it is written.
         """
+        check_resolver(resolve)
         (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
-        found = of_type(state, DataType.SIBLINGS)
-        if isinstance(found, Absent):
-            raise absence(found)
-        return found
+        return wanted(of_type(state, DataType.SIBLINGS), default, resolve)
 
     def put(
         self,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, overload
 
-from kvnode.client.calls import DEFAULT_PAGE_KEYS, MISSING, DefaultT
+from kvnode.client.calls import DEFAULT_PAGE_KEYS
 from kvnode.client.levels import Consistency
-from kvnode.client.resolving import Resolver
+from kvnode.client.resolving import MISSING, DefaultT, Resolver
 from kvnode.client.values import Absent, Conflict, Value
 from kvnode.v1 import kv_pb2
 

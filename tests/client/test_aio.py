@@ -9,6 +9,7 @@ import pytest
 from grpc import StatusCode
 
 from kvnode import (
+    AsyncBatch,
     AsyncClient,
     DataDamaged,
     KeyNotFound,
@@ -16,7 +17,7 @@ from kvnode import (
     OutcomeUnknown,
     Value,
 )
-from kvnode.client.batch import AsyncBatch
+from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import (
     Answer,
     ScriptedNode,
@@ -24,6 +25,7 @@ from tests.client.scripted import (
     free_port,
     hang,
     refuse,
+    reply,
     succeed,
 )
 
@@ -106,7 +108,8 @@ def test_errors_are_those_of_the_client_for_threads(node: ScriptedNode) -> None:
         assert await client.get("k", default=None) is None
 
     missing = refuse(StatusCode.NOT_FOUND, "KEY_NOT_FOUND", context="0a")
-    node.script = [missing, refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED"), missing]
+    absent = reply(kv_pb2.BatchGetResponse(states=[types_pb2.KeyState(key=b"k")]))
+    node.script = [missing, refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED"), absent]
     with_client(work, node.address)
 
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kvnode import AsyncClient, Client, NodeUnavailable
-from kvnode.client.batch import AsyncBatch, Batch
+from kvnode import AsyncBatch, AsyncClient, Batch, Client, NodeUnavailable
 from tests.client.scripted import ScriptedNode, free_port
 
 MISUSES: list[Callable[[Batch | AsyncBatch], None]] = [
