@@ -22,8 +22,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import re
-from typing import Final
+from typing import Any, Final
 
 from grpc import StatusCode
 
@@ -72,6 +73,10 @@ CODES: Final[dict[Reason, StatusCode]] = {
 
 class KvnodeError(Exception):
     """Base of everything kvnode raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as it is, with all attributes: what made them is not asked again."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class RequestRefused(KvnodeError):
@@ -138,8 +143,9 @@ class OutcomeUnknown(KvnodeError):
 
     The node at ``endpoint`` can tell, also after a restart: the same write under the same
     ``request_id`` gives its first outcome, or does it once. It remembers the ids of its last
-    100,000 / n requests at the least, with n nodes. Other nodes can not tell: that a read there
-    does not show the write says nothing, and they would carry it out a second time. ::
+    100,000 / n requests at the least, with n nodes. Others know an id once the write has reached
+    them; not while they are cut off: that a read there does not show the write says nothing, and
+    they would carry it out a second time. So an id goes to this node, by a client with it alone::
 
         try:
             client.increment("visits", 5)

@@ -148,7 +148,7 @@ def test_the_clients_tables_name_all_there_is() -> None:
     _, _, after = README.partition("\n## The Python client\n")
     rows = [line for line in after.partition("\n## ")[0].splitlines() if line.startswith("|")]
     named = {word for row in rows for word in re.findall(r"`([^`]+)`", row.split("|")[1])}
-    assert {name for name in vars(Client) if not name.startswith("_")} <= named
+    assert {name for name in dir(Client) if not name.startswith("_")} <= named
     levels = {*get_args(get_args(kvnode.Durability)[0]), *get_args(kvnode.Consistency)}
     said = " ".join(named)
     assert not {level for level in levels if f'"{level}"' not in said}
@@ -214,6 +214,20 @@ def test_the_client_chapter_is_a_program_that_runs(capsys: pytest.CaptureFixture
         scope["test_carts_merge"](nodes)
 
 
+LISTED = """
+import kvnode
+from kvnode import Client, Counter, Increment, Operation, Put
+
+def counted(counter: Counter, operations: list[Operation]) -> None:
+    print(counter.add(), Client().write(operations))
+
+found = [Increment("a"), Put("b", "c")]
+counted(Client().counter("k"), found)
+print(Client().get("k", resolve=kvnode.resolvers.latest))
+"""
+"""Public names are what one writes down, and a list of operations is one."""
+
+
 def test_the_examples_are_typed(tmp_path: Path) -> None:
     """A user's strict mypy finds nothing in them, and something where a conflict is forgotten."""
     pytest.importorskip("mypy")
@@ -223,6 +237,9 @@ def test_the_examples_are_typed(tmp_path: Path) -> None:
         ("".join(chapter()), ""),
         (read_model(), ""),
         ("from kvnode import Client\nprint(Client().get('k').value)\n", "union-attr"),
+        ("from kvnode import Clint\n", "attr-defined"),
+        ("import kvnode\nkvnode.Clint\n", "attr-defined"),
+        (LISTED, ""),
     ):
         program.write_text(text)
         command = [

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from kvnode.client.channels import Method, ReplyT, RequestT
+from kvnode.client.columns import key_column
 from kvnode.client.operations import bound_bytes, key_bytes
 from kvnode.v1 import admin_pb2, gc_pb2, verify_pb2
 
@@ -43,6 +44,10 @@ class Admin:
     def __init__(self, driver: ThreadDriver, calls: Calls) -> None:
         self._driver = driver
         self._calls = calls
+
+    def __repr__(self) -> str:
+        """The addresses that may be asked."""
+        return f"Admin({','.join(self.endpoints)!r})"
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -100,6 +105,10 @@ class AsyncAdmin:
         self._driver = driver
         self._calls = calls
 
+    def __repr__(self) -> str:
+        """The addresses that may be asked."""
+        return f"AsyncAdmin({','.join(self.endpoints)!r})"
+
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The addresses that may be asked."""
@@ -152,5 +161,5 @@ def verify_request(
 
 def repair_request(keys: Iterable[bytes | str], deadline_s: float) -> verify_pb2.RepairRequest:
     """Checked; no keys mean all."""
-    asked = [key_bytes(key) for key in keys]
+    asked = [key_bytes(key) for key in key_column(keys)]
     return verify_pb2.RepairRequest(keys=asked, all=not asked, deadline_ms=round(deadline_s * 1000))

@@ -14,41 +14,36 @@ a write leaves the write's outcome open, as a lost reply does.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from kvnode.client.aio_bulk import AsyncBulk
 from kvnode.client.aio_handles import AsyncCounter, AsyncRegister, AsyncSiblings
 from kvnode.client.batch import AsyncBatch
-from kvnode.client.calls import (
-    DEFAULT_PAGE_KEYS,
-    MISSING,
-    Calls,
-    DefaultT,
-    failover_of,
-)
+from kvnode.client.calls import Calls, failover_of
 from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.levels import Consistency, Durability
 from kvnode.client.loops import LoopDriver
 from kvnode.client.many import AsyncMany
 from kvnode.client.operations import Operation
+from kvnode.client.reading import AsyncReading
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
 from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
-from kvnode.client.updates import TRIES, Change, update
-from kvnode.client.values import Absent, BatchReceipt, Conflict, DataType, Outcome, Receipt, Value
+from kvnode.client.updates import TRIES, Edit, update
+from kvnode.client.values import BatchReceipt, DataType, Outcome, Receipt, Value
 from kvnode.errors import OutcomeUnknown
-from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
     from kvnode.client.admin import AsyncAdmin
     from kvnode.client.watching import AsyncWatch
 
 
-class AsyncClient(AsyncMany):
+class AsyncClient(AsyncReading, AsyncMany):
     """A connection to a kvnode cluster, for one event loop. See ``Client`` for what it promises.
 
     A write that got no reply until its deadline raises ``OutcomeUnknown``::
@@ -73,6 +68,10 @@ class AsyncClient(AsyncMany):
         failover = failover_of(endpoints, time.monotonic)
         self._calls = Calls(failover, settings)
         self._driver = LoopDriver(failover)
+
+    def __repr__(self) -> str:
+        """Its endpoints."""
+        return f"AsyncClient({','.join(self.endpoints)!r})"
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -103,101 +102,6 @@ class AsyncClient(AsyncMany):
         """Close the connections."""
         await self.close()
 
-    # ---- reading
-
-    @overload
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Value | Conflict: ...
-    @overload
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        default: DefaultT,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Value | Conflict | DefaultT: ...
-    @overload
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        resolve: Resolver,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Value: ...
-    @overload
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        default: DefaultT,
-        resolve: Resolver,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Value | DefaultT: ...
-    async def get(
-        self,
-        key: bytes | str,
-        *,
-        default: object = MISSING,
-        resolve: Resolver | None = None,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> object:
-        """What is under a key: a ``Value``, or a ``Conflict`` unless ``resolve`` makes it one.
-
-        KeyNotFound if that is nothing and there is no ``default``. Nothing is written: ``update``
-        does that. ``freshness`` of the result says how old what it shows may be, member by member.
-        """
-        return await self._driver.run(
-            self._calls.get(key, default, resolve, consistency, timeout_s=timeout_s)
-        )
-
-    async def batch_get(
-        self,
-        keys: Iterable[bytes | str],
-        *,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> list[Value | Conflict | Absent]:
-        """What is under many keys, in the order asked."""
-        return await self._driver.run(self._calls.batch_get(keys, consistency, timeout_s=timeout_s))
-
-    def scan(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        start: bytes | str = b"",
-        end: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys with a visible value, ``start`` <= key < ``end``, in key order.
-
-        A page is one moment's state; the pages of one scan are different moments.
-        """
-        request = self._calls.scan_request(prefix, start, end, page_size, consistency)
-        return self._pages(request, timeout_s)
-
-    def conflicts(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys with more than one sibling or more than one type, in key order."""
-        request = self._calls.conflicts_request(prefix, page_size, consistency)
-        return self._pages(request, timeout_s)
-
     # ---- writing
 
     async def put(
@@ -209,13 +113,14 @@ class AsyncClient(AsyncMany):
         context: bytes | None = None,
         blind: bool = False,
         ttl: float | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Store a value: replacing what the node holds now, what ``context`` shows, or nothing.
 
-        With ``ttl`` it expires so many seconds after the node took it.
+        With ``ttl`` it expires so many seconds after the node took it. ``request_id``: of a client
+        with one endpoint only.
         """
         entry = self._calls.put(
             key,
@@ -237,7 +142,7 @@ class AsyncClient(AsyncMany):
         *,
         type: DataType | None = None,  # noqa: A002 - the proto's name
         context: bytes | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
@@ -252,11 +157,14 @@ class AsyncClient(AsyncMany):
         amount: int = 1,
         *,
         type: DataType | None = None,  # noqa: A002 - the proto's name
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
-        """Add to a counter; ``counter`` of the receipt is the sum at the node that took it."""
+        """Add to a counter; ``counter`` of the receipt is the sum at the node that took it.
+
+        ``request_id``: of a client with one endpoint only.
+        """
         entry = self._calls.increment(key, amount, type, request_id, durability, timeout_s)
         await self._driver.submit(entry)
         return self._calls.receipt_of_one(entry)
@@ -265,11 +173,14 @@ class AsyncClient(AsyncMany):
         self,
         operations: Iterable[Operation],
         *,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> BatchReceipt:
-        """All operations or none, seen whole or not at all on every replica."""
+        """All operations or none, seen whole or not at all on every replica.
+
+        ``request_id``: of a client with one endpoint only.
+        """
         entry = self._calls.batch(operations, request_id, durability, timeout_s)
         await self._driver.submit(entry)
         return self._calls.receipt(entry, batch_receipt_of)
@@ -277,9 +188,10 @@ class AsyncClient(AsyncMany):
     async def update(
         self,
         key: bytes | str,
-        change: Change,
+        change: Edit,
         *,
         resolve: Resolver | None = None,
+        ttl: float | None = None,
         tries: int = TRIES,
         durability: Durability | None = None,
         timeout_s: float | None = None,
@@ -288,18 +200,31 @@ class AsyncClient(AsyncMany):
 
         It replaces exactly what it has read. Where another write came between, both are kept as
         siblings: then ``resolve`` makes one of them, up to ``tries`` times; without it, or if that
-        is not enough, ConflictError. ``change`` runs once.
+        is not enough, ConflictError. ``change`` is a plain function and runs once. If it returns
+        None all stays as it is, and so it does if that is what was read and there is no ``ttl``.
+
+        What is written expires after ``ttl`` seconds; without it never, whatever was read.
         """
         return await self._driver.run(
-            update(self._calls, key, change, resolve, tries, durability, timeout_s)
+            update(self._calls, key, change, resolve, ttl, tries, durability, timeout_s)
         )
 
     def batch(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> AsyncBatch:
-        """Collects operations in a ``with`` block, and writes them at its end, all or none."""
+        """Collects operations in a ``with`` block, and writes them at its end, all or none.
+
+        ``request_id``: of a client with one endpoint only.
+        """
+        given = None if request_id is None else self._calls.request_id(request_id)
         return AsyncBatch(
-            lambda operations: self.write(operations, durability=durability, timeout_s=timeout_s)
+            lambda operations: self.write(
+                operations, request_id=given, durability=durability, timeout_s=timeout_s
+            )
         )
 
     def bulk(
@@ -349,7 +274,7 @@ class AsyncClient(AsyncMany):
     # ---- afterwards
 
     async def outcome(
-        self, unknown: OutcomeUnknown | bytes, *, timeout_s: float | None = None
+        self, unknown: OutcomeUnknown | bytes | UUID, *, timeout_s: float | None = None
     ) -> Outcome | None:
         """What became of a write whose reply was lost; its error or its request id says which.
 
@@ -358,21 +283,6 @@ class AsyncClient(AsyncMany):
         """
         return await self._driver.run(self._calls.outcome(unknown, timeout_s))
 
-    # ----
-
-    async def _pages(
-        self, request: kv_pb2.ScanRequest | kv_pb2.ListConflictsRequest, timeout_s: float | None
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys of all pages."""
-        while True:
-            states, request.page_token = await self._driver.run(
-                self._calls.page(request, timeout_s)
-            )
-            for state in states:
-                yield state
-            if not request.page_token:
-                return
-
 
 class _View(AsyncClient):
     """A client that shares the connections of another."""
@@ -380,6 +290,10 @@ class _View(AsyncClient):
     def __init__(self, driver: LoopDriver, calls: Calls) -> None:
         self._driver = driver
         self._calls = calls
+
+    def __repr__(self) -> str:
+        """As it can be made."""
+        return f"{super().__repr__()}.session({self.token!r})"
 
     async def close(self) -> None:
         """The connections are the other's."""

@@ -51,6 +51,10 @@ class AsyncBulk:
         self._over = False
         self._pump: asyncio.Task[None] | None = None
 
+    def __repr__(self) -> str:
+        """How far it is."""
+        return f"AsyncBulk({self.progress!r})"
+
     @property
     def progress(self) -> Progress:
         """Counts of operations."""

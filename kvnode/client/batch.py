@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import Final
 
 from kvnode.client.operations import Delete, Increment, Operation, Put
 from kvnode.client.values import BatchReceipt, DataType
+
+ENDED: Final = (
+    "a batch collects in its with block only, and is written once, at the end of that:"
+    " take a new one, client.batch()"
+)
 
 
 class Collected:
@@ -14,7 +20,13 @@ class Collected:
 
     def __init__(self) -> None:
         self._operations: list[Operation] = []
+        self._entered = False
+        self._open = False
         self._result: BatchReceipt | None = None
+
+    def __repr__(self) -> str:
+        """What was collected."""
+        return f"{type(self).__name__}({self._operations!r})"
 
     @property
     def result(self) -> BatchReceipt | None:
@@ -32,7 +44,7 @@ class Collected:
         ttl: float | None = None,
     ) -> None:
         """As ``Client.put``."""
-        self._operations.append(Put(key, value, lww, context, blind, ttl))
+        self._take(Put(key, value, lww, context, blind, ttl))
 
     def increment(
         self,
@@ -42,7 +54,7 @@ class Collected:
         type: DataType | None = None,  # noqa: A002 - the proto's name
     ) -> None:
         """As ``Client.increment``."""
-        self._operations.append(Increment(key, amount, type))
+        self._take(Increment(key, amount, type))
 
     def delete(
         self,
@@ -52,7 +64,19 @@ class Collected:
         context: bytes | None = None,
     ) -> None:
         """As ``Client.delete``."""
-        self._operations.append(Delete(key, type, context))
+        self._take(Delete(key, type, context))
+
+    def _enter(self) -> None:
+        """The block begins; a second time it would write all once more."""
+        if self._entered:
+            raise RuntimeError(ENDED)
+        self._entered = self._open = True
+
+    def _take(self, operation: Operation) -> None:
+        """One more, while somebody is going to write it."""
+        if not self._open:
+            raise RuntimeError(ENDED)
+        self._operations.append(operation)
 
 
 class Batch(Collected):
@@ -63,7 +87,8 @@ class Batch(Collected):
         self._write = write
 
     def __enter__(self) -> Batch:
-        """The batch."""
+        """The batch. RuntimeError a second time."""
+        self._enter()
         return self
 
     def __exit__(
@@ -73,6 +98,7 @@ class Batch(Collected):
         traceback: TracebackType | None,
     ) -> None:
         """Write what was collected."""
+        self._open = False
         if kind is None and self._operations:
             self._result = self._write(self._operations)
 
@@ -85,7 +111,8 @@ class AsyncBatch(Collected):
         self._write = write
 
     async def __aenter__(self) -> AsyncBatch:
-        """The batch."""
+        """The batch. RuntimeError a second time."""
+        self._enter()
         return self
 
     async def __aexit__(
@@ -95,5 +122,6 @@ class AsyncBatch(Collected):
         traceback: TracebackType | None,
     ) -> None:
         """Write what was collected."""
+        self._open = False
         if kind is None and self._operations:
             self._result = await self._write(self._operations)

@@ -83,6 +83,10 @@ class Bulk:
         self._over = False
         self._pump: threading.Thread | None = None
 
+    def __repr__(self) -> str:
+        """How far it is."""
+        return f"Bulk({self.progress!r})"
+
     @property
     def progress(self) -> Progress:
         """Counts of operations."""

@@ -8,7 +8,8 @@ caller's result of the reply. Writes are in ``writing.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
+from uuid import UUID
 
 from kvnode.client.channels import addresses_of
 from kvnode.client.columns import KeyT, key_column, plain_keys
@@ -26,7 +27,7 @@ from kvnode.client.operations import (
     request_id_bytes,
 )
 from kvnode.client.reads import Shown, Wish, read_entries
-from kvnode.client.resolving import Resolver, check_resolver, resolved
+from kvnode.client.resolving import Resolver, check_resolver, wanted
 from kvnode.client.rpcs import LIST_CONFLICTS, OUTCOME, SCAN
 from kvnode.client.states import key_state_of, value_of
 from kvnode.client.steps import Steps, Submit
@@ -35,23 +36,14 @@ from kvnode.client.values import (
     Conflict,
     Outcome,
     Value,
-    absence,
     dot_of,
     freshness_of,
 )
 from kvnode.client.writing import Writing
-from kvnode.errors import KeyNotFound, KvnodeError, OutcomeUnknown
+from kvnode.errors import KvnodeError, OutcomeUnknown
 from kvnode.v1 import kv_pb2
 
-if TYPE_CHECKING:
-    pass
-
 DEFAULT_PAGE_KEYS: Final = 1_000
-
-MISSING: Final[Any] = object()
-"""No default was given."""
-
-DefaultT = TypeVar("DefaultT")
 
 
 class Calls(Writing):
@@ -70,28 +62,9 @@ class Calls(Writing):
     ) -> Steps[Any]:
         """A Value or Conflict, or ``default``; KeyNotFound without one."""
         check_resolver(resolve)
-        try:
-            state = yield from self.state(key, consistency, deadline=self.deadline(timeout_s))
-        except KeyNotFound:
-            if default is MISSING:
-                raise
-            return default
-        return state if resolve is None else resolved(state, resolve)
-
-    def state(
-        self,
-        key: bytes | str,
-        consistency: Consistency | None,
-        *,
-        deadline: float,
-    ) -> Steps[Value | Conflict]:
-        """What is under a key. KeyNotFound if that is nothing."""
-        raw = key_bytes(key)
-        entry = self._read((raw,), consistency, deadline)
+        entry = self._read((key_bytes(key),), consistency, self.deadline(timeout_s))
         (state,) = yield from self._shown(entry)
-        if isinstance(state, Absent):
-            raise absence(state)
-        return state
+        return wanted(state, default, resolve)
 
     def batch_get(
         self,
@@ -101,7 +74,7 @@ class Calls(Writing):
         timeout_s: float | None,
     ) -> Steps[list[Value | Conflict | Absent]]:
         """The states of many keys, in the order asked."""
-        asked = tuple([key_bytes(key) for key in keys])
+        asked = tuple([key_bytes(key) for key in key_column(keys)])
         if not asked:
             return []
         entry = self._read(asked, consistency, self.deadline(timeout_s))
@@ -203,7 +176,7 @@ class Calls(Writing):
     # ---- afterwards
 
     def outcome(
-        self, unknown: OutcomeUnknown | bytes, timeout_s: float | None
+        self, unknown: OutcomeUnknown | bytes | UUID, timeout_s: float | None
     ) -> Steps[Outcome | None]:
         """What any endpoint knows of a write; first the one it was sent to is asked."""
         request_id = unknown.request_id if isinstance(unknown, OutcomeUnknown) else unknown

@@ -141,6 +141,11 @@ class Course:
         """The endpoint to ask now."""
         return self.addresses[self._at]
 
+    def described(self) -> str:
+        """The arguments of a watch that goes on from here."""
+        since = self.token or (BEGINNING if self._existing else None)
+        return f"{','.join(self.addresses)!r}, prefix={self.prefix!r}, since={since!r}"
+
     def request(self) -> watch_pb2.WatchRequest:
         """What to ask it."""
         self._parts.clear()

@@ -14,7 +14,7 @@ repeated write to a node that does not know its request id.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -175,6 +175,11 @@ def addresses_of(endpoints: str | Sequence[str]) -> tuple[str, ...]:
 
     Nothing between two commas or after the last one is no endpoint and no mistake.
     """
+    if isinstance(endpoints, bytes) or not isinstance(endpoints, Iterable):
+        raise InvalidArgument(
+            f"endpoints are HOST:PORT,HOST:PORT or a list of such, not {endpoints!r}",
+            reason=Reason.BAD_REQUEST,
+        )
     listed = [endpoints] if isinstance(endpoints, str) else list(endpoints)
     found: dict[str, None] = {}
     for text in listed:

@@ -165,8 +165,9 @@ def increment_columns(
 
 def key_column(keys: Iterable[KeyT]) -> list[KeyT]:
     """All of them; InvalidArgument if it is one, whose letters were hardly meant."""
-    if isinstance(keys, (bytes, str)):
-        raise refuse(Reason.BAD_REQUEST, f"it is {type(keys).__name__}, not keys")
+    if isinstance(keys, (bytes, str)) or not isinstance(keys, Iterable):
+        kind = type(keys).__name__
+        raise refuse(Reason.BAD_REQUEST, f"keys are several: pass a list, not {kind}")
     return list(keys)
 
 

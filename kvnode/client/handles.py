@@ -6,16 +6,18 @@ key that holds other types and none of its own is refused with TYPE_CONFLICT, re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from kvnode.client.levels import Consistency, Durability
+from kvnode.client.resolving import MISSING, DefaultT, Resolver, check_resolver, wanted
 from kvnode.client.updates import TRIES, of_type
-from kvnode.client.values import Absent, Conflict, DataType, Receipt, Value, absence
+from kvnode.client.values import Conflict, DataType, Receipt, Value
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from kvnode.client.client import Client
-    from kvnode.client.resolving import Resolver
-    from kvnode.client.updates import Change
+    from kvnode.client.updates import Edit
 
 
 class Counter:
@@ -26,27 +28,39 @@ class Counter:
         self.key = key
         self._type = DataType.G_COUNTER if grow_only else DataType.PN_COUNTER
 
+    def __repr__(self) -> str:
+        """Its key, and whether it only grows."""
+        kind = ", grow_only=True" if self._type is DataType.G_COUNTER else ""
+        return f"Counter({self.key!r}{kind})"
+
     def add(
         self,
         amount: int = 1,
         *,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add; ``counter`` of the receipt is the sum where it was added."""
         return self._db.increment(
-            self.key, amount, type=self._type, durability=durability, timeout_s=timeout_s
+            self.key,
+            amount,
+            type=self._type,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     def subtract(
         self,
         amount: int = 1,
         *,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Take away; a counter that only grows refuses it."""
-        return self.add(-amount, durability=durability, timeout_s=timeout_s)
+        return self.add(-amount, request_id=request_id, durability=durability, timeout_s=timeout_s)
 
     def value(
         self, *, consistency: Consistency | None = None, timeout_s: float | None = None
@@ -57,11 +71,19 @@ class Counter:
         return found.counter if isinstance(found, Value) else 0
 
     def delete(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> Receipt:
         """Take away what the node has seen; what others add meanwhile survives."""
         return self._db.delete(
-            self.key, type=self._type, durability=durability, timeout_s=timeout_s
+            self.key,
+            type=self._type,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
 
@@ -72,35 +94,73 @@ class Register:
         self._db = db
         self.key = key
 
+    def __repr__(self) -> str:
+        """Its key."""
+        return f"Register({self.key!r})"
+
     def set(
         self,
         value: bytes | str,
         *,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Store a value; with ``ttl`` it expires after so many seconds."""
         return self._db.put(
-            self.key, value, lww=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            lww=True,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
+    @overload
     def get(
-        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
-    ) -> Value:
-        """The value. KeyNotFound if there is none, FailedPrecondition if it is no register."""
+        self,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value: ...
+    @overload
+    def get(
+        self,
+        *,
+        default: DefaultT,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | DefaultT: ...
+    def get(
+        self,
+        *,
+        default: object = MISSING,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> object:
+        """The value. KeyNotFound if there is none and no ``default``.
+
+        FailedPrecondition if the key holds only other types, as when it is written.
+        """
         (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
-        found = of_type(state, DataType.LWW_REGISTER)
-        if not isinstance(found, Value):
-            raise absence(found)
-        return found
+        return wanted(of_type(state, DataType.LWW_REGISTER), default, None)
 
     def delete(
-        self, *, durability: Durability | None = None, timeout_s: float | None = None
+        self,
+        *,
+        request_id: bytes | UUID | None = None,
+        durability: Durability | None = None,
+        timeout_s: float | None = None,
     ) -> Receipt:
         """Remove the value."""
         return self._db.delete(
-            self.key, type=DataType.LWW_REGISTER, durability=durability, timeout_s=timeout_s
+            self.key,
+            type=DataType.LWW_REGISTER,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
 
@@ -111,18 +171,58 @@ class Siblings:
         self._db = db
         self.key = key
 
-    def get(
-        self, *, consistency: Consistency | None = None, timeout_s: float | None = None
-    ) -> Value | Conflict:
-        """The value, or all of them. KeyNotFound if there is none.
+    def __repr__(self) -> str:
+        """Its key."""
+        return f"Siblings({self.key!r})"
 
-        FailedPrecondition if the key holds only other types, as when it is written.
+    @overload
+    def get(
+        self,
+        *,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | Conflict: ...
+    @overload
+    def get(
+        self,
+        *,
+        default: DefaultT,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | Conflict | DefaultT: ...
+    @overload
+    def get(
+        self,
+        *,
+        resolve: Resolver,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value: ...
+    @overload
+    def get(
+        self,
+        *,
+        default: DefaultT,
+        resolve: Resolver,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> Value | DefaultT: ...
+    def get(
+        self,
+        *,
+        default: object = MISSING,
+        resolve: Resolver | None = None,
+        consistency: Consistency | None = None,
+        timeout_s: float | None = None,
+    ) -> object:
+        """The value, or all of them unless ``resolve`` makes them one; nothing is written.
+
+        KeyNotFound if there is none and no ``default``. FailedPrecondition if the key holds only
+        other types, as when it is written.
         """
+        check_resolver(resolve)
         (state,) = self._db.batch_get([self.key], consistency=consistency, timeout_s=timeout_s)
-        found = of_type(state, DataType.SIBLINGS)
-        if isinstance(found, Absent):
-            raise absence(found)
-        return found
+        return wanted(of_type(state, DataType.SIBLINGS), default, resolve)
 
     def put(
         self,
@@ -130,12 +230,19 @@ class Siblings:
         *,
         context: bytes | None = None,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Replace what the node holds now, or exactly what ``context`` shows."""
         return self._db.put(
-            self.key, value, context=context, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            context=context,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     def add(
@@ -143,29 +250,43 @@ class Siblings:
         value: bytes | str,
         *,
         ttl: float | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Add a sibling, replacing nothing."""
         return self._db.put(
-            self.key, value, blind=True, ttl=ttl, durability=durability, timeout_s=timeout_s
+            self.key,
+            value,
+            blind=True,
+            ttl=ttl,
+            request_id=request_id,
+            durability=durability,
+            timeout_s=timeout_s,
         )
 
     def resolve(
         self,
         resolve: Resolver,
         *,
+        ttl: float | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Value:
-        """Merge what is there and store that. KeyNotFound if there is nothing."""
-        return self.update(as_it_is, resolve=resolve, durability=durability, timeout_s=timeout_s)
+        """Merge what is there and store that. KeyNotFound if there is nothing.
+
+        It expires after ``ttl`` seconds; without it never, whatever was merged.
+        """
+        return self.update(
+            as_it_is, resolve=resolve, ttl=ttl, durability=durability, timeout_s=timeout_s
+        )
 
     def update(
         self,
-        change: Change,
+        change: Edit,
         *,
         resolve: Resolver | None = None,
+        ttl: float | None = None,
         tries: int = TRIES,
         durability: Durability | None = None,
         timeout_s: float | None = None,
@@ -175,6 +296,7 @@ class Siblings:
             self.key,
             change,
             resolve=resolve,
+            ttl=ttl,
             tries=tries,
             durability=durability,
             timeout_s=timeout_s,
@@ -184,6 +306,7 @@ class Siblings:
         self,
         *,
         context: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
@@ -192,6 +315,7 @@ class Siblings:
             self.key,
             type=DataType.SIBLINGS,
             context=context,
+            request_id=request_id,
             durability=durability,
             timeout_s=timeout_s,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from kvnode.client.columns import (
     KeyT,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 def puts(
     calls: Calls,
     values: Mapping[bytes, Text] | Mapping[str, Text] | Iterable[tuple[Text, Text]],
-    request_id: bytes | None,
+    request_id: bytes | UUID | None,
     durability: Durability | None,
     timeout_s: float | None,
     *,
@@ -53,7 +54,7 @@ def increments(
     calls: Calls,
     amounts: Mapping[bytes, int] | Mapping[str, int] | Iterable[Text],
     kind: DataType | None,
-    request_id: bytes | None,
+    request_id: bytes | UUID | None,
     durability: Durability | None,
     timeout_s: float | None,
 ) -> Entry:
@@ -118,7 +119,7 @@ class Many:
         *,
         lww: bool = False,
         ttl: float | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> ManyReceipt:
@@ -138,7 +139,7 @@ class Many:
         amounts: Mapping[bytes, int] | Mapping[str, int] | Iterable[bytes | str],
         *,
         type: DataType | None = None,  # noqa: A002 - the proto's name
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> ManyReceipt:
@@ -201,7 +202,7 @@ class AsyncMany:
         *,
         lww: bool = False,
         ttl: float | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> ManyReceipt:
@@ -221,7 +222,7 @@ class AsyncMany:
         amounts: Mapping[bytes, int] | Mapping[str, int] | Iterable[bytes | str],
         *,
         type: DataType | None = None,  # noqa: A002 - the proto's name
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
     ) -> ManyReceipt:

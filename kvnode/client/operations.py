@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, cast
+from uuid import UUID
 
 from kvnode.client.values import DataType, shown
 from kvnode.core.errors import Reason
@@ -37,14 +38,20 @@ WIRE_TYPES: Final = {kind: cast("types_pb2.DataType", int(kind)) for kind in Dat
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class Operation:
+    """What a batch is made of: a ``Put``, an ``Increment`` or a ``Delete``."""
+
+    key: bytes | str
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Operation):
     """Store a value: a sibling, or with ``lww`` a last-writer-wins register.
 
     What it replaces: what the node holds now (default), exactly what ``context`` shows, or with
     ``blind`` nothing. With ``ttl`` (seconds) the value expires so long after the node took it.
     """
 
-    key: bytes | str
     value: bytes | str
     lww: bool = False
     context: bytes | None = None
@@ -53,30 +60,25 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Increment:
+class Increment(Operation):
     """Add ``amount``, negative for a PN-counter only.
 
     Without ``type``: to the counter the node shows under the key, else to a new PN-counter.
     """
 
-    key: bytes | str
     amount: int = 1
     type: DataType | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Operation):
     """Remove what the node holds now, or exactly what ``context`` shows.
 
     ``type`` is needed only for a key that shows several types.
     """
 
-    key: bytes | str
     type: DataType | None = None
     context: bytes | None = None
-
-
-Operation: TypeAlias = Put | Increment | Delete
 
 
 def refuse(reason: Reason, message: str) -> InvalidArgument:
@@ -115,11 +117,12 @@ def as_bytes(text: bytes | str, reason: Reason, what: str) -> bytes:
     raise refuse(reason, f"a {what} must be bytes or str, not {type(text).__name__}")
 
 
-def request_id_bytes(request_id: bytes) -> bytes:
+def request_id_bytes(request_id: bytes | UUID) -> bytes:
     """A request id as the caller gave it, 16 bytes."""
-    if not isinstance(request_id, bytes) or len(request_id) != REQUEST_ID_BYTES:
-        raise refuse(Reason.BAD_REQUEST, f"a request id has {REQUEST_ID_BYTES} bytes")
-    return request_id
+    raw = request_id.bytes if isinstance(request_id, UUID) else request_id
+    if not isinstance(raw, bytes) or len(raw) != REQUEST_ID_BYTES:
+        raise refuse(Reason.BAD_REQUEST, f"a request id is {REQUEST_ID_BYTES} bytes or a uuid.UUID")
+    return raw
 
 
 def page_keys(page_size: int) -> int:
@@ -144,6 +147,9 @@ def write_request(operations: Iterable[Operation], request_id: bytes) -> kv_pb2.
     Filled in place: a message built first and then copied into the batch took 5 us an
     operation instead of 2.
     """
+    if not isinstance(operations, Iterable):
+        kind = type(operations).__name__
+        raise refuse(Reason.BAD_REQUEST, f"write takes several operations: pass a list, not {kind}")
     request = kv_pb2.WriteRequest(request_id=request_id)
     total_bytes = 0
     position = -1

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
-from kvnode.client.values import Conflict, ConflictError, Value
+from kvnode.client.values import Absent, Conflict, ConflictError, Value, absence
 
 Resolver = Callable[[Conflict], bytes | str]
 """Makes one value of the several of a conflict; see ``kvnode.resolvers``."""
+
+
+class Missing:
+    """What stands where no default was given; ``help`` shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Short, and nothing that one could pass."""
+        return "<none>"
+
+
+MISSING: Final[Any] = Missing()
+DefaultT = TypeVar("DefaultT")
+
+
+def wanted(state: Value | Conflict | Absent, default: Any, resolve: Resolver | None) -> Any:
+    """What a caller of ``get`` gets for a state; KeyNotFound if that is none and no default."""
+    if isinstance(state, Absent):
+        if default is MISSING:
+            raise absence(state)
+        return default
+    return state if resolve is None else resolved(state, resolve)
 
 
 def check_resolver(resolve: object) -> None:

@@ -35,6 +35,10 @@ class Session:
         self._message: types_pb2.VersionVector | None = None
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        """As it can be made."""
+        return f"Session({self.token!r})"
+
     @property
     def token(self) -> bytes:
         """All that was seen so far, for another client, process or language."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TypeAlias
 
 from kvnode.client.channels import Endpoint
@@ -58,9 +59,7 @@ def raised(failure: Failure) -> KvnodeError:
 
 def another(error: KvnodeError) -> KvnodeError:
     """The same exception, not yet raised."""
-    made = type(error).__new__(type(error))
-    made.args = error.args
-    made.__dict__.update(error.__dict__)
+    made = copy(error)
     made.__cause__ = error.__cause__
     return made
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import iscoroutine
 from typing import Final
 
 from kvnode.client.calls import Calls
 from kvnode.client.levels import Durability
-from kvnode.client.operations import as_bytes, key_bytes, refuse
+from kvnode.client.operations import as_bytes, key_bytes, refuse, ttl_ms
 from kvnode.client.resolving import Resolver, check_resolver, resolved
 from kvnode.client.sessions import Session
 from kvnode.client.steps import Pause, Steps, Submit
@@ -43,15 +44,16 @@ that two who merge the same siblings do not make new ones each time,"""
 PAUSE_S_MAX: Final = 0.5
 """and never longer than this."""
 
-Change = Callable[[bytes | None], bytes | str | None]
+Edit = Callable[[bytes | None], bytes | str | None]
 """Gets the value or None, gives the new one; None leaves all as it is."""
 
 
 def update(
     calls: Calls,
     key: bytes | str,
-    change: Change,
+    change: Edit,
     resolve: Resolver | None,
+    ttl: float | None,
     tries: int,
     durability: Durability | None,
     timeout_s: float | None,
@@ -65,20 +67,30 @@ def update(
     if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
         raise refuse(Reason.BAD_REQUEST, f"tries {tries!r} is not a number from 1")
     check_resolver(resolve)
+    if ttl is not None:
+        ttl_ms(ttl)
     deadline = calls.deadline(timeout_s)
     calls = in_session(calls)
     raw = key_bytes(key)
     state = of_type((yield from state_of(calls, raw, deadline)), DataType.SIBLINGS)
     found = None if isinstance(state, Absent) else resolved(state, resolve)
-    new = change(stored(found) if found else None)
-    if new is None or (found is state and as_bytes(new, Reason.BAD_VALUE, "value") == found.value):
+    new = edited(change, stored(found) if found else None)
+    if new is None or (
+        ttl is None and found is state and as_bytes(new, Reason.BAD_VALUE, "value") == found.value
+    ):
         if found is None:
             raise absence(state)
         return found
     for attempt in range(tries):
         left_s = max(0.001, deadline - calls.failover.now())
         entry = calls.put(
-            raw, new, context=state.context, durability=durability, timeout_s=left_s, verb="update"
+            raw,
+            new,
+            context=state.context,
+            ttl=ttl,
+            durability=durability,
+            timeout_s=left_s,
+            verb="update",
         )
         yield Submit(entry)
         receipt = calls.receipt_of_one(entry)
@@ -99,6 +111,15 @@ def update(
         new = stored(resolved(state, resolve))
     assert isinstance(state, Conflict), "the loop leaves only with one"
     raise ConflictError(state, written=True)
+
+
+def edited(change: Edit, value: bytes | None) -> bytes | str | None:
+    """What the caller's function makes of it; TypeError if that would have to be awaited."""
+    new = change(value)
+    if iscoroutine(new):
+        new.close()
+        raise TypeError("update takes a plain function, not one that is to be awaited")
+    return new
 
 
 def in_session(calls: Calls) -> Calls:

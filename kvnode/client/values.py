@@ -26,6 +26,9 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SHOWN_BYTES_MAX: Final = 40
 """Bytes of a key or value that an error message quotes; longer ones are cut."""
 
+REPR_BYTES_MAX: Final = 200
+"""Bytes of a value that a ``repr`` shows."""
+
 
 class DataType(IntEnum):
     """The types of kvnode; the numbers are those of the wire (``kvnode.v1.DataType``)."""
@@ -88,7 +91,7 @@ class Freshness:
     """All that the member had so long ago was in the answer; None: not heard of since the start."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class KeyState:
     """All visible values of one key, and the causal context of exactly these."""
 
@@ -99,8 +102,13 @@ class KeyState:
     pn_counter: int | None = None
     register: StoredValue | None = None
     siblings: tuple[StoredValue, ...] = ()
-    freshness: tuple[Freshness, ...] = field(default=(), repr=False, compare=False)
+    freshness: tuple[Freshness, ...] = field(default=(), compare=False)
     """How old this may be: per member, what the answering node knew of it."""
+
+    def __repr__(self) -> str:
+        """Its key and its values: ``Value('visits', 3)``, ``Conflict('cart', b'tea', b'cake')``."""
+        values = (self.value,) if isinstance(self, Value) else self.values
+        return f"{type(self).__name__}({', '.join([shown(self.key), *map(value_shown, values)])})"
 
     @property
     def types(self) -> tuple[DataType, ...]:
@@ -139,7 +147,7 @@ class KeyState:
         raise absence(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Value(KeyState):
     """A key with one value, or with several that the caller's resolver made one."""
 
@@ -171,8 +179,16 @@ class Value(KeyState):
             )
         return value
 
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it expires, in UTC; None: never, or it is made of several and stored nowhere."""
+        if self.in_conflict:
+            return None
+        stored = self.register or next(iter(self.siblings), None)
+        return stored.expires_at if stored else None
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Conflict(KeyState):
     """A key with several values: concurrent siblings, or values of several types."""
 
@@ -188,7 +204,7 @@ class Conflict(KeyState):
         text = counter = value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Absent(KeyState):
     """A key without a value; its context stands for that."""
 
@@ -328,6 +344,13 @@ def shown(raw: bytes) -> str:
     except UnicodeDecodeError:
         text = repr(cut)
     return text if cut == raw else f"{text}... ({len(raw)} bytes)"
+
+
+def value_shown(value: int | bytes) -> str:
+    """A value for a ``repr``."""
+    if isinstance(value, int) or len(value) <= REPR_BYTES_MAX:
+        return repr(value)
+    return f"{value[:REPR_BYTES_MAX]!r}... ({len(value)} bytes)"
 
 
 # ---- from the wire

@@ -78,6 +78,10 @@ class Watch:
         self._closed = threading.Event()
         self._call: Any = None
 
+    def __repr__(self) -> str:
+        """As one that goes on from here is made."""
+        return f"Watch({self._course.described()})"
+
     @property
     def token(self) -> bytes:
         """Where to go on: behind the last step that was handed out. Empty: nothing came yet."""
@@ -209,6 +213,10 @@ class AsyncWatch:
         self._on_waiting = on_waiting
         self._closed = asyncio.Event()
         self._call: Any = None
+
+    def __repr__(self) -> str:
+        """As one that goes on from here is made."""
+        return f"AsyncWatch({self._course.described()})"
 
     @property
     def token(self) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import UUID
 
 from kvnode.client.alike import HEADS_BYTES_MAX, INCREMENTS, REGISTER, SIBLINGS, request_of
 from kvnode.client.channels import MESSAGE_BYTES_MAX
@@ -71,7 +72,7 @@ class Writing:
         context: bytes | None = None,
         blind: bool = False,
         ttl: float | None = None,
-        request_id: bytes | None = None,
+        request_id: bytes | UUID | None = None,
         durability: Durability | None = None,
         timeout_s: float | None = None,
         verb: str = "put",
@@ -103,7 +104,7 @@ class Writing:
         key: bytes | str,
         amount: int,
         kind: DataType | None,
-        request_id: bytes | None,
+        request_id: bytes | UUID | None,
         durability: Durability | None,
         timeout_s: float | None,
     ) -> Entry:
@@ -129,7 +130,7 @@ class Writing:
         key: bytes | str,
         kind: DataType | None,
         context: bytes | None,
-        request_id: bytes | None,
+        request_id: bytes | UUID | None,
         durability: Durability | None,
         timeout_s: float | None,
     ) -> Entry:
@@ -163,7 +164,7 @@ class Writing:
     def batch(
         self,
         operations: Iterable[Operation],
-        request_id: bytes | None,
+        request_id: bytes | UUID | None,
         durability: Durability | None,
         timeout_s: float | None,
     ) -> Entry:
@@ -244,13 +245,15 @@ class Writing:
         """For a write whose caller has none."""
         return os.urandom(REQUEST_ID_BYTES)
 
-    def request_id(self, given: bytes | None) -> bytes:
+    def request_id(self, given: bytes | UUID | None) -> bytes:
         """The caller's request id, or a new one."""
         if given is None:
             return self.new_request_id()
         if len(self.failover.addresses) > 1:
             raise refuse(
                 Reason.BAD_REQUEST,
-                "a request id means something to one node only; use a client with one endpoint",
+                "a request id is known to the node that got it, and to others only once the write"
+                " has reached them: use a client with one endpoint, Client(error.endpoint) to ask"
+                " again",
             )
         return request_id_bytes(given)

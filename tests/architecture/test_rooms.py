@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "resolvers": {"client"},
     "testing": {"testing", "client", "config", "node"},
     "__main__": {"cli"},
-    "kvnode": {"client", "errors"},
+    "kvnode": {"client", "errors", "core.errors", "resolvers"},
 }
 
 # Packages from elsewhere that a room may import besides the standard library.

@@ -9,6 +9,7 @@ import pytest
 from grpc import StatusCode
 
 from kvnode import (
+    AsyncBatch,
     AsyncClient,
     DataDamaged,
     KeyNotFound,
@@ -16,6 +17,7 @@ from kvnode import (
     OutcomeUnknown,
     Value,
 )
+from kvnode.v1 import kv_pb2, types_pb2
 from tests.client.scripted import (
     Answer,
     ScriptedNode,
@@ -23,6 +25,7 @@ from tests.client.scripted import (
     free_port,
     hang,
     refuse,
+    reply,
     succeed,
 )
 
@@ -105,7 +108,8 @@ def test_errors_are_those_of_the_client_for_threads(node: ScriptedNode) -> None:
         assert await client.get("k", default=None) is None
 
     missing = refuse(StatusCode.NOT_FOUND, "KEY_NOT_FOUND", context="0a")
-    node.script = [missing, refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED"), missing]
+    absent = reply(kv_pb2.BatchGetResponse(states=[types_pb2.KeyState(key=b"k")]))
+    node.script = [missing, refuse(StatusCode.DATA_LOSS, "STATE_DAMAGED"), absent]
     with_client(work, node.address)
 
 
@@ -170,6 +174,11 @@ def test_a_client_belongs_to_one_loop(node: ScriptedNode) -> None:
 
 
 def test_a_batch_is_written_at_the_end_of_its_block(node: ScriptedNode) -> None:
+    async def drop(batch: AsyncBatch) -> None:
+        async with batch:
+            batch.put("a", "1")
+            raise LookupError
+
     async def work(client: AsyncClient) -> None:
         async with client.batch() as batch:
             batch.put("a", "1")
@@ -178,10 +187,8 @@ def test_a_batch_is_written_at_the_end_of_its_block(node: ScriptedNode) -> None:
             assert node.calls == []
         assert batch.result is not None
         assert [each.counter for each in batch.result.receipts] == [None, 5, None]
-        dropped = client.batch()
-        dropped.put("a", "1")
-        await dropped.__aexit__(LookupError, LookupError(), None)
-        assert dropped.result is None
+        with pytest.raises(LookupError):
+            await drop(client.batch())
 
     with_client(work, node.address)
     assert node.methods == ["Write"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import tomllib
@@ -18,18 +19,29 @@ def test_the_public_names_are_these() -> None:
     """A name that goes or comes is a decision, not an accident."""
     assert sorted(kvnode.__all__) == [
         "Absent",
+        "Admin",
+        "AsyncAdmin",
+        "AsyncBatch",
+        "AsyncBulk",
         "AsyncClient",
+        "AsyncCounter",
+        "AsyncRegister",
+        "AsyncSiblings",
         "AsyncWatch",
         "BEGINNING",
+        "Batch",
         "BatchReceipt",
         "Behind",
+        "Bulk",
         "BulkError",
         "BulkFailure",
         "BulkLimits",
+        "Change",
         "Client",
         "Conflict",
         "ConflictError",
         "Consistency",
+        "Counter",
         "DataDamaged",
         "DataType",
         "DeadlineExceeded",
@@ -42,6 +54,7 @@ def test_the_public_names_are_these() -> None:
         "InvalidArgument",
         "KeyNotFound",
         "KeyState",
+        "KeyWrite",
         "KvnodeError",
         "ManyReceipt",
         "NodeFailure",
@@ -53,15 +66,22 @@ def test_the_public_names_are_these() -> None:
         "OutcomeUnknown",
         "Progress",
         "Put",
+        "Reason",
         "Receipt",
+        "Register",
         "RequestRefused",
+        "Resolver",
         "ResourceExhausted",
         "Session",
+        "Siblings",
+        "Step",
         "StoredValue",
         "Value",
         "ValueTypeError",
         "Watch",
         "WatchBehind",
+        "WriteKind",
+        "resolvers",
     ]
 
 
@@ -73,7 +93,15 @@ def test_every_public_name_can_be_loaded_and_is_listed(name: str) -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'kvnode' has no attribute 'Cleint'"):
-        kvnode.__getattr__("Cleint")
+        importlib.import_module("kvnode").Cleint  # noqa: B018 - it is looked for
+
+
+def test_the_resolvers_need_no_import_of_their_own() -> None:
+    code = "import kvnode; print(kvnode.resolvers.latest.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "latest"
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -30,7 +30,7 @@ TWINS = [
 LEVELS = "durability=None, timeout_s=None"
 SURFACE = {
     "admin": None,
-    "batch": f"*, {LEVELS}",
+    "batch": f"*, request_id=None, {LEVELS}",
     "batch_get": "keys, *, consistency=None, timeout_s=None",
     "bulk": f"*, limits=None, progress=None, {LEVELS}",
     "close": "",
@@ -51,7 +51,7 @@ SURFACE = {
     "session": "token=b''",
     "siblings": "key",
     "token": None,
-    "update": f"key, change, *, resolve=None, tries=5, {LEVELS}",
+    "update": f"key, change, *, resolve=None, ttl=None, tries=5, {LEVELS}",
     "watch": "*, prefix=b'', since=None",
     "write": f"operations, *, request_id=None, {LEVELS}",
 }
