@@ -87,7 +87,7 @@ class AsyncClient(AsyncMany):
         return AsyncAdmin(self._driver, self._calls)
 
     async def close(self) -> None:
-        """Close the connections. Calls in progress fail; later ones raise RuntimeError."""
+        """End calls, watches and connections. Later calls raise RuntimeError."""
         await self._driver.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -317,7 +317,9 @@ class AsyncClient(AsyncMany):
         """Every change from now on, behind a token, or with ``BEGINNING`` of all there is."""
         from kvnode.client.watching import AsyncWatch
 
-        return AsyncWatch(self.endpoints, prefix=prefix, since=since)
+        watch = AsyncWatch(self.endpoints, prefix=prefix, since=since)
+        self._driver.own(watch)
+        return watch
 
     # ---- views
 

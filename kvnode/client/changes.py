@@ -217,11 +217,8 @@ def why(failure: Failure) -> str:
     """Why an endpoint tells nothing, in a few words if the transport said it."""
     if failure.cause is not None:
         ended = cast("Call", failure.cause)
-        match ended.code():
-            case StatusCode.UNAVAILABLE:
-                return cause_of(ended.details() or "")
-            case StatusCode.CANCELLED:  # here, after a silence
-                return "no answer"
+        if ended.code() is StatusCode.UNAVAILABLE:
+            return cause_of(ended.details() or "")
     return str(failure.exception)
 
 

@@ -101,7 +101,7 @@ class Client(Many):
         return Admin(self._driver, self._calls)
 
     def close(self) -> None:
-        """Close the connections. Calls in progress fail; later ones raise RuntimeError."""
+        """End calls, watches and connections. Later calls raise RuntimeError."""
         self._driver.close()
 
     def __enter__(self) -> Client:
@@ -331,7 +331,9 @@ class Client(Many):
         """Every change from now on, behind a token, or with ``BEGINNING`` of all there is."""
         from kvnode.client.watching import Watch
 
-        return Watch(self.endpoints, prefix=prefix, since=since)
+        watch = Watch(self.endpoints, prefix=prefix, since=since)
+        self._driver.own(watch)
+        return watch
 
     # ---- views
 

@@ -26,22 +26,17 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Final
 
 import grpc
-import grpc.aio
 
 from kvnode.client.changes import BEGINNING, Change, Course, KeyWrite, Step, WriteKind
-from kvnode.client.channels import OPTIONS
+from kvnode.client.listening import AsyncLine, Line
 from kvnode.client.status import Failure, Fate, failure_of
 from kvnode.errors import NodeFailure, NodeUnavailable
-from kvnode.v1 import watch_pb2
 
 __all__ = ["BEGINNING", "AsyncWatch", "Change", "KeyWrite", "Step", "Watch", "WriteKind"]
 
-METHOD: Final = "/kvnode.v1.Watches/Watch"
-CALL_S: Final = 3_600.0
-"""A call's deadline; then the watch makes the next one."""
 PATIENCE_S: Final = 30.0
 HEARTBEAT_S: Final = 5.0
 
@@ -76,7 +71,7 @@ class Watch:
         )
         self._on_waiting = on_waiting
         self._closed = threading.Event()
-        self._call: Any = None
+        self._line: Line | None = None
 
     @property
     def token(self) -> bytes:
@@ -86,9 +81,9 @@ class Watch:
     def close(self) -> None:
         """End the watch: iteration stops."""
         self._closed.set()
-        call = self._call
-        if call is not None:
-            call.cancel()
+        line = self._line
+        if line is not None:
+            line.close()
 
     def __enter__(self) -> Watch:
         """The watch itself."""
@@ -115,6 +110,8 @@ class Watch:
             try:
                 yield from self._follow()
                 failure = _ended(course.address)
+            except TimeoutError:
+                failure = _silent(course.silence_s)
             except grpc.RpcError as error:
                 failure = failure_of(error, course.address)
             if not self._closed.is_set():
@@ -126,67 +123,20 @@ class Watch:
                 self._closed.wait(pause_s)
 
     def _follow(self) -> Iterator[Step]:
-        """The steps of one call; it should end with ``grpc.RpcError``."""
+        """The steps of one call; it should end with ``grpc.RpcError``, or TimeoutError."""
         course = self._course
-        with grpc.insecure_channel(course.address, options=OPTIONS) as channel:
-            method = channel.unary_stream(
-                METHOD,
-                watch_pb2.WatchRequest.SerializeToString,
-                watch_pb2.WatchResponse.FromString,
-            )
-            call: Any = method(course.request(), timeout=CALL_S)
-            self._call = call
-            with _Silence(call) as silence:
-                while not self._closed.is_set():
-                    silence.expect(course.silence_s)
-                    response = next(call, None)
-                    silence.heard()
-                    if response is None:
-                        return
-                    step = course.take(response)
-                    if step is not None:
-                        yield step
-
-
-class _Silence:
-    """Cancels a call at its end, or when its node says nothing for too long: gRPC would wait."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-        self._changed = threading.Condition()
-        self._until: float | None = None
-        self._over = False
-        self._thread = threading.Thread(target=self._run, name="kvnode-watch", daemon=True)
-
-    def __enter__(self) -> _Silence:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._over = True
-            self._changed.notify()
-        self._call.cancel()
-
-    def expect(self, within_s: float) -> None:
-        """Something has to be heard within so long."""
-        with self._changed:
-            self._until = time.monotonic() + within_s
-            self._changed.notify()
-
-    def heard(self) -> None:
-        """It was; the program may take its time now."""
-        with self._changed:
-            self._until = None
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._over:
-                left_s = None if self._until is None else self._until - time.monotonic()
-                if left_s is not None and left_s <= 0:
-                    self._call.cancel()
+        with Line(course.address, course.request()) as line:
+            self._line = line
+            while not self._closed.is_set():
+                line.ask()
+                if not line.answered(time.monotonic() + course.silence_s):
+                    raise TimeoutError
+                response = line.answer()
+                if response is None:
                     return
-                self._changed.wait(left_s)
+                step = course.take(response)
+                if step is not None:
+                    yield step
 
 
 class AsyncWatch:
@@ -208,7 +158,7 @@ class AsyncWatch:
         )
         self._on_waiting = on_waiting
         self._closed = asyncio.Event()
-        self._call: Any = None
+        self._line: AsyncLine | None = None
 
     @property
     def token(self) -> bytes:
@@ -218,8 +168,8 @@ class AsyncWatch:
     def close(self) -> None:
         """End the watch: iteration stops."""
         self._closed.set()
-        if self._call is not None:
-            self._call.cancel()
+        if self._line is not None:
+            self._line.close()
 
     async def __aenter__(self) -> AsyncWatch:
         """The watch itself."""
@@ -251,7 +201,7 @@ class AsyncWatch:
                         yield step
                 failure = _ended(course.address)
             except TimeoutError:
-                failure = _silent(course.address, course.silence_s)
+                failure = _silent(course.silence_s)
             except grpc.RpcError as error:
                 failure = failure_of(error, course.address)
             except asyncio.CancelledError:
@@ -270,21 +220,18 @@ class AsyncWatch:
                         await self._closed.wait()
 
     async def _follow(self) -> AsyncGenerator[Step]:
-        """The steps of one call; it should end with ``grpc.RpcError``."""
+        """The steps of one call; it should end with ``grpc.RpcError``, or TimeoutError."""
         course = self._course
-        async with grpc.aio.insecure_channel(course.address, options=OPTIONS) as channel:
-            method = channel.unary_stream(
-                METHOD,
-                watch_pb2.WatchRequest.SerializeToString,
-                watch_pb2.WatchResponse.FromString,
-            )
-            call = self._call = method(course.request(), timeout=CALL_S)
+        async with AsyncLine(course.address, course.request()) as line:
+            self._line = line
             while not self._closed.is_set():
-                async with asyncio.timeout(course.silence_s):
-                    response = await call.read()
-                if response is grpc.aio.EOF:
+                line.ask()
+                if not await line.answered(time.monotonic() + course.silence_s):
+                    raise TimeoutError
+                response = line.answer()
+                if response is None:
                     return
-                step = course.take(cast("watch_pb2.WatchResponse", response))
+                step = course.take(response)
                 if step is not None:
                     yield step
 
@@ -294,6 +241,6 @@ def _ended(address: str) -> Failure:
     return Failure(Fate.BROKEN, NodeFailure(f"{address} ended a watch without an error"), None)
 
 
-def _silent(address: str, within_s: float) -> Failure:
-    said = f"{address} has said nothing for {within_s:g} s"
-    return Failure(Fate.LOST, NodeUnavailable(said), None)
+def _silent(within_s: float) -> Failure:
+    """What a node does that hangs."""
+    return Failure(Fate.LOST, NodeUnavailable(f"no answer within {within_s:g} s"), None)

@@ -27,28 +27,6 @@ checkpoint_keys = 100
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Starts processes over one directory; whatever happens, none is left."""
-    processes: list[NodeProcess] = []
-
-    def run(*options: str, listen: str = "127.0.0.1:0") -> NodeProcess:
-        processes.append(NodeProcess(tmp_path / "data", *options, listen=listen))
-        return processes[-1].ready()
-
-    try:
-        yield run
-    finally:
-        for process in processes:
-            process.kill()
-
-
-@pytest.fixture
-def process(start: Callable[..., NodeProcess]) -> NodeProcess:
-    """A node."""
-    return start()
-
-
-@pytest.fixture
 def client(process: NodeProcess) -> Iterator[Client]:
     with Client(process.address) as found:
         yield found
