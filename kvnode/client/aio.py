@@ -3,7 +3,7 @@
 >>> async with AsyncClient("127.0.0.1:7080,127.0.0.1:7081") as db:
 ...     await db.put("user:1", "Ada")
 ...     await db.counter("visits").add(1)
-...     async for found in db.scan(prefix="user:"):
+...     async for found in db.scan("user:"):
 ...         print(found.key)
 
 Tasks that call at once share calls: ``asyncio.gather`` of a hundred puts is one call.
@@ -14,7 +14,7 @@ a write leaves the write's outcome open, as a lost reply does.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, overload
@@ -23,7 +23,6 @@ from kvnode.client.aio_bulk import AsyncBulk
 from kvnode.client.aio_handles import AsyncCounter, AsyncRegister, AsyncSiblings
 from kvnode.client.batch import AsyncBatch
 from kvnode.client.calls import (
-    DEFAULT_PAGE_KEYS,
     MISSING,
     Calls,
     DefaultT,
@@ -34,6 +33,7 @@ from kvnode.client.levels import Consistency, Durability
 from kvnode.client.loops import LoopDriver
 from kvnode.client.many import AsyncMany
 from kvnode.client.operations import Operation
+from kvnode.client.paging import AsyncPaging
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
@@ -41,14 +41,13 @@ from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings
 from kvnode.client.updates import TRIES, Change, update
 from kvnode.client.values import Absent, BatchReceipt, Conflict, DataType, Outcome, Receipt, Value
 from kvnode.errors import OutcomeUnknown
-from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
     from kvnode.client.admin import AsyncAdmin
     from kvnode.client.watching import AsyncWatch
 
 
-class AsyncClient(AsyncMany):
+class AsyncClient(AsyncMany, AsyncPaging):
     """A connection to a kvnode cluster, for one event loop. See ``Client`` for what it promises.
 
     A write that got no reply until its deadline raises ``OutcomeUnknown``::
@@ -168,35 +167,6 @@ class AsyncClient(AsyncMany):
     ) -> list[Value | Conflict | Absent]:
         """What is under many keys, in the order asked."""
         return await self._driver.run(self._calls.batch_get(keys, consistency, timeout_s=timeout_s))
-
-    def scan(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        start: bytes | str = b"",
-        end: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys with a visible value, ``start`` <= key < ``end``, in key order.
-
-        A page is one moment's state; the pages of one scan are different moments.
-        """
-        request = self._calls.scan_request(prefix, start, end, page_size, consistency)
-        return self._pages(request, timeout_s)
-
-    def conflicts(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys with more than one sibling or more than one type, in key order."""
-        request = self._calls.conflicts_request(prefix, page_size, consistency)
-        return self._pages(request, timeout_s)
 
     # ---- writing
 
@@ -359,21 +329,6 @@ class AsyncClient(AsyncMany):
         elsewhere it may arrive.
         """
         return await self._driver.run(self._calls.outcome(unknown, timeout_s))
-
-    # ----
-
-    async def _pages(
-        self, request: kv_pb2.ScanRequest | kv_pb2.ListConflictsRequest, timeout_s: float | None
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys of all pages."""
-        while True:
-            states, request.page_token = await self._driver.run(
-                self._calls.page(request, timeout_s)
-            )
-            for state in states:
-                yield state
-            if not request.page_token:
-                return
 
 
 class _View(AsyncClient):

@@ -46,8 +46,6 @@ from kvnode.v1 import kv_pb2
 if TYPE_CHECKING:
     pass
 
-DEFAULT_PAGE_KEYS: Final = 1_000
-
 MISSING: Final[Any] = object()
 """No default was given."""
 

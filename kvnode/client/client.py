@@ -17,7 +17,7 @@ in ``failover.py``; who shares a call with whom, in ``lanes.py``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, overload
@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, overload
 from kvnode.client.batch import Batch
 from kvnode.client.bulk import Bulk
 from kvnode.client.calls import (
-    DEFAULT_PAGE_KEYS,
     MISSING,
     Calls,
     DefaultT,
@@ -36,6 +35,7 @@ from kvnode.client.handles import Counter, Register, Siblings
 from kvnode.client.levels import Consistency, Durability
 from kvnode.client.many import Many
 from kvnode.client.operations import Operation
+from kvnode.client.paging import Paging
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
@@ -44,14 +44,13 @@ from kvnode.client.threads import ThreadDriver
 from kvnode.client.updates import TRIES, Change, update
 from kvnode.client.values import Absent, BatchReceipt, Conflict, DataType, Outcome, Receipt, Value
 from kvnode.errors import OutcomeUnknown
-from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
     from kvnode.client.admin import Admin
     from kvnode.client.watching import Watch
 
 
-class Client(Many):
+class Client(Many, Paging):
     """A connection to a kvnode cluster through one or more of its nodes. Thread safe.
 
     ``endpoints``: "HOST:PORT,HOST:PORT" or a sequence of such, each the address of *one* node, the
@@ -182,35 +181,6 @@ class Client(Many):
     ) -> list[Value | Conflict | Absent]:
         """What is under many keys, in the order asked."""
         return self._driver.run(self._calls.batch_get(keys, consistency, timeout_s=timeout_s))
-
-    def scan(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        start: bytes | str = b"",
-        end: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[Value | Conflict]:
-        """The keys with a visible value, ``start`` <= key < ``end``, in key order.
-
-        A page is one moment's state; the pages of one scan are different moments.
-        """
-        request = self._calls.scan_request(prefix, start, end, page_size, consistency)
-        return self._pages(request, timeout_s)
-
-    def conflicts(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[Value | Conflict]:
-        """The keys with more than one sibling or more than one type, in key order."""
-        request = self._calls.conflicts_request(prefix, page_size, consistency)
-        return self._pages(request, timeout_s)
 
     # ---- writing
 
@@ -373,18 +343,6 @@ class Client(Many):
         elsewhere it may arrive.
         """
         return self._driver.run(self._calls.outcome(unknown, timeout_s))
-
-    # ----
-
-    def _pages(
-        self, request: kv_pb2.ScanRequest | kv_pb2.ListConflictsRequest, timeout_s: float | None
-    ) -> Iterator[Value | Conflict]:
-        """The keys of all pages."""
-        while True:
-            states, request.page_token = self._driver.run(self._calls.page(request, timeout_s))
-            yield from states
-            if not request.page_token:
-                return
 
 
 class _View(Client):

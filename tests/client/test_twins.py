@@ -34,7 +34,7 @@ SURFACE = {
     "batch_get": "keys, *, consistency=None, timeout_s=None",
     "bulk": f"*, limits=None, progress=None, {LEVELS}",
     "close": "",
-    "conflicts": "*, prefix=b'', page_size=1000, consistency=None, timeout_s=None",
+    "conflicts": "prefix=b'', *, limit=None, page_size=1000, consistency=None, timeout_s=None",
     "counter": "key, *, grow_only=False",
     "delete": f"key, *, type=None, context=None, request_id=None, {LEVELS}",
     "endpoints": None,
@@ -47,7 +47,8 @@ SURFACE = {
     f" {LEVELS}",
     "put_many": f"values, *, lww=False, ttl=None, request_id=None, {LEVELS}",
     "register": "key",
-    "scan": "*, prefix=b'', start=b'', end=b'', page_size=1000, consistency=None, timeout_s=None",
+    "scan": "prefix=b'', *, start=b'', end=b'', limit=None, page_size=1000, consistency=None,"
+    " timeout_s=None",
     "session": "token=b''",
     "siblings": "key",
     "token": None,
