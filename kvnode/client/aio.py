@@ -37,7 +37,13 @@ from kvnode.client.paging import AsyncPaging
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
-from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
+from kvnode.client.settings import (
+    DEFAULT_ENDPOINT,
+    DEFAULT_TIMEOUT_S,
+    HEARTBEAT_S,
+    PATIENCE_S,
+    settings_of,
+)
 from kvnode.client.updates import TRIES, Change, update
 from kvnode.client.values import Absent, BatchReceipt, Conflict, DataType, Outcome, Receipt, Value
 from kvnode.errors import OutcomeUnknown
@@ -283,11 +289,29 @@ class AsyncClient(AsyncMany, AsyncPaging):
         """Writes many independent operations in order, as fast as the node takes them."""
         return AsyncBulk(self._driver, self._calls, limits, progress, durability, timeout_s)
 
-    def watch(self, *, prefix: bytes | str = b"", since: bytes | None = None) -> AsyncWatch:
-        """Every change from now on, behind a token, or with ``BEGINNING`` of all there is."""
+    def watch(
+        self,
+        *,
+        prefix: bytes | str = b"",
+        since: bytes | None = None,
+        patience_s: float = PATIENCE_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        on_waiting: Callable[[str], None] | None = None,
+    ) -> AsyncWatch:
+        """Every change from now on, behind a token, or with ``BEGINNING`` of all there is.
+
+        The arguments are those of ``AsyncWatch``. It ends with the client.
+        """
         from kvnode.client.watching import AsyncWatch
 
-        watch = AsyncWatch(self.endpoints, prefix=prefix, since=since)
+        watch = AsyncWatch(
+            self.endpoints,
+            prefix=prefix,
+            since=since,
+            patience_s=patience_s,
+            heartbeat_s=heartbeat_s,
+            on_waiting=on_waiting,
+        )
         self._driver.own(watch)
         return watch
 

@@ -27,7 +27,8 @@ from typing import Final, NamedTuple, cast
 from grpc import Call, StatusCode
 
 from kvnode.client.channels import addresses_of
-from kvnode.client.operations import bound_bytes
+from kvnode.client.operations import bound_bytes, refuse
+from kvnode.client.settings import checked_heartbeat_s, checked_patience_s
 from kvnode.client.states import key_state_of
 from kvnode.client.status import Failure, Fate
 from kvnode.client.values import DataType, Dot, KeyState, dot_of
@@ -117,12 +118,12 @@ class Course:
     ) -> None:
         self.addresses = addresses_of(endpoints)
         self.prefix = bound_bytes(prefix, "prefix")
-        self.token = since or b""
+        self.token = _checked_since(since) or b""
         self.silence_s = FIRST_S
         """How long the next response may take."""
         self._existing = since == BEGINNING
-        self._heartbeat_s = heartbeat_s
-        self._patience_s = patience_s
+        self._heartbeat_s = checked_heartbeat_s(heartbeat_s)
+        self._patience_s = checked_patience_s(patience_s)
         self._at = 0
         self._failures = 0
         """Since an endpoint was well."""
@@ -220,6 +221,17 @@ def why(failure: Failure) -> str:
         if ended.code() is StatusCode.UNAVAILABLE:
             return cause_of(ended.details() or "")
     return str(failure.exception)
+
+
+def _checked_since(since: bytes | None) -> bytes | None:
+    """Whether a node knows of the token is its to say."""
+    if since is not None and not isinstance(since, bytes):
+        raise refuse(
+            Reason.BAD_TOKEN,
+            f"since={since!r} is not a token: pass the bytes that a step or watch.token gave, or"
+            " since=kvnode.BEGINNING for all that is there first, or none: from now on",
+        )
+    return since
 
 
 def _change(message: watch_pb2.Change, token: bytes) -> Change:

@@ -26,19 +26,16 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from types import TracebackType
-from typing import Final
 
 import grpc
 
 from kvnode.client.changes import BEGINNING, Change, Course, KeyWrite, Step, WriteKind
 from kvnode.client.listening import AsyncLine, Line
+from kvnode.client.settings import HEARTBEAT_S, PATIENCE_S
 from kvnode.client.status import Failure, Fate, failure_of
 from kvnode.errors import NodeFailure, NodeUnavailable
 
 __all__ = ["BEGINNING", "AsyncWatch", "Change", "KeyWrite", "Step", "Watch", "WriteKind"]
-
-PATIENCE_S: Final = 30.0
-HEARTBEAT_S: Final = 5.0
 
 
 class Watch:

@@ -53,7 +53,7 @@ SURFACE = {
     "siblings": "key",
     "token": None,
     "update": f"key, change, *, resolve=None, tries=5, {LEVELS}",
-    "watch": "*, prefix=b'', since=None",
+    "watch": "*, prefix=b'', since=None, patience_s=30.0, heartbeat_s=5.0, on_waiting=None",
     "write": f"operations, *, request_id=None, {LEVELS}",
 }
 """Method -> its arguments; None is a property. Some 20 names are what a person can know."""

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kvnode import Client, NodeFailure, NodeUnavailable
+from kvnode import AsyncClient, Client, InvalidArgument, NodeFailure, NodeUnavailable
 from kvnode.client.watching import BEGINNING, AsyncWatch, Change, Step, Watch, WriteKind
 from kvnode.errors import WatchBehind
 from tests.client.scripted import scripted_node
@@ -189,6 +190,44 @@ def test_who_waits_for_nobody_is_told() -> None:
 
     asyncio.run(test())
     assert told == [f"{NOBODY} (connection refused)"]
+
+
+@pytest.mark.parametrize("made", [Client.watch, AsyncClient.watch])
+def test_a_client_s_watch_takes_what_a_watch_takes(made: Any) -> None:
+    """Of the endpoints it has the client's."""
+    client = Client(NOBODY) if made is Client.watch else AsyncClient(NOBODY)
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        watch.close()
+
+    watch = made(client, prefix="p", since=b"t", patience_s=60, heartbeat_s=0.1, on_waiting=tell)
+    assert watch.token == b"t"
+    if isinstance(watch, Watch):
+        assert list(watch) == []
+    else:
+        assert asyncio.run(anext(watch.steps(), "over")) == "over"
+    assert told == [f"{NOBODY} (connection refused)"]
+
+
+@pytest.mark.parametrize("kind", [Watch, AsyncWatch])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"since": "beginning"}, "since='beginning' .* since=kvnode.BEGINNING"),
+        ({"since": bytearray(b"t")}, "is not a token"),
+        ({"heartbeat_s": 0.01}, "heartbeat_s 0.01 is not in 0.1 to 60"),
+        ({"heartbeat_s": "5"}, "heartbeat_s '5' is not a number"),
+        ({"patience_s": 0}, "patience_s 0 is not positive"),
+    ],
+)
+def test_a_watch_that_cannot_be_is_refused_where_it_is_made(
+    kind: Any, given: dict[str, Any], said: str
+) -> None:
+    """``since`` of the command line is another's word; a node's own heartbeat would be silence."""
+    with pytest.raises(InvalidArgument, match=said):
+        kind(NOBODY, **given)
 
 
 def test_a_cancelled_task_stays_cancelled(process: NodeProcess) -> None:
