@@ -1,7 +1,8 @@
 """What a watch hands out, and how it makes its way: which endpoint next, when it ends.
 
 ``Course`` is told of responses and failures and says what follows; it reads, writes and waits for
-nothing itself, so threads and asyncio (``watching.py``) share it.
+nothing itself, so threads and asyncio (``watching.py``) share it. ``Readers`` sees that only one
+iteration at a time moves it.
 
 =============================  ================================================================
 the endpoint                   what follows
@@ -22,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from threading import Lock
 from typing import Final, NamedTuple, cast
 
 from grpc import Call, StatusCode
@@ -57,6 +59,9 @@ WAITING_S: Final = 1.0
 PAUSE_S: Final = 0.05
 """After every endpoint has failed; doubled each time up to ``PAUSE_S_MAX``."""
 PAUSE_S_MAX: Final = 1.0
+SECOND_READER: Final = (
+    "this watch has another reader: one thread or task iterates over a watch; make one for each"
+)
 
 
 class WriteKind(IntEnum):
@@ -212,6 +217,42 @@ class Course:
         if isinstance(error, RequestRefused):
             error.facts["token"] = self.token.hex()
         return error
+
+
+class Readers:
+    """Lets one iteration at a time read a watch: two would share out its place, and its steps.
+
+    A new one is refused while the one before waits for a step. If that is between two steps, who
+    made it may well have left it there, in asyncio also after ``break``; so the new one goes on
+    from its token, and the old one is refused if it comes back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._reader: object = None
+        self._waits = False
+
+    def begin(self) -> object:
+        """A new one, which waits from now on. RuntimeError if another does."""
+        reader = object()
+        self._enter(reader, self._reader)
+        return reader
+
+    def enter(self, reader: object) -> None:
+        """It waits for a step again. RuntimeError if there is another one."""
+        self._enter(reader, reader)
+
+    def leave(self, reader: object) -> None:
+        """It got a step, or it is over."""
+        with self._lock:
+            if self._reader is reader:
+                self._waits = False
+
+    def _enter(self, reader: object, before: object) -> None:
+        with self._lock:
+            if self._waits or self._reader is not before:
+                raise RuntimeError(SECOND_READER)
+            self._reader, self._waits = reader, True
 
 
 def why(failure: Failure) -> str:

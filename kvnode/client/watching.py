@@ -23,13 +23,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing, closing, suppress
 from types import TracebackType
 
 import grpc
 
-from kvnode.client.changes import BEGINNING, Change, Course, KeyWrite, Step, WriteKind
+from kvnode.client.changes import BEGINNING, Change, Course, KeyWrite, Readers, Step, WriteKind
 from kvnode.client.listening import AsyncLine, Line
 from kvnode.client.settings import HEARTBEAT_S, PATIENCE_S
 from kvnode.client.status import Failure, Fate, failure_of
@@ -69,6 +76,7 @@ class Watch:
         self._on_waiting = on_waiting
         self._closed = threading.Event()
         self._line: Line | None = None
+        self._readers = Readers()
 
     @property
     def token(self) -> bytes:
@@ -101,8 +109,24 @@ class Watch:
             yield from step.changes
 
     def steps(self) -> Iterator[Step]:
-        """Step by step: for who stores the token together with what the changes made."""
+        """Step by step: for who stores the token together with what the changes made.
+
+        RuntimeError for a second reader, while the first one waits.
+        """
+        reader = self._readers.begin()
+        try:
+            with closing(self._steps()) as steps:
+                for step in steps:
+                    self._readers.leave(reader)
+                    yield step
+                    self._readers.enter(reader)
+        finally:
+            self._readers.leave(reader)
+
+    def _steps(self) -> Generator[Step]:
         course = self._course
+        if self._line is not None:  # of an iteration that was left
+            self._line.close()
         while not self._closed.is_set():
             try:
                 yield from self._follow()
@@ -156,6 +180,7 @@ class AsyncWatch:
         self._on_waiting = on_waiting
         self._closed = asyncio.Event()
         self._line: AsyncLine | None = None
+        self._readers = Readers()
 
     @property
     def token(self) -> bytes:
@@ -189,8 +214,24 @@ class AsyncWatch:
                     yield change
 
     async def steps(self) -> AsyncGenerator[Step]:
-        """Step by step: for who stores the token together with what the changes made."""
+        """Step by step: for who stores the token together with what the changes made.
+
+        RuntimeError for a second reader, while the first one waits.
+        """
+        reader = self._readers.begin()
+        try:
+            async with aclosing(self._steps()) as steps:
+                async for step in steps:
+                    self._readers.leave(reader)
+                    yield step
+                    self._readers.enter(reader)
+        finally:
+            self._readers.leave(reader)
+
+    async def _steps(self) -> AsyncGenerator[Step]:
         course = self._course
+        if self._line is not None:  # of an iteration that was left
+            self._line.close()
         while not self._closed.is_set():
             try:
                 async with aclosing(self._follow()) as steps:
