@@ -57,7 +57,7 @@ class Line:
         self.close()
 
     def close(self) -> None:
-        """End the call and the connection. Who waits is answered with gRPC's error."""
+        """End the call and the connection. Who waits is answered."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -73,12 +73,12 @@ class Line:
         """Whether it is there, at the latest at that moment."""
         left_s = max(0.0, until_s - time.monotonic())
         with self._changed:
-            return self._changed.wait_for(lambda: self._answers, left_s) != []
+            return bool(self._changed.wait_for(lambda: self._answers or self._over, left_s))
 
     def answer(self) -> watch_pb2.WatchResponse | None:
-        """The message; None if the node ended the call. Raises gRPC's error."""
+        """The message; None if the node or ``close`` ended the call. Raises gRPC's error."""
         with self._changed:
-            answer = self._answers.pop()
+            answer = self._answers.pop() if self._answers else None
         if isinstance(answer, BaseException):
             raise answer
         return answer

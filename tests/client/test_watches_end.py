@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from contextlib import aclosing
 from weakref import ref
 
@@ -14,6 +15,8 @@ import pytest
 
 from kvnode import BEGINNING, AsyncClient, Client
 from kvnode.client.channels import CLOSED
+from kvnode.client.listening import Line
+from kvnode.v1 import watch_pb2
 from tests.node.process import NodeProcess
 
 HELD_AT_EXIT = """
@@ -91,6 +94,15 @@ def test_a_client_that_is_closed_ends_its_watches(process: NodeProcess) -> None:
     assert told == [b"k"]
     assert list(changes) == []
     assert list(unread) == []
+
+
+def test_who_asks_when_it_was_closed_is_answered(process: NodeProcess) -> None:
+    """Another thread may close it at any moment, also before the wait has begun."""
+    line = Line(process.address, watch_pb2.WatchRequest())
+    line.close()
+    line.ask()
+    assert line.answered(time.monotonic() + 5)
+    assert line.answer() is None
 
 
 def test_an_asyncio_client_that_is_closed_ends_its_watches(process: NodeProcess) -> None:
