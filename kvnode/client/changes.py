@@ -30,7 +30,7 @@ from grpc import Call, StatusCode
 
 from kvnode.client.channels import addresses_of
 from kvnode.client.operations import bound_bytes, refuse
-from kvnode.client.settings import checked_heartbeat_s, checked_patience_s
+from kvnode.client.settings import checked_heartbeat_s, positive_s
 from kvnode.client.states import key_state_of
 from kvnode.client.status import Failure, Fate
 from kvnode.client.values import DataType, Dot, KeyState, dot_of
@@ -103,7 +103,7 @@ class Step:
     """What belongs together, with the token behind it. A batch is whole in one step."""
 
     changes: tuple[Change, ...]
-    """None: only the token has moved, over what others wrote."""
+    """None: only the token has moved, over what others wrote; or not even that (``idle_s``)."""
     token: bytes
     current: bool
     """All steps so far are together the state of one moment, all that the node had."""
@@ -128,7 +128,7 @@ class Course:
         """How long the next response may take."""
         self._existing = since == BEGINNING
         self._heartbeat_s = checked_heartbeat_s(heartbeat_s)
-        self._patience_s = checked_patience_s(patience_s)
+        self._patience_s = positive_s(patience_s, "patience_s")
         self._at = 0
         self._failures = 0
         """Since an endpoint was well."""
@@ -180,6 +180,10 @@ class Course:
         news = bool(changes) or self.token != before or (response.current and not self._told)
         self._told = response.current
         return Step(changes, self.token, response.current) if news else None
+
+    def still(self) -> Step:
+        """That nothing came since the last step."""
+        return Step((), self.token, self._told)
 
     def failed(self, failure: Failure, now_s: float) -> float:
         """How long to wait before the next endpoint is asked; raises what ends the watch."""

@@ -13,6 +13,7 @@ which runs when the program's threads have ended and gRPC's have not.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -29,6 +30,18 @@ from kvnode.v1 import watch_pb2
 METHOD: Final = "/kvnode.v1.Watches/Watch"
 CALL_S: Final = 3_600.0
 """A call's deadline; then the watch makes the next one."""
+
+
+class Idle:
+    """When who iterates is to get something, though nothing came."""
+
+    def __init__(self, idle_s: float | None) -> None:
+        self._idle_s = math.inf if idle_s is None else idle_s
+        self.due_s = math.inf
+
+    def begin(self) -> None:
+        """It waits from now on."""
+        self.due_s = time.monotonic() + self._idle_s
 
 
 class Line:

@@ -60,11 +60,11 @@ def checked_timeout_s(timeout_s: float) -> float:
     return timeout_s
 
 
-def checked_patience_s(patience_s: float) -> float:
-    """Of a watch."""
-    if not seconds(patience_s, "patience_s") > 0:
-        raise refuse(Reason.BAD_REQUEST, f"patience_s {patience_s} is not positive")
-    return patience_s
+def positive_s(value: float, name: str) -> float:
+    """Seconds that a watch waits; more than none."""
+    if not seconds(value, name) > 0:
+        raise refuse(Reason.BAD_REQUEST, f"{name} {value} is not positive")
+    return value
 
 
 def checked_heartbeat_s(heartbeat_s: float) -> float:

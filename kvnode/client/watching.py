@@ -37,8 +37,8 @@ from types import TracebackType
 import grpc
 
 from kvnode.client.changes import BEGINNING, Change, Course, KeyWrite, Readers, Step, WriteKind
-from kvnode.client.listening import AsyncLine, Line
-from kvnode.client.settings import HEARTBEAT_S, PATIENCE_S
+from kvnode.client.listening import AsyncLine, Idle, Line
+from kvnode.client.settings import HEARTBEAT_S, PATIENCE_S, positive_s
 from kvnode.client.status import Failure, Fate, failure_of
 from kvnode.errors import NodeFailure, NodeUnavailable
 
@@ -108,28 +108,35 @@ class Watch:
         for step in self.steps():
             yield from step.changes
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self, *, idle_s: float | None = None) -> Iterator[Step]:
         """Step by step: for who stores the token together with what the changes made.
 
-        RuntimeError for a second reader, while the first one waits.
+        With ``idle_s`` there also is a step, without changes and with the token as it was, whenever
+        none came for so long, whatever the nodes do: for who has something to do at times. Nothing
+        is lost by it. RuntimeError for a second reader, while the first one waits.
         """
+        return self._read(Idle(None if idle_s is None else positive_s(idle_s, "idle_s")))
+
+    def _read(self, idle: Idle) -> Iterator[Step]:
         reader = self._readers.begin()
         try:
-            with closing(self._steps()) as steps:
+            idle.begin()
+            with closing(self._steps(idle)) as steps:
                 for step in steps:
                     self._readers.leave(reader)
                     yield step
                     self._readers.enter(reader)
+                    idle.begin()
         finally:
             self._readers.leave(reader)
 
-    def _steps(self) -> Generator[Step]:
+    def _steps(self, idle: Idle) -> Generator[Step]:
         course = self._course
         if self._line is not None:  # of an iteration that was left
             self._line.close()
         while not self._closed.is_set():
             try:
-                yield from self._follow()
+                yield from self._follow(idle)
                 failure = _ended(course.address)
             except TimeoutError:
                 failure = _silent(course.silence_s)
@@ -141,23 +148,36 @@ class Watch:
                 complaint = course.complaint(failure, now_s)
                 if complaint and self._on_waiting:
                     self._on_waiting(complaint)
-                self._closed.wait(pause_s)
+                yield from self._pause(pause_s, idle)
 
-    def _follow(self) -> Iterator[Step]:
+    def _follow(self, idle: Idle) -> Iterator[Step]:
         """The steps of one call; it should end with ``grpc.RpcError``, or TimeoutError."""
         course = self._course
         with Line(course.address, course.request()) as line:
             self._line = line
             while not self._closed.is_set():
                 line.ask()
-                if not line.answered(time.monotonic() + course.silence_s):
-                    raise TimeoutError
+                until_s = time.monotonic() + course.silence_s
+                while not line.answered(min(until_s, idle.due_s)):
+                    if (now_s := time.monotonic()) >= until_s:
+                        raise TimeoutError
+                    yield course.still()
+                    until_s += time.monotonic() - now_s  # that was the program's time
                 response = line.answer()
                 if response is None:
                     return
                 step = course.take(response)
                 if step is not None:
                     yield step
+
+    def _pause(self, pause_s: float, idle: Idle) -> Iterator[Step]:
+        """Waits, until the watch is closed; the steps are those of ``idle``."""
+        until_s = time.monotonic() + pause_s
+        while (now_s := time.monotonic()) < until_s:
+            if self._closed.wait(max(0.0, min(until_s, idle.due_s) - now_s)):
+                return
+            if time.monotonic() >= idle.due_s:
+                yield self._course.still()
 
 
 class AsyncWatch:
@@ -213,28 +233,35 @@ class AsyncWatch:
                 for change in step.changes:
                     yield change
 
-    async def steps(self) -> AsyncGenerator[Step]:
+    def steps(self, *, idle_s: float | None = None) -> AsyncGenerator[Step]:
         """Step by step: for who stores the token together with what the changes made.
 
-        RuntimeError for a second reader, while the first one waits.
+        With ``idle_s`` there also is a step, without changes and with the token as it was, whenever
+        none came for so long, whatever the nodes do: for who has something to do at times. Nothing
+        is lost by it. RuntimeError for a second reader, while the first one waits.
         """
+        return self._read(Idle(None if idle_s is None else positive_s(idle_s, "idle_s")))
+
+    async def _read(self, idle: Idle) -> AsyncGenerator[Step]:
         reader = self._readers.begin()
         try:
-            async with aclosing(self._steps()) as steps:
+            idle.begin()
+            async with aclosing(self._steps(idle)) as steps:
                 async for step in steps:
                     self._readers.leave(reader)
                     yield step
                     self._readers.enter(reader)
+                    idle.begin()
         finally:
             self._readers.leave(reader)
 
-    async def _steps(self) -> AsyncGenerator[Step]:
+    async def _steps(self, idle: Idle) -> AsyncGenerator[Step]:
         course = self._course
         if self._line is not None:  # of an iteration that was left
             self._line.close()
         while not self._closed.is_set():
             try:
-                async with aclosing(self._follow()) as steps:
+                async with aclosing(self._follow(idle)) as steps:
                     async for step in steps:
                         yield step
                 failure = _ended(course.address)
@@ -253,25 +280,40 @@ class AsyncWatch:
                 complaint = course.complaint(failure, now_s)
                 if complaint and self._on_waiting:
                     self._on_waiting(complaint)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
-                        await self._closed.wait()
+                async with aclosing(self._pause(pause_s, idle)) as steps:
+                    async for step in steps:
+                        yield step
 
-    async def _follow(self) -> AsyncGenerator[Step]:
+    async def _follow(self, idle: Idle) -> AsyncGenerator[Step]:
         """The steps of one call; it should end with ``grpc.RpcError``, or TimeoutError."""
         course = self._course
         async with AsyncLine(course.address, course.request()) as line:
             self._line = line
             while not self._closed.is_set():
                 line.ask()
-                if not await line.answered(time.monotonic() + course.silence_s):
-                    raise TimeoutError
+                until_s = time.monotonic() + course.silence_s
+                while not await line.answered(min(until_s, idle.due_s)):
+                    if (now_s := time.monotonic()) >= until_s:
+                        raise TimeoutError
+                    yield course.still()
+                    until_s += time.monotonic() - now_s  # that was the program's time
                 response = line.answer()
                 if response is None:
                     return
                 step = course.take(response)
                 if step is not None:
                     yield step
+
+    async def _pause(self, pause_s: float, idle: Idle) -> AsyncGenerator[Step]:
+        """Waits, until the watch is closed; the steps are those of ``idle``."""
+        until_s = time.monotonic() + pause_s
+        while (now_s := time.monotonic()) < until_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(until_s, idle.due_s) - now_s)):
+                    await self._closed.wait()
+                return
+            if time.monotonic() >= idle.due_s:
+                yield self._course.still()
 
 
 def _ended(address: str) -> Failure:
