@@ -152,10 +152,9 @@ def scan(
       kvnode scan --start a --end n --keys-only
       kvnode scan user: --json > users.jsonl
     """
-    page_size = min(limit or TABLE_KEYS, TABLE_KEYS)
     with settings.client() as client:
-        states = client.scan(prefix=prefix, start=start, end=end, page_size=page_size)
-        write_states(settings, islice(states, limit), keys_only=keys_only, nothing="No keys.")
+        states = client.scan(prefix, start=start, end=end, limit=limit, page_size=TABLE_KEYS)
+        write_states(settings, states, keys_only=keys_only, nothing="No keys.")
 
 
 @click.command()
@@ -197,11 +196,9 @@ def conflicts(
 
         write_lost(settings, prefix, limit, keys_only=keys_only)
         return
-    page_size = min(limit or TABLE_KEYS, TABLE_KEYS)
     with settings.client() as client:
-        states = client.conflicts(prefix=prefix, page_size=page_size)
-        found = islice(states, limit)
-        write_states(settings, found, keys_only=keys_only, nothing="No conflicts.")
+        states = client.conflicts(prefix, limit=limit, page_size=TABLE_KEYS)
+        write_states(settings, states, keys_only=keys_only, nothing="No conflicts.")
 
 
 def write_states(

@@ -3,7 +3,7 @@
 >>> async with AsyncClient("127.0.0.1:7080,127.0.0.1:7081") as db:
 ...     await db.put("user:1", "Ada")
 ...     await db.counter("visits").add(1)
-...     async for found in db.scan(prefix="user:"):
+...     async for found in db.scan("user:"):
 ...         print(found.key)
 
 Tasks that call at once share calls: ``asyncio.gather`` of a hundred puts is one call.
@@ -33,7 +33,13 @@ from kvnode.client.reading import AsyncReading
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
-from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
+from kvnode.client.settings import (
+    DEFAULT_ENDPOINT,
+    DEFAULT_TIMEOUT_S,
+    HEARTBEAT_S,
+    PATIENCE_S,
+    settings_of,
+)
 from kvnode.client.updates import TRIES, Edit, update
 from kvnode.client.values import BatchReceipt, DataType, Outcome, Receipt, Value
 from kvnode.errors import OutcomeUnknown
@@ -86,7 +92,7 @@ class AsyncClient(AsyncReading, AsyncMany):
         return AsyncAdmin(self._driver, self._calls)
 
     async def close(self) -> None:
-        """Close the connections. Calls in progress fail; later ones raise RuntimeError."""
+        """End calls, watches and connections. Later calls raise RuntimeError."""
         await self._driver.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -238,11 +244,31 @@ class AsyncClient(AsyncReading, AsyncMany):
         """Writes many independent operations in order, as fast as the node takes them."""
         return AsyncBulk(self._driver, self._calls, limits, progress, durability, timeout_s)
 
-    def watch(self, *, prefix: bytes | str = b"", since: bytes | None = None) -> AsyncWatch:
-        """Every change from now on, behind a token, or with ``BEGINNING`` of all there is."""
+    def watch(
+        self,
+        *,
+        prefix: bytes | str = b"",
+        since: bytes | None = None,
+        patience_s: float = PATIENCE_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        on_waiting: Callable[[str], None] | None = None,
+    ) -> AsyncWatch:
+        """Every change from now on, behind a token, or with ``BEGINNING`` of all there is.
+
+        The arguments are those of ``AsyncWatch``. It ends with the client.
+        """
         from kvnode.client.watching import AsyncWatch
 
-        return AsyncWatch(self.endpoints, prefix=prefix, since=since)
+        watch = AsyncWatch(
+            self.endpoints,
+            prefix=prefix,
+            since=since,
+            patience_s=patience_s,
+            heartbeat_s=heartbeat_s,
+            on_waiting=on_waiting,
+        )
+        self._driver.own(watch)
+        return watch
 
     # ---- views
 

@@ -8,7 +8,7 @@ caller's result of the reply. Writes are in ``writing.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from kvnode.client.channels import addresses_of
@@ -42,8 +42,6 @@ from kvnode.client.values import (
 from kvnode.client.writing import Writing
 from kvnode.errors import KvnodeError, OutcomeUnknown
 from kvnode.v1 import kv_pb2
-
-DEFAULT_PAGE_KEYS: Final = 1_000
 
 
 class Calls(Writing):

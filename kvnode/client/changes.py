@@ -1,7 +1,8 @@
 """What a watch hands out, and how it makes its way: which endpoint next, when it ends.
 
 ``Course`` is told of responses and failures and says what follows; it reads, writes and waits for
-nothing itself, so threads and asyncio (``watching.py``) share it.
+nothing itself, so threads and asyncio (``watching.py``) share it. ``Readers`` sees that only one
+iteration at a time moves it.
 
 =============================  ================================================================
 the endpoint                   what follows
@@ -22,12 +23,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from threading import Lock
 from typing import Final, NamedTuple, cast
 
 from grpc import Call, StatusCode
 
 from kvnode.client.channels import addresses_of
-from kvnode.client.operations import bound_bytes
+from kvnode.client.operations import bound_bytes, refuse
+from kvnode.client.settings import checked_heartbeat_s, positive_s
 from kvnode.client.states import key_state_of
 from kvnode.client.status import Failure, Fate
 from kvnode.client.values import DataType, Dot, KeyState, dot_of
@@ -56,6 +59,9 @@ WAITING_S: Final = 1.0
 PAUSE_S: Final = 0.05
 """After every endpoint has failed; doubled each time up to ``PAUSE_S_MAX``."""
 PAUSE_S_MAX: Final = 1.0
+SECOND_READER: Final = (
+    "this watch has another reader: one thread or task iterates over a watch; make one for each"
+)
 
 
 class WriteKind(IntEnum):
@@ -97,7 +103,7 @@ class Step:
     """What belongs together, with the token behind it. A batch is whole in one step."""
 
     changes: tuple[Change, ...]
-    """None: only the token has moved, over what others wrote."""
+    """None: only the token has moved, over what others wrote; or not even that (``idle_s``)."""
     token: bytes
     current: bool
     """All steps so far are together the state of one moment, all that the node had."""
@@ -117,12 +123,12 @@ class Course:
     ) -> None:
         self.addresses = addresses_of(endpoints)
         self.prefix = bound_bytes(prefix, "prefix")
-        self.token = since or b""
+        self.token = _checked_since(since) or b""
         self.silence_s = FIRST_S
         """How long the next response may take."""
         self._existing = since == BEGINNING
-        self._heartbeat_s = heartbeat_s
-        self._patience_s = patience_s
+        self._heartbeat_s = checked_heartbeat_s(heartbeat_s)
+        self._patience_s = positive_s(patience_s, "patience_s")
         self._at = 0
         self._failures = 0
         """Since an endpoint was well."""
@@ -180,6 +186,10 @@ class Course:
         self._told = response.current
         return Step(changes, self.token, response.current) if news else None
 
+    def still(self) -> Step:
+        """That nothing came since the last step."""
+        return Step((), self.token, self._told)
+
     def failed(self, failure: Failure, now_s: float) -> float:
         """How long to wait before the next endpoint is asked; raises what ends the watch."""
         exception = failure.exception
@@ -218,16 +228,60 @@ class Course:
         return error
 
 
+class Readers:
+    """Lets one iteration at a time read a watch: two would share out its place, and its steps.
+
+    A new one is refused while the one before waits for a step. If that is between two steps, who
+    made it may well have left it there, in asyncio also after ``break``; so the new one goes on
+    from its token, and the old one is refused if it comes back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._reader: object = None
+        self._waits = False
+
+    def begin(self) -> object:
+        """A new one, which waits from now on. RuntimeError if another does."""
+        reader = object()
+        self._enter(reader, self._reader)
+        return reader
+
+    def enter(self, reader: object) -> None:
+        """It waits for a step again. RuntimeError if there is another one."""
+        self._enter(reader, reader)
+
+    def leave(self, reader: object) -> None:
+        """It got a step, or it is over."""
+        with self._lock:
+            if self._reader is reader:
+                self._waits = False
+
+    def _enter(self, reader: object, before: object) -> None:
+        with self._lock:
+            if self._waits or self._reader is not before:
+                raise RuntimeError(SECOND_READER)
+            self._reader, self._waits = reader, True
+
+
 def why(failure: Failure) -> str:
     """Why an endpoint tells nothing, in a few words if the transport said it."""
     if failure.cause is not None:
         ended = cast("Call", failure.cause)
-        match ended.code():
-            case StatusCode.UNAVAILABLE:
-                return cause_of(ended.details() or "")
-            case StatusCode.CANCELLED:  # here, after a silence
-                return "no answer"
+        if ended.code() is StatusCode.UNAVAILABLE:
+            return cause_of(ended.details() or "")
     return str(failure.exception)
+
+
+def _checked_since(since: bytes | None) -> bytes | None:
+    """Whether a node knows of the token is its to say."""
+    if since is not None and not isinstance(since, bytes):
+        raise refuse(
+            Reason.BAD_TOKEN,
+            f"since={since!r} is not a token: pass the bytes that a step or watch.token gave, or"
+            " since=kvnode.BEGINNING for all that is there first, or none: from now on",
+        )
+    return since
 
 
 def _change(message: watch_pb2.Change, token: bytes) -> Change:

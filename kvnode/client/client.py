@@ -35,7 +35,13 @@ from kvnode.client.reading import Reading
 from kvnode.client.receipts import batch_receipt_of
 from kvnode.client.resolving import Resolver
 from kvnode.client.sessions import Session
-from kvnode.client.settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT_S, settings_of
+from kvnode.client.settings import (
+    DEFAULT_ENDPOINT,
+    DEFAULT_TIMEOUT_S,
+    HEARTBEAT_S,
+    PATIENCE_S,
+    settings_of,
+)
 from kvnode.client.threads import ThreadDriver
 from kvnode.client.updates import TRIES, Edit, update
 from kvnode.client.values import BatchReceipt, DataType, Outcome, Receipt, Value
@@ -102,7 +108,7 @@ class Client(Reading, Many):
         return Admin(self._driver, self._calls)
 
     def close(self) -> None:
-        """Close the connections. Calls in progress fail; later ones raise RuntimeError."""
+        """End calls, watches and connections. Later calls raise RuntimeError."""
         self._driver.close()
 
     def __enter__(self) -> Client:
@@ -254,11 +260,31 @@ class Client(Reading, Many):
         """Writes many independent operations in order, as fast as the node takes them."""
         return Bulk(self._driver, self._calls, limits, progress, durability, timeout_s)
 
-    def watch(self, *, prefix: bytes | str = b"", since: bytes | None = None) -> Watch:
-        """Every change from now on, behind a token, or with ``BEGINNING`` of all there is."""
+    def watch(
+        self,
+        *,
+        prefix: bytes | str = b"",
+        since: bytes | None = None,
+        patience_s: float = PATIENCE_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        on_waiting: Callable[[str], None] | None = None,
+    ) -> Watch:
+        """Every change from now on, behind a token, or with ``BEGINNING`` of all there is.
+
+        The arguments are those of ``Watch``. It ends with the client.
+        """
         from kvnode.client.watching import Watch
 
-        return Watch(self.endpoints, prefix=prefix, since=since)
+        watch = Watch(
+            self.endpoints,
+            prefix=prefix,
+            since=since,
+            patience_s=patience_s,
+            heartbeat_s=heartbeat_s,
+            on_waiting=on_waiting,
+        )
+        self._driver.own(watch)
+        return watch
 
     # ---- views
 

@@ -13,7 +13,8 @@ import math
 from collections.abc import AsyncIterator, Callable, Hashable
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakSet
 
 import grpc.aio
 from grpc import RpcError, StatusCode
@@ -38,6 +39,9 @@ from kvnode.client.status import Fate, failure_of
 from kvnode.client.steps import Look, Pause, Send, Step, StepAside, Steps, Submit
 from kvnode.client.threads import GRACE_S, LOOK_S
 
+if TYPE_CHECKING:
+    from kvnode.client.watching import AsyncWatch
+
 ResultT = TypeVar("ResultT")
 
 PIPELINED = frozenset({WRITE, WRITE_MANY, BATCH_GET})
@@ -61,11 +65,20 @@ class LoopDriver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watches: WeakSet[AsyncWatch] = WeakSet()
+
+    def own(self, watch: AsyncWatch) -> None:
+        """End it with the client, if it still is somebody's then. RuntimeError if it is closed."""
+        if self.failover.closed:
+            raise RuntimeError(CLOSED)
+        self._watches.add(watch)
 
     async def close(self) -> None:
-        """Close every channel; calls in progress end without a reply."""
+        """Close every channel; calls in progress end without a reply. End every watch."""
         self.failover.closed = True
         self._closed.set()
+        for watch in list(self._watches):
+            watch.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,18 +1,17 @@
-"""Reading: ``get``, ``batch_get``, ``scan`` and ``conflicts`` of both clients.
+"""Reading: ``get`` and ``batch_get`` of both clients, and what ``paging.py`` adds.
 
 ``get_many`` is in ``many.py``, with the writes that go in columns as it does.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, overload
 
-from kvnode.client.calls import DEFAULT_PAGE_KEYS
 from kvnode.client.levels import Consistency
+from kvnode.client.paging import AsyncPaging, Paging
 from kvnode.client.resolving import MISSING, DefaultT, Resolver
 from kvnode.client.values import Absent, Conflict, Value
-from kvnode.v1 import kv_pb2
 
 if TYPE_CHECKING:
     from kvnode.client.calls import Calls
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from kvnode.client.threads import ThreadDriver
 
 
-class Reading:
+class Reading(Paging):
     """The methods of ``Client``."""
 
     _calls: Calls
@@ -90,47 +89,8 @@ class Reading:
         """What is under many keys, in the order asked."""
         return self._driver.run(self._calls.batch_get(keys, consistency, timeout_s=timeout_s))
 
-    def scan(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        start: bytes | str = b"",
-        end: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[Value | Conflict]:
-        """The keys with a visible value, ``start`` <= key < ``end``, in key order.
 
-        A page is one moment's state; the pages of one scan are different moments.
-        """
-        request = self._calls.scan_request(prefix, start, end, page_size, consistency)
-        return self._pages(request, timeout_s)
-
-    def conflicts(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> Iterator[Value | Conflict]:
-        """The keys with more than one sibling or more than one type, in key order."""
-        request = self._calls.conflicts_request(prefix, page_size, consistency)
-        return self._pages(request, timeout_s)
-
-    def _pages(
-        self, request: kv_pb2.ScanRequest | kv_pb2.ListConflictsRequest, timeout_s: float | None
-    ) -> Iterator[Value | Conflict]:
-        """The keys of all pages."""
-        while True:
-            states, request.page_token = self._driver.run(self._calls.page(request, timeout_s))
-            yield from states
-            if not request.page_token:
-                return
-
-
-class AsyncReading:
+class AsyncReading(AsyncPaging):
     """The methods of ``AsyncClient``."""
 
     _calls: Calls
@@ -199,45 +159,3 @@ class AsyncReading:
     ) -> list[Value | Conflict | Absent]:
         """What is under many keys, in the order asked."""
         return await self._driver.run(self._calls.batch_get(keys, consistency, timeout_s=timeout_s))
-
-    def scan(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        start: bytes | str = b"",
-        end: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys with a visible value, ``start`` <= key < ``end``, in key order.
-
-        A page is one moment's state; the pages of one scan are different moments.
-        """
-        request = self._calls.scan_request(prefix, start, end, page_size, consistency)
-        return self._pages(request, timeout_s)
-
-    def conflicts(
-        self,
-        *,
-        prefix: bytes | str = b"",
-        page_size: int = DEFAULT_PAGE_KEYS,
-        consistency: Consistency | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys with more than one sibling or more than one type, in key order."""
-        request = self._calls.conflicts_request(prefix, page_size, consistency)
-        return self._pages(request, timeout_s)
-
-    async def _pages(
-        self, request: kv_pb2.ScanRequest | kv_pb2.ListConflictsRequest, timeout_s: float | None
-    ) -> AsyncIterator[Value | Conflict]:
-        """The keys of all pages."""
-        while True:
-            states, request.page_token = await self._driver.run(
-                self._calls.page(request, timeout_s)
-            )
-            for state in states:
-                yield state
-            if not request.page_token:
-                return

@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from weakref import WeakSet
 
 import grpc
@@ -34,6 +34,9 @@ from kvnode.client.failover import Failover
 from kvnode.client.lanes import LANES_MAX, Entry, Flight, Lane, in_use
 from kvnode.client.status import failure_of
 from kvnode.client.steps import Look, Pause, Send, Step, StepAside, Steps, Submit
+
+if TYPE_CHECKING:
+    from kvnode.client.watching import Watch
 
 ResultT = TypeVar("ResultT")
 
@@ -66,20 +69,34 @@ class ThreadDriver:
         self._lanes: dict[Hashable, Lane] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._watches: WeakSet[Watch] = WeakSet()
+        self._watching = threading.Lock()
         DRIVERS.add(self)
 
     def forked(self) -> None:
         """In the child: what is connected is its parent's, as are those who wait."""
         if any(wire.connected for wire in self._wires.values()):
             self._lock = threading.Lock()  # whoever held it is not here
+            self._watching = threading.Lock()
             self.failover.closed = True
 
     def close(self) -> None:
-        """Close every channel; calls in progress end without a reply."""
-        self.failover.closed = True
+        """Close every channel; calls in progress end without a reply. End every watch."""
+        with self._watching:
+            self.failover.closed = True
+            watches = list(self._watches)
         self._closed.set()
         for wire in self._wires.values():
             wire.close()
+        for watch in watches:
+            watch.close()
+
+    def own(self, watch: Watch) -> None:
+        """End it with the client, if it still is somebody's then. RuntimeError if it is closed."""
+        with self._watching:
+            if self.failover.closed:
+                raise RuntimeError(CLOSED)
+            self._watches.add(watch)
 
     def run(self, steps: Steps[ResultT], aside: Callable[[], None] | None = None) -> ResultT:
         """What the steps come to. ``aside``: what a flight does when it steps aside."""

@@ -23,27 +23,26 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterator,
+    Sequence,
+)
+from contextlib import aclosing, closing, suppress
 from types import TracebackType
-from typing import Any, Final, cast
 
 import grpc
-import grpc.aio
 
-from kvnode.client.changes import BEGINNING, Change, Course, KeyWrite, Step, WriteKind
-from kvnode.client.channels import OPTIONS
+from kvnode.client.changes import BEGINNING, Change, Course, KeyWrite, Readers, Step, WriteKind
+from kvnode.client.listening import AsyncLine, Idle, Line
+from kvnode.client.settings import HEARTBEAT_S, PATIENCE_S, positive_s
 from kvnode.client.status import Failure, Fate, failure_of
 from kvnode.errors import NodeFailure, NodeUnavailable
-from kvnode.v1 import watch_pb2
 
 __all__ = ["BEGINNING", "AsyncWatch", "Change", "KeyWrite", "Step", "Watch", "WriteKind"]
-
-METHOD: Final = "/kvnode.v1.Watches/Watch"
-CALL_S: Final = 3_600.0
-"""A call's deadline; then the watch makes the next one."""
-PATIENCE_S: Final = 30.0
-HEARTBEAT_S: Final = 5.0
 
 
 class Watch:
@@ -76,7 +75,8 @@ class Watch:
         )
         self._on_waiting = on_waiting
         self._closed = threading.Event()
-        self._call: Any = None
+        self._line: Line | None = None
+        self._readers = Readers()
 
     def __repr__(self) -> str:
         """As one that goes on from here is made."""
@@ -90,9 +90,9 @@ class Watch:
     def close(self) -> None:
         """End the watch: iteration stops."""
         self._closed.set()
-        call = self._call
-        if call is not None:
-            call.cancel()
+        line = self._line
+        if line is not None:
+            line.close()
 
     def __enter__(self) -> Watch:
         """The watch itself."""
@@ -112,13 +112,38 @@ class Watch:
         for step in self.steps():
             yield from step.changes
 
-    def steps(self) -> Iterator[Step]:
-        """Step by step: for who stores the token together with what the changes made."""
+    def steps(self, *, idle_s: float | None = None) -> Iterator[Step]:
+        """Step by step: for who stores the token together with what the changes made.
+
+        With ``idle_s`` there also is a step, without changes and with the token as it was, whenever
+        none came for so long, whatever the nodes do: for who has something to do at times. Nothing
+        is lost by it. RuntimeError for a second reader, while the first one waits.
+        """
+        return self._read(Idle(None if idle_s is None else positive_s(idle_s, "idle_s")))
+
+    def _read(self, idle: Idle) -> Iterator[Step]:
+        reader = self._readers.begin()
+        try:
+            idle.begin()
+            with closing(self._steps(idle)) as steps:
+                for step in steps:
+                    self._readers.leave(reader)
+                    yield step
+                    self._readers.enter(reader)
+                    idle.begin()
+        finally:
+            self._readers.leave(reader)
+
+    def _steps(self, idle: Idle) -> Generator[Step]:
         course = self._course
+        if self._line is not None:  # of an iteration that was left
+            self._line.close()
         while not self._closed.is_set():
             try:
-                yield from self._follow()
+                yield from self._follow(idle)
                 failure = _ended(course.address)
+            except TimeoutError:
+                failure = _silent(course.silence_s)
             except grpc.RpcError as error:
                 failure = failure_of(error, course.address)
             if not self._closed.is_set():
@@ -127,70 +152,36 @@ class Watch:
                 complaint = course.complaint(failure, now_s)
                 if complaint and self._on_waiting:
                     self._on_waiting(complaint)
-                self._closed.wait(pause_s)
+                yield from self._pause(pause_s, idle)
 
-    def _follow(self) -> Iterator[Step]:
-        """The steps of one call; it should end with ``grpc.RpcError``."""
+    def _follow(self, idle: Idle) -> Iterator[Step]:
+        """The steps of one call; it should end with ``grpc.RpcError``, or TimeoutError."""
         course = self._course
-        with grpc.insecure_channel(course.address, options=OPTIONS) as channel:
-            method = channel.unary_stream(
-                METHOD,
-                watch_pb2.WatchRequest.SerializeToString,
-                watch_pb2.WatchResponse.FromString,
-            )
-            call: Any = method(course.request(), timeout=CALL_S)
-            self._call = call
-            with _Silence(call) as silence:
-                while not self._closed.is_set():
-                    silence.expect(course.silence_s)
-                    response = next(call, None)
-                    silence.heard()
-                    if response is None:
-                        return
-                    step = course.take(response)
-                    if step is not None:
-                        yield step
-
-
-class _Silence:
-    """Cancels a call at its end, or when its node says nothing for too long: gRPC would wait."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-        self._changed = threading.Condition()
-        self._until: float | None = None
-        self._over = False
-        self._thread = threading.Thread(target=self._run, name="kvnode-watch", daemon=True)
-
-    def __enter__(self) -> _Silence:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._over = True
-            self._changed.notify()
-        self._call.cancel()
-
-    def expect(self, within_s: float) -> None:
-        """Something has to be heard within so long."""
-        with self._changed:
-            self._until = time.monotonic() + within_s
-            self._changed.notify()
-
-    def heard(self) -> None:
-        """It was; the program may take its time now."""
-        with self._changed:
-            self._until = None
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._over:
-                left_s = None if self._until is None else self._until - time.monotonic()
-                if left_s is not None and left_s <= 0:
-                    self._call.cancel()
+        with Line(course.address, course.request()) as line:
+            self._line = line
+            while not self._closed.is_set():
+                line.ask()
+                until_s = time.monotonic() + course.silence_s
+                while not line.answered(min(until_s, idle.due_s)):
+                    if (now_s := time.monotonic()) >= until_s:
+                        raise TimeoutError
+                    yield course.still()
+                    until_s += time.monotonic() - now_s  # that was the program's time
+                response = line.answer()
+                if response is None:
                     return
-                self._changed.wait(left_s)
+                step = course.take(response)
+                if step is not None:
+                    yield step
+
+    def _pause(self, pause_s: float, idle: Idle) -> Iterator[Step]:
+        """Waits, until the watch is closed; the steps are those of ``idle``."""
+        until_s = time.monotonic() + pause_s
+        while (now_s := time.monotonic()) < until_s:
+            if self._closed.wait(max(0.0, min(until_s, idle.due_s) - now_s)):
+                return
+            if time.monotonic() >= idle.due_s:
+                yield self._course.still()
 
 
 class AsyncWatch:
@@ -212,7 +203,8 @@ class AsyncWatch:
         )
         self._on_waiting = on_waiting
         self._closed = asyncio.Event()
-        self._call: Any = None
+        self._line: AsyncLine | None = None
+        self._readers = Readers()
 
     def __repr__(self) -> str:
         """As one that goes on from here is made."""
@@ -226,8 +218,8 @@ class AsyncWatch:
     def close(self) -> None:
         """End the watch: iteration stops."""
         self._closed.set()
-        if self._call is not None:
-            self._call.cancel()
+        if self._line is not None:
+            self._line.close()
 
     async def __aenter__(self) -> AsyncWatch:
         """The watch itself."""
@@ -249,17 +241,40 @@ class AsyncWatch:
                 for change in step.changes:
                     yield change
 
-    async def steps(self) -> AsyncGenerator[Step]:
-        """Step by step: for who stores the token together with what the changes made."""
+    def steps(self, *, idle_s: float | None = None) -> AsyncGenerator[Step]:
+        """Step by step: for who stores the token together with what the changes made.
+
+        With ``idle_s`` there also is a step, without changes and with the token as it was, whenever
+        none came for so long, whatever the nodes do: for who has something to do at times. Nothing
+        is lost by it. RuntimeError for a second reader, while the first one waits.
+        """
+        return self._read(Idle(None if idle_s is None else positive_s(idle_s, "idle_s")))
+
+    async def _read(self, idle: Idle) -> AsyncGenerator[Step]:
+        reader = self._readers.begin()
+        try:
+            idle.begin()
+            async with aclosing(self._steps(idle)) as steps:
+                async for step in steps:
+                    self._readers.leave(reader)
+                    yield step
+                    self._readers.enter(reader)
+                    idle.begin()
+        finally:
+            self._readers.leave(reader)
+
+    async def _steps(self, idle: Idle) -> AsyncGenerator[Step]:
         course = self._course
+        if self._line is not None:  # of an iteration that was left
+            self._line.close()
         while not self._closed.is_set():
             try:
-                async with aclosing(self._follow()) as steps:
+                async with aclosing(self._follow(idle)) as steps:
                     async for step in steps:
                         yield step
                 failure = _ended(course.address)
             except TimeoutError:
-                failure = _silent(course.address, course.silence_s)
+                failure = _silent(course.silence_s)
             except grpc.RpcError as error:
                 failure = failure_of(error, course.address)
             except asyncio.CancelledError:
@@ -273,28 +288,40 @@ class AsyncWatch:
                 complaint = course.complaint(failure, now_s)
                 if complaint and self._on_waiting:
                     self._on_waiting(complaint)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause_s):
-                        await self._closed.wait()
+                async with aclosing(self._pause(pause_s, idle)) as steps:
+                    async for step in steps:
+                        yield step
 
-    async def _follow(self) -> AsyncGenerator[Step]:
-        """The steps of one call; it should end with ``grpc.RpcError``."""
+    async def _follow(self, idle: Idle) -> AsyncGenerator[Step]:
+        """The steps of one call; it should end with ``grpc.RpcError``, or TimeoutError."""
         course = self._course
-        async with grpc.aio.insecure_channel(course.address, options=OPTIONS) as channel:
-            method = channel.unary_stream(
-                METHOD,
-                watch_pb2.WatchRequest.SerializeToString,
-                watch_pb2.WatchResponse.FromString,
-            )
-            call = self._call = method(course.request(), timeout=CALL_S)
+        async with AsyncLine(course.address, course.request()) as line:
+            self._line = line
             while not self._closed.is_set():
-                async with asyncio.timeout(course.silence_s):
-                    response = await call.read()
-                if response is grpc.aio.EOF:
+                line.ask()
+                until_s = time.monotonic() + course.silence_s
+                while not await line.answered(min(until_s, idle.due_s)):
+                    if (now_s := time.monotonic()) >= until_s:
+                        raise TimeoutError
+                    yield course.still()
+                    until_s += time.monotonic() - now_s  # that was the program's time
+                response = line.answer()
+                if response is None:
                     return
-                step = course.take(cast("watch_pb2.WatchResponse", response))
+                step = course.take(response)
                 if step is not None:
                     yield step
+
+    async def _pause(self, pause_s: float, idle: Idle) -> AsyncGenerator[Step]:
+        """Waits, until the watch is closed; the steps are those of ``idle``."""
+        until_s = time.monotonic() + pause_s
+        while (now_s := time.monotonic()) < until_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(until_s, idle.due_s) - now_s)):
+                    await self._closed.wait()
+                return
+            if time.monotonic() >= idle.due_s:
+                yield self._course.still()
 
 
 def _ended(address: str) -> Failure:
@@ -302,6 +329,6 @@ def _ended(address: str) -> Failure:
     return Failure(Fate.BROKEN, NodeFailure(f"{address} ended a watch without an error"), None)
 
 
-def _silent(address: str, within_s: float) -> Failure:
-    said = f"{address} has said nothing for {within_s:g} s"
-    return Failure(Fate.LOST, NodeUnavailable(said), None)
+def _silent(within_s: float) -> Failure:
+    """What a node does that hangs."""
+    return Failure(Fate.LOST, NodeUnavailable(f"no answer within {within_s:g} s"), None)

@@ -209,7 +209,6 @@ def test_who_waits_is_told_once_and_why_in_few_words() -> None:
 
 def test_what_a_node_said_itself_is_told_as_it_is() -> None:
     assert why(LOST) == "the connection broke"
-    assert why(ended(StatusCode.CANCELLED, "Locally cancelled")) == "no answer"
 
 
 def test_patience_begins_anew_with_each_sign_of_life() -> None:

@@ -207,6 +207,14 @@ def test_bad_page_sizes_are_refused_at_the_call(
     assert node.calls == []
 
 
+@pytest.mark.parametrize("limit", [-1, 1.5, True, "2"])
+def test_bad_limits_are_refused_at_the_call(client: Client, node: ScriptedNode, limit: Any) -> None:
+    for call in (client.scan, client.conflicts):
+        with pytest.raises(InvalidArgument, match="limit"):
+            call(limit=limit)
+    assert node.calls == []
+
+
 @pytest.mark.parametrize("request_id", [b"", b"short", b"x" * 17, "x" * 16])
 def test_bad_request_ids_are_refused(client: Client, node: ScriptedNode, request_id: Any) -> None:
     with pytest.raises(InvalidArgument):

@@ -34,7 +34,7 @@ SURFACE = {
     "batch_get": "keys, *, consistency=None, timeout_s=None",
     "bulk": f"*, limits=None, progress=None, {LEVELS}",
     "close": "",
-    "conflicts": "*, prefix=b'', page_size=1000, consistency=None, timeout_s=None",
+    "conflicts": "prefix=b'', *, limit=None, page_size=1000, consistency=None, timeout_s=None",
     "counter": "key, *, grow_only=False",
     "delete": f"key, *, type=None, context=None, request_id=None, {LEVELS}",
     "endpoints": None,
@@ -47,12 +47,13 @@ SURFACE = {
     f" {LEVELS}",
     "put_many": f"values, *, lww=False, ttl=None, request_id=None, {LEVELS}",
     "register": "key",
-    "scan": "*, prefix=b'', start=b'', end=b'', page_size=1000, consistency=None, timeout_s=None",
+    "scan": "prefix=b'', *, start=b'', end=b'', limit=None, page_size=1000, consistency=None,"
+    " timeout_s=None",
     "session": "token=b''",
     "siblings": "key",
     "token": None,
     "update": f"key, change, *, resolve=None, ttl=None, tries=5, {LEVELS}",
-    "watch": "*, prefix=b'', since=None",
+    "watch": "*, prefix=b'', since=None, patience_s=30.0, heartbeat_s=5.0, on_waiting=None",
     "write": f"operations, *, request_id=None, {LEVELS}",
 }
 """Method -> its arguments; None is a property. Some 20 names are what a person can know."""

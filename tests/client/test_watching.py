@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kvnode import Client, NodeFailure, NodeUnavailable
+from kvnode import AsyncClient, Client, InvalidArgument, NodeFailure, NodeUnavailable
 from kvnode.client.watching import BEGINNING, AsyncWatch, Change, Step, Watch, WriteKind
 from kvnode.errors import WatchBehind
 from tests.client.scripted import scripted_node
@@ -27,28 +29,6 @@ checkpoint_keys = 100
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Starts processes over one directory; whatever happens, none is left."""
-    processes: list[NodeProcess] = []
-
-    def run(*options: str, listen: str = "127.0.0.1:0") -> NodeProcess:
-        processes.append(NodeProcess(tmp_path / "data", *options, listen=listen))
-        return processes[-1].ready()
-
-    try:
-        yield run
-    finally:
-        for process in processes:
-            process.kill()
-
-
-@pytest.fixture
-def process(start: Callable[..., NodeProcess]) -> NodeProcess:
-    """A node."""
-    return start()
-
-
-@pytest.fixture
 def client(process: NodeProcess) -> Iterator[Client]:
     with Client(process.address) as found:
         yield found
@@ -59,6 +39,20 @@ def begun(watch: Watch) -> Iterator[Step]:
     steps = watch.steps()
     assert not next(steps).changes
     return steps
+
+
+def follow(watch: Watch | AsyncWatch, idle_s: float, see: Callable[[Step], None]) -> None:
+    """Every step, until it ends."""
+
+    async def follow_it(watch: AsyncWatch) -> None:
+        async for step in watch.steps(idle_s=idle_s):
+            see(step)
+
+    if isinstance(watch, AsyncWatch):
+        asyncio.run(follow_it(watch))
+    else:
+        for step in watch.steps(idle_s=idle_s):
+            see(step)
 
 
 def test_changes_follow_what_was_there(process: NodeProcess, client: Client) -> None:
@@ -211,6 +205,104 @@ def test_who_waits_for_nobody_is_told() -> None:
 
     asyncio.run(test())
     assert told == [f"{NOBODY} (connection refused)"]
+
+
+@pytest.mark.parametrize("made", [Client.watch, AsyncClient.watch])
+def test_a_client_s_watch_takes_what_a_watch_takes(made: Any) -> None:
+    """Of the endpoints it has the client's."""
+    client = Client(NOBODY) if made is Client.watch else AsyncClient(NOBODY)
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        watch.close()
+
+    watch = made(client, prefix="p", since=b"t", patience_s=60, heartbeat_s=0.1, on_waiting=tell)
+    assert watch.token == b"t"
+    if isinstance(watch, Watch):
+        assert list(watch) == []
+    else:
+        assert asyncio.run(anext(watch.steps(), "over")) == "over"
+    assert told == [f"{NOBODY} (connection refused)"]
+
+
+@pytest.mark.parametrize("kind", [Watch, AsyncWatch])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"since": "beginning"}, "since='beginning' .* since=kvnode.BEGINNING"),
+        ({"since": bytearray(b"t")}, "is not a token"),
+        ({"heartbeat_s": 0.01}, "heartbeat_s 0.01 is not in 0.1 to 60"),
+        ({"heartbeat_s": "5"}, "heartbeat_s '5' is not a number"),
+        ({"patience_s": 0}, "patience_s 0 is not positive"),
+    ],
+)
+def test_a_watch_that_cannot_be_is_refused_where_it_is_made(
+    kind: Any, given: dict[str, Any], said: str
+) -> None:
+    """``since`` of the command line is another's word; a node's own heartbeat would be silence."""
+    with pytest.raises(InvalidArgument, match=said):
+        kind(NOBODY, **given)
+
+
+@pytest.mark.parametrize("kind", [Watch, AsyncWatch])
+def test_who_waits_at_most_so_long_loses_nothing(
+    kind: type[Watch | AsyncWatch], process: NodeProcess, client: Client
+) -> None:
+    """Each key is written while the iteration stands in a step that says that nothing came."""
+    wanted = [b"%d" % number for number in range(20)]
+    unwritten = iter(wanted)
+    told: list[bytes] = []
+
+    def see(step: Step) -> None:
+        told.extend(change.key for change in step.changes)
+        if not step.changes and step.token:
+            client.put(next(unwritten, b"last"), "v")
+        if len(told) == len(wanted):
+            watch.close()
+
+    watch = kind(process.address, heartbeat_s=0.1)
+    follow(watch, 0.01, see)
+    assert told == wanted
+
+
+@pytest.mark.parametrize("kind", [Watch, AsyncWatch])
+def test_nobody_there_is_no_reason_to_wait_longer(kind: type[Watch | AsyncWatch]) -> None:
+    """In the pauses between attempts, which get longer than that, there are steps too."""
+    watch = kind(NOBODY, since=b"t", patience_s=3)
+    gaps: list[float] = []
+    seen_s = time.monotonic()
+
+    def see(step: Step) -> None:
+        nonlocal seen_s
+        assert step == Step((), b"t", current=False)
+        gaps.append(time.monotonic() - seen_s)
+        seen_s += gaps[-1]
+
+    with pytest.raises(NodeUnavailable):
+        follow(watch, 0.1, see)
+    assert len(gaps) > 10
+    assert sorted(gaps)[len(gaps) // 2] < 0.3
+
+
+def test_a_node_that_hangs_is_left_by_who_does_not_wait_for_it(process: NodeProcess) -> None:
+    """Its silence counts through all the steps that say that nothing came."""
+    with Watch([process.address, NOBODY], heartbeat_s=0.1, patience_s=0.5) as watch:
+        steps = watch.steps(idle_s=0.02)
+        while not next(steps).token:
+            pass
+        process.process.send_signal(signal.SIGSTOP)
+        since_s = time.monotonic()
+        with pytest.raises(NodeUnavailable):
+            list(steps)
+        assert time.monotonic() - since_s < 20
+
+
+@pytest.mark.parametrize("kind", [Watch, AsyncWatch])
+def test_a_time_that_is_none_is_refused_at_the_call(kind: type[Watch | AsyncWatch]) -> None:
+    for wrong in (0, -1.0, True):
+        with pytest.raises(InvalidArgument, match="idle_s"):
+            kind(NOBODY).steps(idle_s=wrong)
 
 
 def test_a_cancelled_task_stays_cancelled(process: NodeProcess) -> None:
