@@ -92,7 +92,7 @@ class Pusher:
         receiver = asyncio.create_task(self._receive(stream))
         try:
             done, _ = await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
-            for task in (sender, receiver):  # not over the set: its order is none
+            for task in (receiver, sender):  # the one that gave up knows why; a set has no order
                 if task in done:
                     task.result()
         finally:

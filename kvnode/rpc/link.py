@@ -90,6 +90,8 @@ class PushStream:
             await self._call.write(message)
         except (grpc.RpcError, asyncio.InvalidStateError) as error:
             raise await self._ended(error) from error
+        except asyncio.CancelledError as error:
+            raise _of_the_call(error) from error
 
     async def receive(self) -> tuple[Report, Hello | None]:
         """The peer's answer to one message; LinkError if the link is down."""
@@ -97,6 +99,8 @@ class PushStream:
             reply = await self._call.read()
         except grpc.RpcError as error:
             raise link_error(error) from error
+        except asyncio.CancelledError as error:
+            raise _of_the_call(error) from error
         if not isinstance(reply, pb.PushReply):
             raise await self._ended(None)
         hello = hello_from_wire(reply.hello) if reply.HasField("hello") else None
@@ -116,6 +120,16 @@ class PushStream:
         if isinstance(cause, grpc.RpcError) and code is grpc.StatusCode.CANCELLED:
             return link_error(cause)
         return _status_error(code, details, await self._call.trailing_metadata())
+
+
+def _of_the_call(cancelled: asyncio.CancelledError) -> BaseException:
+    """Whoever sends or receives on a call that another task has ended is told that it is cancelled
+    itself, by gRPC. Believed, that would end the task, and with it the node.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return cancelled
+    return LinkError("the stream was given up")
 
 
 class Link:
