@@ -14,6 +14,7 @@ repeated write to a node that does not know its request id.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -168,6 +169,12 @@ class Endpoint:
         self.resting = True
         self.look_at = now + self.pause_s
         self.pause_s = min(2 * self.pause_s, RETURN_S_MAX)
+
+
+def warn_unclosed(kind: str, addresses: tuple[str, ...], source: object) -> None:
+    """That a client was used and forgotten; with tracemalloc also where it was made."""
+    said = f"unclosed {kind} of {', '.join(addresses)}: use it in a with block, or close() it"
+    warnings.warn(said, ResourceWarning, stacklevel=2, source=source)
 
 
 def addresses_of(endpoints: str | Sequence[str]) -> tuple[str, ...]:

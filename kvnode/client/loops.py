@@ -30,6 +30,7 @@ from kvnode.client.channels import (
     Method,
     ReplyT,
     RequestT,
+    warn_unclosed,
 )
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import CROWD, LANES_MAX, Entry, Flight, Lane, in_use
@@ -66,6 +67,11 @@ class LoopDriver:
         self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watches: WeakSet[AsyncWatch] = WeakSet()
+
+    def __del__(self) -> None:
+        """Who forgot to close it is told, as with a socket."""
+        if not self.failover.closed and any(wire.connected for wire in self._wires.values()):
+            warn_unclosed("AsyncClient", self.failover.addresses, self)
 
     def own(self, watch: AsyncWatch) -> None:
         """End it with the client, if it still is somebody's then. RuntimeError if it is closed."""
@@ -282,6 +288,11 @@ class AioWire:
         """That which takes requests is the last; those before it have not ended yet."""
         self._calls_until = -math.inf
         """The node knows of no pipelines: until then it gets calls."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it was used and not closed."""
+        return self._channel is not None
 
     async def call(self, step: Send) -> object:
         """The reply, or gRPC's error."""

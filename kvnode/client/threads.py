@@ -29,6 +29,7 @@ from kvnode.client.channels import (
     Method,
     ReplyT,
     RequestT,
+    warn_unclosed,
 )
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import LANES_MAX, Entry, Flight, Lane, in_use
@@ -72,6 +73,11 @@ class ThreadDriver:
         self._watches: WeakSet[Watch] = WeakSet()
         self._watching = threading.Lock()
         DRIVERS.add(self)
+
+    def __del__(self) -> None:
+        """Who forgot to close it is told, as with a socket."""
+        if not self.failover.closed and any(wire.connected for wire in self._wires.values()):
+            warn_unclosed("Client", self.failover.addresses, self)
 
     def forked(self) -> None:
         """In the child: what is connected is its parent's, as are those who wait."""

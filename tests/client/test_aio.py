@@ -168,9 +168,11 @@ def test_a_client_belongs_to_one_loop(node: ScriptedNode) -> None:
     async def use() -> None:
         await client.put("k", "v")
 
-    asyncio.run(use())
-    with pytest.raises(RuntimeError, match="belongs to the event loop"):
-        asyncio.run(use())
+    with asyncio.Runner() as its_own:
+        its_own.run(use())
+        with pytest.raises(RuntimeError, match="belongs to the event loop"):
+            asyncio.run(use())
+        its_own.run(client.close())
 
 
 def test_a_batch_is_written_at_the_end_of_its_block(node: ScriptedNode) -> None:
@@ -211,8 +213,10 @@ def test_another_loop_is_refused_at_every_call(node: ScriptedNode) -> None:
         async with client.bulk() as writer:
             await writer.put("k", "v")
 
-    asyncio.run(use())
-    for call in (use, scan, outcome, bulk):
-        with pytest.raises(RuntimeError, match="loop that used it first"):
-            asyncio.run(call())
+    with asyncio.Runner() as its_own:
+        its_own.run(use())
+        for call in (use, scan, outcome, bulk):
+            with pytest.raises(RuntimeError, match="loop that used it first"):
+                asyncio.run(call())
+        its_own.run(client.close())
     assert node.methods == ["Write"]
