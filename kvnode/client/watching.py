@@ -23,9 +23,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Callable,
     Generator,
     Iterator,
@@ -74,6 +74,7 @@ class Watch:
             endpoints, prefix, since, patience_s=patience_s, heartbeat_s=heartbeat_s
         )
         self._on_waiting = on_waiting
+        self._rest: deque[Change] = deque()
         self._closed = threading.Event()
         self._line: Line | None = None
         self._readers = Readers()
@@ -108,9 +109,11 @@ class Watch:
         self.close()
 
     def __iter__(self) -> Iterator[Change]:
-        """Change by change."""
+        """Change by change; also those of a step that an earlier loop was left in the middle of."""
+        yield from popped(self._rest)
         for step in self.steps():
-            yield from step.changes
+            self._rest.extend(step.changes)
+            yield from popped(self._rest)
 
     def steps(self, *, idle_s: float | None = None) -> Iterator[Step]:
         """Step by step: for who stores the token together with what the changes made.
@@ -202,6 +205,7 @@ class AsyncWatch:
             endpoints, prefix, since, patience_s=patience_s, heartbeat_s=heartbeat_s
         )
         self._on_waiting = on_waiting
+        self._rest: deque[Change] = deque()
         self._closed = asyncio.Event()
         self._line: AsyncLine | None = None
         self._readers = Readers()
@@ -234,11 +238,14 @@ class AsyncWatch:
         """End it."""
         self.close()
 
-    async def __aiter__(self) -> AsyncIterator[Change]:
-        """Change by change."""
+    async def __aiter__(self) -> AsyncGenerator[Change]:
+        """Change by change; also those of a step that an earlier loop was left in the middle of."""
+        for change in popped(self._rest):
+            yield change
         async with aclosing(self.steps()) as steps:
             async for step in steps:
-                for change in step.changes:
+                self._rest.extend(step.changes)
+                for change in popped(self._rest):
                     yield change
 
     def steps(self, *, idle_s: float | None = None) -> AsyncGenerator[Step]:
@@ -322,6 +329,12 @@ class AsyncWatch:
                 return
             if time.monotonic() >= idle.due_s:
                 yield self._course.still()
+
+
+def popped(changes: deque[Change]) -> Iterator[Change]:
+    """Each when it is asked for; the others stay."""
+    while changes:
+        yield changes.popleft()
 
 
 def _ended(address: str) -> Failure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 import pytest
 
@@ -124,3 +125,20 @@ def test_who_is_refused_takes_nobody_s_place() -> None:
         readers.begin()
     readers.leave(second)
     readers.enter(second)
+
+
+def test_a_loop_goes_on_in_the_middle_of_what_came_together(
+    process: NodeProcess, client: Client
+) -> None:
+    client.put_many({"pair/a": "1", "pair/b": "2"})
+    with Watch(process.address, prefix="pair/", since=BEGINNING) as watch:
+        for wanted in (b"pair/a", b"pair/b"):
+            assert next(iter(watch)).key == wanted
+
+    async def test() -> None:
+        async with AsyncWatch(process.address, prefix="pair/", since=BEGINNING) as watch:
+            for wanted in (b"pair/a", b"pair/b"):
+                async with aclosing(watch.__aiter__()) as changes:
+                    assert (await anext(changes)).key == wanted
+
+    asyncio.run(test())
