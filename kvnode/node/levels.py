@@ -64,6 +64,11 @@ class Levels:
         self._ties = count()
         self._waiting = 0
 
+    @property
+    def kept(self) -> int:
+        """Calls that are remembered, also those that have given up."""
+        return len(self._behind) + sum(map(len, self._storing.values()))
+
     # ---- writes
 
     @property
