@@ -207,14 +207,19 @@ async def _run(config: Config, stop_signal: StopSignal) -> tuple[BaseException |
         node = Node(config)
     node.engine.rest.on_end = give_back_rest
     node.directory.serving(alone=True)
+    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())]
+    starting = asyncio.create_task(node.start())
+    port = 0
     try:
-        await node.start()
+        await asyncio.wait((starting, ends[0]), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # it may wait for room on the disk, for ever
+            return node.failure, port
+        starting.result()
         port = node.port
         where = f"{config.listen.rpartition(':')[0]}:{node.port}, data in {node.directory.path}"
         membership = node.membership
-        ends = [asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())]
         serving = asyncio.create_task(membership.wait_serving())
-        waits = [*ends, serving]
+        waits = (*ends, serving)
         if membership.place != "serving":
             click.echo(
                 f"kvnode {config.name} {membership.place} on {where}: {membership.waits()}",
@@ -224,9 +229,11 @@ async def _run(config: Config, stop_signal: StopSignal) -> tuple[BaseException |
         if serving.done():
             click.echo(f"kvnode {config.name} serving on {where}")
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        serving.cancel()
     finally:
+        for task in (*ends, starting):
+            task.cancel()
+        await asyncio.wait((starting,))
         await node.close()
         await calls_over()
         stop_signal.wake = lambda: None

@@ -182,6 +182,7 @@ class Replica:
         for block in round_.records:
             for request_id, first, count in block.requests:
                 requests.add(request_id, block.origin, block.first_seq + first, count)
+        round_.after.forks = self.durable.forks | round_.after.forks  # found during the round
         round_.after.fence = round_.after.fence or self.durable.fence  # set during the round
         round_.after.horizon = max(round_.after.horizon, self.durable.horizon)  # the same
         self.durable = round_.after

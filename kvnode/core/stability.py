@@ -40,7 +40,7 @@ Wuu and Bernstein 1984; Baquero, Almeida, Shoker 2017.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from kvnode.core.dots import Vector, covers
 
@@ -65,6 +65,16 @@ class Stability:
                     merged[other] = seq
             self._last[origin] = merged
         self._refresh(origin, own)
+
+    def keep(self, counted: Collection[int]) -> None:
+        """Let go of the reports of all others: who does not count any more never writes again.
+
+        Should one of them count again for a while (another forget is not acknowledged yet), nothing
+        is stable then, and what was stays so.
+        """
+        for reports in (self.reports, self._last, self._pending):
+            for origin in reports.keys() - counted:
+                del reports[origin]
 
     def last(self, origin: int) -> Vector | None:
         """A member's last report, None if there was none."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import NamedTuple
 
@@ -40,6 +40,9 @@ from kvnode.rpc.link import LinkError
 
 WAITING_MAX = 10_000
 """Calls that wait for a level: a second's work, as much as may wait for the disk."""
+GIVEN_UP_MAX = 64
+"""Calls that are kept although they gave up, beside as many as still wait. Where nobody commits or
+reports, and behind one who waits for long, nothing else lets go of them."""
 NAMED_MAX = 8
 """Origins that a message names."""
 
@@ -63,6 +66,11 @@ class Levels:
         """(origin, members) -> heap of (seq, tie-breaker, who waits for so many to have it)."""
         self._ties = count()
         self._waiting = 0
+
+    @property
+    def kept(self) -> int:
+        """Calls that are remembered, also those that have given up."""
+        return len(self._behind) + sum(map(len, self._storing.values()))
 
     # ---- writes
 
@@ -103,7 +111,11 @@ class Levels:
         if self._stored_up_to(origin, replicas) >= seq:
             return True
         waiter = self._waiter()
-        heappush(self._storing.setdefault((origin, replicas), []), (seq, next(self._ties), waiter))
+        heap = self._storing.setdefault((origin, replicas), [])
+        if len(heap) > 2 * self._waiting + GIVEN_UP_MAX:
+            heap[:] = [each for each in heap if not each[2].done()]
+            heapify(heap)
+        heappush(heap, (seq, next(self._ties), waiter))
         return await self._wait(waiter, until)
 
     # ---- sessions and reads
@@ -117,6 +129,8 @@ class Levels:
         if covers(self._engine.vector, after):
             return
         waiter = self._waiter()
+        if len(self._behind) > 2 * self._waiting + GIVEN_UP_MAX:
+            self._behind = [each for each in self._behind if not each[1].done()]
         self._behind.append((after, waiter))
         self._replicator.look_again()
         if not await self._wait(waiter, until):

@@ -313,12 +313,13 @@ class Node:
         """Wait for it, but no longer than the node can go on: it might never end."""
         working = asyncio.create_task(work)
         failing = asyncio.create_task(self._failed.wait())
-        await asyncio.wait((working, failing), return_when=asyncio.FIRST_COMPLETED)
-        failing.cancel()
-        if not working.done():
+        try:
+            await asyncio.wait((working, failing), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+        finally:
+            failing.cancel()
             working.cancel()
-            return
-        working.result()
 
     async def _return(self) -> None:
         """Come back under a new identity (``returning.py``)."""

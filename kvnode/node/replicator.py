@@ -225,8 +225,14 @@ class Replicator:
         return self.engine.stability.acknowledged(counted) if counted else self.engine.vector
 
     def stable(self) -> Vector:
-        """What every member has, so that nothing concurrent to it can come."""
-        return self.engine.stability.stable(self.engine.vector, self.membership.counted())
+        """What every member has, so that nothing concurrent to it can come.
+
+        Asked now and then, so here reports go that nobody asks for any more.
+        """
+        counted = self.membership.counted()
+        if counted is not None:
+            self.engine.stability.keep(counted)
+        return self.engine.stability.stable(self.engine.vector, counted)
 
     def clock_offset_ms(self) -> int:
         """Own wall clock against the median of all members heard lately."""

@@ -31,7 +31,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 
-from kvnode.core.dots import missing_ops
+from kvnode.core.dots import covers, missing_ops
 from kvnode.core.errors import Reason, Refused, StateError
 from kvnode.core.snapshot import START, Chunk, ContradictionError
 from kvnode.node.engine import Engine
@@ -114,6 +114,9 @@ class Resync:
         elif (peer := self._choose()) is not None:
             self._instead = not self._engine.vector
             self._begin(peer.name, self._catch_up(peer))
+        elif source is not None and self._is_of_no_use(source):
+            logger.info("what is staged of a snapshot is not needed any more, and removed")
+            self._begin("a peer", self._staging(self.incoming.discard))
         return self._task is not None and self._instead
 
     def status(self) -> admin_pb2.Sync | None:
@@ -165,6 +168,16 @@ class Resync:
         if not vector and missing_ops(vector, most.vector) > instead_ops:
             return most
         return None
+
+    def _is_of_no_use(self, source: Source) -> bool:
+        """Whether all that its sender has came otherwise, or its sender is no member."""
+        if source.peer not in self._replicator.membership.roster.remaining():
+            return True
+        return any(
+            peer.vector and covers(self._engine.vector, peer.vector)
+            for peer in self._replicator.peers.values()
+            if peer.origin == source.peer and peer.state == "connected"
+        )
 
     # ---- fetching
 

@@ -143,9 +143,12 @@ class Verification:
         before: Vector = {}
         while True:
             await asyncio.sleep(self._engine.config.compare_interval_ms / 1000)
+            members = self._replicator.connections.members()
+            for name in self.diverged.keys() - members.keys():  # forgotten since
+                del self.diverged[name]
             vector = self._engine.vector
             if vector == before:
-                for peer in self._replicator.connections.members().values():
+                for peer in members.values():
                     if peer.state == "connected" and peer.vector == vector:
                         await self._compare(peer)
             before = dict(vector)

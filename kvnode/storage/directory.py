@@ -358,12 +358,12 @@ def _build(path: Path, identity: Identity, roster: bytes | None) -> None:
 
 
 def _write(folder: Path, identity: Identity) -> Identity:
-    """Put the identity there, with a new ``here``, all or nothing."""
-    fresh = folder / "here.new"
-    fresh.unlink(missing_ok=True)
-    fresh.touch()
-    fresh.rename(folder / "here")
-    identity = replace(identity, here=_place(folder / "here"))
+    """Put the identity there, all or nothing. If it tells of another ``here``, with a new one."""
+    if identity.here != _place(folder / "here"):  # else, ending half way would make it a copy
+        fresh = folder / "here.new"
+        fresh.touch()
+        fresh.rename(folder / "here")
+        identity = replace(identity, here=_place(folder / "here"))
     draft = folder / "identity.new"
     with draft.open("w") as stream:
         json.dump(asdict(identity), stream, indent=2)

@@ -8,6 +8,7 @@ import pytest
 
 from kvnode.core.operations import Put
 from kvnode.core.types import LWW_REGISTER
+from kvnode.node.admission import Admission
 from kvnode.v1 import verify_pb2 as pb
 from tests.node.nodes import Nodes, run
 from tests.storage.faulty import until
@@ -36,5 +37,23 @@ def test_a_peer_that_was_equal_and_is_not_any_more_is_named(
         nodes["b"].engine.memtable.install({b"k": {}}, 0)  # lost
         await until(lambda: watcher.diverged.keys() == {"b"})
         assert "other data than b" in watcher.problem()
+
+    run(nodes, test)
+
+
+def test_a_peer_that_differed_and_was_forgotten_is_named_no_more(tmp_path: Path) -> None:
+    """Nobody can compare with it again: the status would tell of it until the next restart."""
+    nodes = Nodes(tmp_path, "ab", compare_interval_ms=20)
+
+    async def test() -> None:
+        await nodes.start(*"ab")
+        await nodes.write("a", Put(b"k", b"1", LWW_REGISTER))
+        await nodes.settle(*"ab")
+        nodes["b"].engine.memtable.install({b"k": {}}, 0)  # lost
+        watcher = nodes["a"].verification
+        await until(lambda: watcher.diverged.keys() == {"b"})
+        await nodes.stop("b")
+        await Admission(nodes["a"].replicator).forget("b", preview=False)
+        await until(lambda: not watcher.problem())
 
     run(nodes, test)

@@ -187,3 +187,37 @@ def test_freshness_tells_what_is_not_heard_of_from_what_is() -> None:
         await network.until(lambda: (network["a"].levels.freshness()[1].age_s or 0.0) > age + 0.05)
 
     play(scenario)
+
+
+def test_those_who_gave_up_on_a_node_that_is_cut_off_are_not_kept() -> None:
+    """Nobody reports to it and nobody writes, for weeks maybe, and clients go on asking."""
+
+    async def scenario(network: Network) -> None:
+        await network.found("abc")
+        network.cut("c", "ab")
+        levels = network["c"].levels
+        for _ in range(500):
+            await refused(levels.covered({1: 10}, soon(0)), Reason.BEHIND)
+        assert levels.kept < 100
+
+    play(scenario)
+
+
+def test_those_who_gave_up_are_not_kept_behind_one_who_waits_for_long() -> None:
+    """A caller may wait for a day; those after it, of later writes, gave up within seconds."""
+
+    async def scenario(network: Network) -> None:
+        await network.found("abc")
+        network.cut("c", "ab")
+        node = network["c"]
+        first = await node.write(Increment(b"n", 1))
+        patient = asyncio.create_task(node.levels.stored(first, 2, soon(PATIENCE_S)))
+        await asyncio.sleep(0)
+        for _ in range(500):
+            dot = await node.write(Increment(b"n", 1))
+            assert not await node.levels.stored(dot, 2, soon(0))
+        assert node.levels.kept < 100
+        network.heal()
+        assert await patient
+
+    play(scenario)

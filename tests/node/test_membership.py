@@ -260,3 +260,22 @@ def test_the_roster_survives_a_restart() -> None:
             assert decode_roster(node.membership.raw) == node.membership.roster
 
     play(scenario)
+
+
+def test_what_a_forgotten_node_reported_is_not_kept_for_ever() -> None:
+    """It is a vector of all origins there ever were, in memory and in every checkpoint: with every
+    identity that is given up one more, and all of them longer.
+    """
+
+    async def scenario(network: Network) -> None:
+        await network.found("abc")
+        a = network["a"]
+        await network["c"].write(Increment(b"n", 1))
+        await network.until(lambda: 3 in a.engine.replica.durable.reports)
+        await network.forget("a", "c")
+        await network.until(lambda: a.membership.counted() == frozenset({2}))
+        await network.until(lambda: a.replicator.stable().get(3) == 1)
+        assert a.engine.replica.durable.reports.keys() == {2}
+        assert a.engine.stability.last(3) is None
+
+    play(scenario)

@@ -151,6 +151,30 @@ def test_it_ends_after_the_last_call(tmp_path: Path) -> None:
     assert process.output.splitlines()[1:] == [b"ended"]
 
 
+def test_a_signal_ends_a_start_that_waits_for_room_on_the_disk(tmp_path: Path) -> None:
+    """Its address is another one, which has to be written first; the signal comes once only."""
+    script = """if True:
+        from kvnode.cli.main import main
+        from kvnode.storage.interfaces import DiskFullError
+        from kvnode.storage.log import LmdbLog
+
+        def full(log, name, value):
+            raise DiskFullError("no room")
+
+        LmdbLog.put_record = full
+        main()
+    """
+    NodeProcess(tmp_path / "data").ready().stop()
+    process = NodeProcess(tmp_path / "data", command=(sys.executable, "-c", script))
+    try:
+        until(lambda: "cannot be written: no room" in process.stderr, "it has said so")
+        process.process.terminate()
+        assert process.process.wait(20) == 0
+    finally:
+        process.kill()
+    assert "Traceback" not in process.stderr
+
+
 def test_without_options_it_is_a_node_with_a_folder_that_it_names(
     tmp_path: Path, connect: Connect
 ) -> None:

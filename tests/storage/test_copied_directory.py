@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from kvnode.core.roster import Roster, encode_roster
 from kvnode.storage.own_log import OwnLog
@@ -175,3 +178,23 @@ def test_what_was_set_aside_before_stays_when_it_happens_again(tmp_path: Path) -
     again = opened(path)
     assert again.identity.aside == ("aside-1", "aside-2")
     again.close()
+
+
+def test_what_is_noted_on_a_full_disk_makes_no_copy_of_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a crash half way. An identity stays for ever, and all members have to agree."""
+    path = made(tmp_path / "data")
+    set_aside(path)
+    origin = origin_of(path)
+    directory = opened(path)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dump", full)
+        with pytest.raises(OSError, match="No space left"):
+            directory.reissued()
+    directory.close()
+    assert origin_of(path) == origin

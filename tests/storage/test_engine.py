@@ -272,3 +272,24 @@ def test_closing_answers_what_waits_and_refuses_what_comes() -> None:
         assert saved.arrival == log.last_arrival, "the last checkpoint covers everything"
 
     run(test)
+
+
+def test_a_contradiction_that_is_found_while_a_round_is_on_its_way_is_not_forgotten() -> None:
+    """A snapshot that shows two histories is refused at any moment, also between plan and commit:
+    as with the fence, what the round began with must not come back.
+    """
+
+    async def test() -> None:
+        log = GatedLog()
+        node = rig(log)
+        log.before.clear()
+        writing = node.submit(Increment(b"c", 5))
+        await until(log.entered.is_set)
+        node.engine.replica.durable.forks.setdefault(1, "two histories")  # as Resync does
+        node.engine.checkpoints.start()
+        log.before.set()
+        await writing
+        assert node.engine.replica.durable.forks == {1: "two histories"}
+        await node.engine.close()
+
+    run(test)
