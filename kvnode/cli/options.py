@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import click
 
@@ -300,6 +301,22 @@ file_option = click.option(
     metavar="FILE",
     help="Take the value from FILE, byte for byte; - is standard input.",
 )
+
+
+def prefix_of_keys(command: AnyCallable) -> AnyCallable:
+    """PREFIX or --prefix, whichever somebody thinks of first; ``prefix`` is empty for all keys."""
+
+    @click.argument("prefix", type=KEY, required=False)
+    @click.option("--prefix", "named", type=KEY, metavar="PREFIX", help="The same as PREFIX alone.")
+    @wraps(command)
+    def with_prefix(
+        *arguments: object, prefix: bytes | None, named: bytes | None, **options: object
+    ) -> object:
+        if prefix is not None and named is not None:
+            raise click.UsageError("Give one of PREFIX and --prefix")
+        return command(*arguments, prefix=prefix or named or b"", **options)
+
+    return cast("AnyCallable", with_prefix)
 
 
 def value_of(value: bytes | None, path: str | None, choices: str) -> bytes:

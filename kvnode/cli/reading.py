@@ -17,6 +17,7 @@ from kvnode.cli.options import (
     encode_token,
     key_base64_option,
     pass_settings,
+    prefix_of_keys,
 )
 from kvnode.cli.output import (
     escaped,
@@ -119,7 +120,7 @@ def write_value(value: int | bytes, *, raw: bool) -> None:
 
 
 @click.command()
-@click.argument("prefix", type=KEY, default=b"")
+@prefix_of_keys
 @click.option("--start", type=KEY, default=b"", metavar="KEY", help="Only keys >= KEY.")
 @click.option("--end", type=KEY, default=b"", metavar="KEY", help="Only keys < KEY.")
 @click.option("--limit", type=Count(), metavar="N", help="At most N keys.")
@@ -158,7 +159,7 @@ def scan(
 
 
 @click.command()
-@click.argument("prefix", type=KEY, default=b"")
+@prefix_of_keys
 @click.option("--limit", type=Count(), metavar="N", help="At most N keys.")
 @click.option("--keys-only", is_flag=True, help="Keys alone, one a line.")
 @click.option(

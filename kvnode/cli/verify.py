@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kvnode.cli.options import KEY, Settings, connection_options, key_base64_option, pass_settings
+from kvnode.cli.options import (
+    KEY,
+    Settings,
+    connection_options,
+    key_base64_option,
+    pass_settings,
+    prefix_of_keys,
+)
 from kvnode.cli.output import cut, escaped, note, stdout_is_terminal, table_text, write_line
 
 if TYPE_CHECKING:
@@ -21,19 +28,21 @@ REPAIR_S: Final = 60.0
 
 
 @click.command()
-@click.option("--prefix", type=KEY, default=b"", help="Only keys that begin with this.")
+@prefix_of_keys
 @click.option(
     "--full", is_flag=True, help="Let every node read all it has stored first, to find damage."
 )
+@key_base64_option
 @connection_options(timeout_help=f"[default: {VERIFY_S:g}]")
 @pass_settings
 def verify(settings: Settings, *, prefix: bytes, full: bool) -> int:
     """Prove that all nodes hold the same.
 
-    The node compares its live data with each of its peers, and shows the keys that differ. While
-    writes come, version vectors are never equal: it goes on for --timeout seconds, and only what
-    no write on its way explains counts as a difference. Digests are kept with every checkpoint, so
-    this costs little however much is stored; what a disk has changed since is found by --full.
+    The node compares its live data, with PREFIX that of the keys that begin with it, with each of
+    its peers, and shows the keys that differ. While writes come, version vectors are never equal:
+    it goes on for --timeout seconds, and only what no write on its way explains counts as a
+    difference. Digests are kept with every checkpoint, so this costs little however much is stored;
+    what a disk has changed since is found by --full.
 
     \b
     Exit codes: 0 all equal at one version vector; 11 keys differ or are damaged, see
@@ -43,7 +52,7 @@ def verify(settings: Settings, *, prefix: bytes, full: bool) -> int:
     \b
     Examples:
       kvnode verify
-      kvnode verify --prefix user: --timeout 60
+      kvnode verify user: --timeout 60
       kvnode verify --full --json
     """
     deadline_s = settings.timeout_s if settings.timeout_given else VERIFY_S

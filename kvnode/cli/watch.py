@@ -9,13 +9,13 @@ import click
 
 from kvnode.cli.interrupts import EXIT_INTERRUPTED, ended_by_interrupt
 from kvnode.cli.options import (
-    KEY,
     Settings,
     connection_options,
     decode_base64,
     encode_token,
     key_base64_option,
     pass_settings,
+    prefix_of_keys,
 )
 from kvnode.cli.output import escaped, note, write_json, write_line
 
@@ -29,7 +29,7 @@ FROM_THE_BEGINNING: Final = "beginning"
 
 
 @click.command()
-@click.option("--prefix", type=KEY, default=b"", help="Only keys that begin with this.")
+@prefix_of_keys
 @click.option(
     "--since",
     metavar="TOKEN",
@@ -43,9 +43,9 @@ FROM_THE_BEGINNING: Final = "beginning"
 def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
     """Print changes of keys as they come.
 
-    From now on, or from where another watch of the same prefix ended. It goes on at the next
-    endpoint when one is gone, until Ctrl-C; then it says the token to go on from. While no node
-    answers, standard error says so.
+    Of all keys, or of those that begin with PREFIX. From now on, or from where another watch of
+    the same prefix ended. It goes on at the next endpoint when one is gone, until Ctrl-C; then it
+    says the token to go on from. While no node answers, standard error says so.
 
     A line shows what was done to a key (there, put, incremented, deleted) and each of its values
     as it is now: WHAT, KEY, TYPE and VALUE separated by tabs and escaped as 'kvnode --help' says,
@@ -56,9 +56,9 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
     \b
     Examples:
       kvnode watch
-      kvnode watch --prefix cart/ --since beginning
-      kvnode watch --prefix cart/ --json
-      kvnode watch --prefix cart/ --since AZOSzw --json
+      kvnode watch cart/ --since beginning
+      kvnode watch cart/ --json
+      kvnode watch cart/ --since AZOSzw --json
     """
     from kvnode.client.settings import DEFAULT_ENDPOINT
     from kvnode.client.watching import BEGINNING, Watch

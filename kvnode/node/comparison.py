@@ -19,7 +19,8 @@ Damage is real at once. It shows where entries are read: single keys, or all wit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from kvnode.core.digest import Digest
@@ -106,11 +107,12 @@ class Comparison:
         self._monotonic = verifier.engine.ambient.monotonic
         self._until = self._monotonic() + deadline_s
 
-    async def run(self, *, full: bool) -> AsyncIterator[str]:
+    async def run(self, *, full: bool) -> AsyncGenerator[str]:
         """Compare; yields a line of progress now and then."""
         if full:
-            async for line in self._check_all():
-                yield line
+            async with aclosing(self._check_all()) as lines:
+                async for line in lines:
+                    yield line
             self._until += CALL_S
         pause_s, rounds = PAUSE_S, 0
         while True:
@@ -123,38 +125,40 @@ class Comparison:
             await asyncio.sleep(min(pause_s, max(0.0, self._until - self._monotonic())))
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
-    async def _check_all(self) -> AsyncIterator[str]:
-        """Let all read their stores at once, so that damage is known."""
+    async def _check_all(self) -> AsyncGenerator[str]:
+        """Let all read their stores at once, so that damage is known; when it ends, nobody does."""
         lines: asyncio.Queue[str] = asyncio.Queue()
 
         async def own() -> None:
-            async for check in self._verifier.check():
-                self.check = check
-                lines.put_nowait(f"this node has read {check.keys} keys")
+            async with aclosing(self._verifier.check()) as checks:
+                async for check in checks:
+                    self.check = check
+                    lines.put_nowait(f"this node has read {check.keys} keys")
 
         async def other(member: Member) -> None:
             try:
-                async for check in member.link.check(CHECK_S):
-                    member.check = check
-                    lines.put_nowait(f"{member.peer.name} has read {check.keys} keys")
+                async with aclosing(member.link.check(CHECK_S)) as checks:
+                    async for check in checks:
+                        member.check = check
+                        lines.put_nowait(f"{member.peer.name} has read {check.keys} keys")
             except LinkError as error:
                 member.problem = str(error)
                 return
             for key in member.check.damaged if member.check else ():
                 member.differences[key] = pb.Difference(key=key, kind="damaged there")
 
-        working = asyncio.gather(own(), *map(other, self.members))
+        tasks = [asyncio.create_task(work) for work in (own(), *map(other, self.members))]
+        working = asyncio.gather(*tasks)
+        working.add_done_callback(lambda _: lines.put_nowait(""))
         try:
-            while not working.done() or not lines.empty():
-                line = asyncio.ensure_future(lines.get())
-                await asyncio.wait((line, working), return_when=asyncio.FIRST_COMPLETED)
-                if line.done():
-                    yield line.result()
-                else:
-                    line.cancel()
+            while line := await lines.get():
+                yield line
             await working
         finally:
-            working.cancel()
+            for task in tasks:
+                task.cancel()
+            # how they end is read, or asyncio logs it as an error that nobody has heard of
+            await asyncio.gather(working, *tasks, return_exceptions=True)
 
     async def _round(self, keys_too: bool) -> list[Member]:  # noqa: FBT001
         """Ask all; those about whom nothing certain is known yet."""

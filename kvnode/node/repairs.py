@@ -9,7 +9,8 @@ only if it is still what was fetched: a write in between makes the repair start 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from kvnode.core.entry import Entry, decode_entry, encode_entry
 from kvnode.core.errors import Refused, StateError, quoted
@@ -36,25 +37,28 @@ class Repairs:
         self._members = members
         self._deadline_s = deadline_s
 
-    async def everything(self) -> AsyncIterator[str]:
+    async def everything(self) -> AsyncGenerator[str]:
         """Read all that is stored, heal what is damaged, then what differs."""
         damaged: list[bytes] = []
-        async for checked in self._verifier.checked():
-            self.scanned, damaged = checked.keys, checked.damaged
-            yield f"read {checked.keys} keys, {len(damaged)} damaged"
+        async with aclosing(self._verifier.checked()) as segments:
+            async for checked in segments:
+                self.scanned, damaged = checked.keys, checked.damaged
+                yield f"read {checked.keys} keys, {len(damaged)} damaged"
         for key in damaged:
             yield self._note(key, *await self._heal_damaged(key))
         await self._engine.checkpoints.current()
         comparison = Comparison(self._verifier, self._members, (b"", b""), self._deadline_s)
-        async for line in comparison.run(full=False):
-            yield line
+        async with aclosing(comparison.run(full=False)) as lines:
+            async for line in lines:
+                yield line
         for member in self._members:
             if member.verdict == pb.VERDICT_SILENT:
                 yield f"not compared with {member.peer.name}: {member.problem}"
-        async for line in self._heal_differences(comparison):
-            yield line
+        async with aclosing(self._heal_differences(comparison)) as lines:
+            async for line in lines:
+                yield line
 
-    async def keys(self, keys: Sequence[bytes]) -> AsyncIterator[str]:
+    async def keys(self, keys: Sequence[bytes]) -> AsyncGenerator[str]:
         """Heal these keys, whatever is wrong with them."""
         damaged = [key for key in keys if self._verifier.read(key) is None]
         for key in damaged:
@@ -63,8 +67,9 @@ class Repairs:
         others = [key for key in keys if key not in damaged]
         comparison = Comparison(self._verifier, self._members, (b"", b""), self._deadline_s)
         silent = await comparison.compare_keys(others)
-        async for line in self._heal_differences(comparison):
-            yield line
+        async with aclosing(self._heal_differences(comparison)) as lines:
+            async for line in lines:
+                yield line
         seen = {repaired.key for repaired in self.done}
         for key in others:
             if key not in seen:
@@ -75,7 +80,7 @@ class Repairs:
         self.done.append(pb.RepairedKey(key=key, outcome=outcome, detail=detail))
         return f"{quoted(key)}: {outcome}" + (f", {detail}" if detail else "")
 
-    async def _heal_differences(self, comparison: Comparison) -> AsyncIterator[str]:
+    async def _heal_differences(self, comparison: Comparison) -> AsyncGenerator[str]:
         found: dict[bytes, str] = {}
         for member in comparison.members:
             for key, difference in member.differences.items():

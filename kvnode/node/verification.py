@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from kvnode.core.dots import Vector
 from kvnode.core.errors import Reason, Refused
@@ -74,28 +75,30 @@ class Verification:
         logger.warning("a peer repairs a key: %r", request.key)
         return await self._verifier.heal(request)
 
-    def check(self) -> AsyncIterator[pb.CheckReply]:
+    def check(self) -> AsyncGenerator[pb.CheckReply]:
         """Read all that is stored."""
         return self._verifier.check()
 
     # ---- for operators
 
-    async def verify(self, request: pb.VerifyRequest) -> AsyncIterator[pb.VerifyReply]:
+    async def verify(self, request: pb.VerifyRequest) -> AsyncGenerator[pb.VerifyReply]:
         """Compare this node with every member."""
         bounds = (request.prefix, prefix_end(request.prefix))
         deadline_s = (request.deadline_ms or VERIFY_MS) / 1000
         comparison = Comparison(self._verifier, self._members(), bounds, deadline_s)
-        async for line in comparison.run(full=request.full):
-            yield pb.VerifyReply(progress=line)
+        async with aclosing(comparison.run(full=request.full)) as lines:
+            async for line in lines:
+                yield pb.VerifyReply(progress=line)
         yield self._verdict(comparison, bounds)
 
-    async def repair(self, request: pb.RepairRequest) -> AsyncIterator[pb.RepairReply]:
+    async def repair(self, request: pb.RepairRequest) -> AsyncGenerator[pb.RepairReply]:
         """Heal what can be healed."""
         deadline_s = (request.deadline_ms or REPAIR_MS) / 1000
         repairs = Repairs(self._verifier, self._members(), deadline_s)
         lines = repairs.everything() if request.all else repairs.keys(list(request.keys))
-        async for line in lines:
-            yield pb.RepairReply(progress=line)
+        async with aclosing(lines):
+            async for line in lines:
+                yield pb.RepairReply(progress=line)
         for repaired in repairs.done:
             logger.warning("repair of %r: %s %s", repaired.key, repaired.outcome, repaired.detail)
         yield pb.RepairReply(keys=repairs.done, scanned=repairs.scanned)

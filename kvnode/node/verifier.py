@@ -10,7 +10,8 @@ already if that is later; the answer says which.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeVar
@@ -108,12 +109,13 @@ class Verifier:
         """The keys of a range that the caller knows to be small, and their digests."""
         return await self.run(lambda: _keys(self.store, start, end, past))
 
-    async def check(self) -> AsyncIterator[pb.CheckReply]:
+    async def check(self) -> AsyncGenerator[pb.CheckReply]:
         """Read all that is stored; wrong digests are counted anew."""
-        async for checked in self.checked():
-            yield checked.message()
+        async with aclosing(self.checked()) as segments:
+            async for checked in segments:
+                yield checked.message()
 
-    async def checked(self) -> AsyncIterator[Checked]:
+    async def checked(self) -> AsyncGenerator[Checked]:
         """Read all that is stored, segment by segment; the same object, again and again."""
         checked = Checked()
         await self.engine.checkpoints.current()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Protocol
 
 import grpc
@@ -23,7 +24,7 @@ class Snapshots(Protocol):
 
     def fetch(
         self, hello: Hello, snapshot: bytes, position: Position, bytes_max: int
-    ) -> AsyncIterator[Fetched]: ...
+    ) -> AsyncGenerator[Fetched]: ...
 
 
 class SnapshotService:
@@ -49,9 +50,11 @@ class SnapshotService:
                     Reason.BAD_REQUEST, f"a snapshot has no section {request.section}"
                 ) from error
         hello = hello_from_wire(request.hello)
-        async for fetched in self._node.fetch(hello, request.snapshot, position, request.bytes_max):
-            if fetched.offer is None or fetched.chunk is None:
-                yield pb.SnapshotChunk()  # a sign of life while the copy is made
-                continue
-            for message in to_wire(fetched.offer, fetched.chunk, last=fetched.last):
-                yield message
+        parts = self._node.fetch(hello, request.snapshot, position, request.bytes_max)
+        async with aclosing(parts):
+            async for fetched in parts:
+                if fetched.offer is None or fetched.chunk is None:
+                    yield pb.SnapshotChunk()  # a sign of life while the copy is made
+                    continue
+                for message in to_wire(fetched.offer, fetched.chunk, last=fetched.last):
+                    yield message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -39,7 +39,7 @@ class VerificationLink:
         reply: pb.HealReply = await self._ask("Heal", request, timeout_s)
         return reply
 
-    async def check(self, timeout_s: float) -> AsyncIterator[pb.CheckReply]:
+    async def check(self, timeout_s: float) -> AsyncGenerator[pb.CheckReply]:
         """Let the peer read all it has stored."""
         call = self._call("Check")(pb.CheckRequest(hello=self._hello), timeout=timeout_s)
         try:

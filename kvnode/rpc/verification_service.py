@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 import grpc
@@ -23,12 +23,12 @@ class Verified(Protocol):
     """What the service needs of a node."""
 
     def introduce(self, hello: Hello) -> object: ...
-    def verify(self, request: pb.VerifyRequest) -> AsyncIterator[pb.VerifyReply]: ...
-    def repair(self, request: pb.RepairRequest) -> AsyncIterator[pb.RepairReply]: ...
+    def verify(self, request: pb.VerifyRequest) -> AsyncGenerator[pb.VerifyReply]: ...
+    def repair(self, request: pb.RepairRequest) -> AsyncGenerator[pb.RepairReply]: ...
     async def compare(self, request: pb.CompareRequest) -> pb.CompareReply: ...
     async def fetch(self, request: pb.FetchRequest) -> pb.FetchReply: ...
     async def heal(self, request: pb.HealRequest) -> pb.HealReply: ...
-    def check(self) -> AsyncIterator[pb.CheckReply]: ...
+    def check(self) -> AsyncGenerator[pb.CheckReply]: ...
 
 
 class VerificationService:
@@ -51,20 +51,18 @@ class VerificationService:
             },
         )
 
-    async def verify(self, request: pb.VerifyRequest) -> AsyncGenerator[pb.VerifyReply, None]:
+    def verify(self, request: pb.VerifyRequest) -> AsyncGenerator[pb.VerifyReply]:
         """Compare with every member."""
         _check_bound(request.prefix)
-        async for reply in self._node.verify(request):
-            yield reply
+        return self._node.verify(request)
 
-    async def repair(self, request: pb.RepairRequest) -> AsyncGenerator[pb.RepairReply, None]:
+    def repair(self, request: pb.RepairRequest) -> AsyncGenerator[pb.RepairReply]:
         """Heal keys, or everything."""
         for key in request.keys:
             _check_key(key)
         if request.all == bool(request.keys):
             raise Refused(Reason.BAD_REQUEST, "name keys, or ask for all")
-        async for reply in self._node.repair(request):
-            yield reply
+        return self._node.repair(request)
 
     async def compare(self, request: pb.CompareRequest) -> pb.CompareReply:
         """Digests for a peer."""
@@ -89,11 +87,10 @@ class VerificationService:
         _check_key(request.key)
         return await self._node.heal(request)
 
-    async def check(self, request: pb.CheckRequest) -> AsyncGenerator[pb.CheckReply, None]:
+    def check(self, request: pb.CheckRequest) -> AsyncGenerator[pb.CheckReply]:
         """Read everything, for a peer."""
         self._node.introduce(hello_from_wire(request.hello))
-        async for reply in self._node.check():
-            yield reply
+        return self._node.check()
 
 
 def _check_size(asked: int) -> None:

@@ -163,6 +163,23 @@ def test_scan_lists_keys_in_order(cli: Cli, key: str, client: Client) -> None:
     }
 
 
+@pytest.mark.parametrize("command", ["scan", "conflicts"])
+def test_a_prefix_may_be_named(cli: Cli, key: str, command: str) -> None:
+    conflict(cli, f"{key}/a", "one", "two")
+    found = ok(cli(command, f"{key}/")).decode().splitlines()
+    assert found == [f"{key}/a\tsiblings\tone", f"{key}/a\tsiblings\ttwo"]
+    assert ok(cli(command, "--prefix", f"{key}/")).decode().splitlines() == found
+    named = base64.b64encode(f"{key}/".encode()).decode()
+    assert ok(cli(command, "--prefix", named, "--key-base64")).decode().splitlines() == found
+
+
+@pytest.mark.parametrize("command", ["scan", "conflicts", "verify", "watch"])
+def test_two_prefixes_are_one_too_many(cli: Cli, command: str) -> None:
+    done = cli(command, "cart:", "--prefix", "user:")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == (f"Error: Give one of PREFIX and --prefix. See 'kvnode {command} --help'.\n")
+
+
 def test_scan_goes_on_over_pages(cli: Cli, key: str, client: Client) -> None:
     prefix = f"{key}/"
     client.write([Put(f"{prefix}{number:04}", "v") for number in range(2_345)])

@@ -72,7 +72,7 @@ def test_lines_for_people_and_a_token_at_the_end(watching: Start, client: Client
     assert err.startswith(b"token ")
     assert err.count(b"\n") == 1
     client.put(f"{key}/b", "later")
-    again = watching("--prefix", f"{key}/", "--since", err.split()[1].decode())
+    again = watching(f"{key}/", "--since", err.split()[1].decode())
     assert line(again) == f"put\t{key}/b\tsiblings\tlater\n"
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from kvnode.core.operations import Put
 from kvnode.core.types import LWW_REGISTER
 from kvnode.node.admission import Admission
 from kvnode.v1 import verify_pb2 as pb
+from kvnode.v1.verify_pb2_grpc import VerificationStub
 from tests.node.nodes import Nodes, run
 from tests.storage.faulty import until
 
@@ -57,3 +62,38 @@ def test_a_peer_that_differed_and_was_forgotten_is_named_no_more(tmp_path: Path)
         await until(lambda: not watcher.problem())
 
     run(nodes, test)
+
+
+def test_who_interrupts_a_full_comparison_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a member that is stopped is waited for: no task runs on, and none is told as lost."""
+    nodes = Nodes(tmp_path, "ab")
+
+    async def test() -> None:
+        await nodes.start(*"ab")
+        peers = nodes["a"].replicator.peers
+        await until(lambda: peers["b"].state == "connected" and peers["b"].origin != 0)
+        asked, left = asyncio.Event(), asyncio.Event()
+
+        async def stopped() -> AsyncGenerator[pb.CheckReply]:
+            asked.set()
+            try:
+                await asyncio.Event().wait()
+                yield pb.CheckReply()
+            finally:
+                left.set()
+
+        monkeypatch.setattr(nodes["b"].verification, "check", stopped)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{nodes['a'].port}") as channel:
+            call = VerificationStub(channel).Verify(pb.VerifyRequest(full=True))  # type: ignore[no-untyped-call]
+            assert (await call.read()).progress.startswith("this node has read")
+            await asked.wait()
+            call.cancel()
+        async with asyncio.timeout(10):
+            await left.wait()
+        gc.collect()
+        await asyncio.sleep(0)  # what is collected is told a step later
+
+    run(nodes, test)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
