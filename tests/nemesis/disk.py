@@ -28,6 +28,8 @@ SYNCS: Final = "fdatasync,fsync,msync"
 FULL: Final = f"{WRITES}:error=ENOSPC"
 BROKEN: Final = "MDB_PANIC"
 """What LMDB says then, until the environment is opened anew."""
+LET_GO: Final = b"<detached ...>"
+"""How strace's last line of a process ends if it was in a call."""
 HIT: Final = (b"(INJECTED)", b"(DELAYED)")
 
 
@@ -58,6 +60,9 @@ class Trouble:
         """``trace`` gets a line for each of these calls."""
         self._trace = trace
         calls = injection.partition(":")[0]
+        self.half_way = False
+        """Whether it has ended in a call that it was refusing."""
+        self._refuses = injection == FULL
         command = ["strace", "-f", "-p", str(pid), "-s", "0", "-o", str(trace)]
         self._process = subprocess.Popen(
             [*command, "-e", f"trace={calls}", "-e", f"inject={injection}"],
@@ -80,4 +85,5 @@ class Trouble:
         if not self._trace.exists():
             return 0
         lines = self._trace.read_bytes().splitlines()
+        self.half_way = self._refuses and any(line.endswith(LET_GO) for line in lines)
         return sum(line.endswith(HIT) for line in lines)

@@ -36,6 +36,8 @@ CLOCK_SEEN_MS: Final = 1_500
 """How far a node's measure of its own clock may be from the truth."""
 STATUS_TIMEOUT_S: Final = 1.0
 STOP_DEADLINE_S: Final = 15.0
+HALF_WAY_S: Final = 5.0
+"""What a node gets to stop in, if it has to: it may have done without that call."""
 POLL_S: Final = 0.05
 
 
@@ -235,7 +237,11 @@ class Hands:
             self._last(planned)
         finally:
             hits = sum(trouble.end() for trouble in troubles.values())
-        broken = [name for name in planned.nodes if self._broke(name, told[name])]
+        broken = [
+            name
+            for name, trouble in troubles.items()
+            if self._broke(name, told[name]) or (trouble.half_way and self._died(name, HALF_WAY_S))
+        ]
         if broken:
             self._cluster.start(*broken)
         ended = f", {', '.join(broken)} stopped itself and was started again" if broken else ""
@@ -246,11 +252,17 @@ class Hands:
         log = self._cluster.node(name).log
         if not disk.is_broken(name, log.read_bytes()[told:].decode(errors="replace")):
             return False
-        until_s = monotonic() + STOP_DEADLINE_S
+        if not self._died(name, STOP_DEADLINE_S):
+            raise ClusterError(f"{name} lost its environment ({disk.BROKEN}) and does not stop")
+        return True
+
+    def _died(self, name: str, within_s: float) -> bool:
+        """Whether the node ends by itself now."""
+        until_s = monotonic() + within_s
         pause = threading.Event()
         while self._cluster.node(name).life is not Life.DIED:
             if monotonic() > until_s:
-                raise ClusterError(f"{name} lost its environment ({disk.BROKEN}) and does not stop")
+                return False
             pause.wait(POLL_S)
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +87,28 @@ def test_a_process_that_ends_meanwhile_is_no_problem(writer: Writer, tmp_path: P
     writer.process.kill()
     writer.process.wait()
     assert trouble.end() == 0
+
+
+def test_a_fault_that_ends_within_a_call_says_so(tmp_path: Path) -> None:
+    """The process is told then what no disk says; a node has to stop."""
+    busy = (
+        "import os, sys\n"
+        f"file = os.open({str(tmp_path / 'file')!r}, os.O_CREAT | os.O_RDWR)\n"
+        "while True:\n"
+        "    try:\n"
+        "        os.pwrite(file, b'x', 0)\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE, text=True) as said:
+        assert said.stdout is not None
+        trouble = disk.Trouble(said.pid, disk.FULL, tmp_path / "trace")
+        heard = {said.stdout.readline().strip() for _ in range(20)}
+        assert heard == {FULL}
+        trouble.end()
+        said.kill()
+        odd = os.strerror(errno.ENOSYS) in said.stdout.read()
+    assert trouble.half_way is odd
 
 
 def test_without_strace_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
