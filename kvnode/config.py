@@ -148,7 +148,8 @@ class Config:
     # snapshot only of what is left, and is stored as it comes. Below, the copy and the merge
     # take longer than the log.
     snapshot_instead_of_log_ops: int = 100_000
-    # After a snapshot that failed, before the next attempt.
+    # After a snapshot that failed, before the next attempt. Four times as long at last where one
+    # after the other finds no room: for each the sender copies its whole state.
     snapshot_retry_s: int = 5
 
     # Own wall clock against the median of all members; beyond, LWW writes are refused. Several

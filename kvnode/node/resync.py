@@ -51,6 +51,9 @@ CONTRADICTED_S = 600.0
 """After two histories were found: the next snapshot has them too, until somebody has looked."""
 BREAKS_MAX = 6
 """A node that has nothing yet then takes the log after all."""
+GIVEN_UP_MAX = 2
+"""Of the pauses that double while one is given up after the other: most often there is no room for
+it, and each attempt has the sender copy its whole state."""
 RESUME_AFTER_S = 0.5
 """After a broken link: the sender keeps its copy for much longer."""
 RESYNCING = Refused(
@@ -96,6 +99,8 @@ class Resync:
         """Whether pulls should wait for the next attempt."""
         self._breaks = 0
         """Broken links since something came."""
+        self._given_up = 0
+        """Attempts in a row."""
         self._monotonic = engine.ambient.monotonic
         self._worker = engine.ambient.worker("kvnode-incoming")
 
@@ -195,6 +200,7 @@ class Resync:
         retry_s: float = self._engine.config.snapshot_retry_s
         try:
             await work
+            self._given_up = 0
         except LinkError as error:
             logger.warning("the snapshot of %s was interrupted: %s", name, error)
             if error.refused:
@@ -207,7 +213,8 @@ class Resync:
         except (StateError, DiskFullError) as error:
             logger.error("the snapshot of %s is given up: %s", name, error)
             await self._staging(self.incoming.discard)
-            self._not_before = self._monotonic() + retry_s
+            self._not_before = self._monotonic() + retry_s * 2.0**self._given_up
+            self._given_up = min(self._given_up + 1, GIVEN_UP_MAX)
         except ContradictionError as error:
             logger.error("the snapshot of %s is refused: %s", name, error)
             await self._staging(self.incoming.discard)
