@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from kvnode.cli.serve import STOP_SIGNALS, StopSignal
 from tests.rpc.api import Api
 
 from .conftest import Start
-from .process import NodeProcess, is_free, until
+from .process import COMMAND, NodeProcess, is_free, until
 
 Connect = Callable[[NodeProcess], Api]
 
@@ -50,7 +51,7 @@ def test_the_ready_line_is_the_only_output(start: Start, tmp_path: Path) -> None
     assert process.output.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_it_cleanly_with_its_data(
     start: Start, connect: Connect, number: int
 ) -> None:
@@ -67,6 +68,17 @@ def test_a_signal_stops_it_cleanly_with_its_data(
     assert again.get(b"n").pn_counter.value == 5
     assert again.status().origin == origin
     assert again.increment(b"n", 1).result.counter.value == 6
+
+
+def test_a_terminal_that_closes_is_no_matter_under_nohup(tmp_path: Path) -> None:
+    process = NodeProcess(tmp_path / "data", command=("nohup", *COMMAND)).ready()
+    try:
+        process.process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.process.wait(0.5)
+        process.stop()
+    finally:
+        process.kill()
 
 
 def test_signals_until_it_has_ended_stop_it_once(start: Start) -> None:
