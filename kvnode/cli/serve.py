@@ -109,6 +109,7 @@ def serve(
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_no_cancelled_calls)
     from kvnode.cli.memory import limit_pools
+    from kvnode.node.listening import check_address
     from kvnode.storage.interfaces import DiskFullError, StorageError
 
     try:
@@ -123,6 +124,7 @@ def serve(
             join=join,
             found=found,
         )
+        check_address(config)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         limit_pools()
         gc.set_threshold(*GARBAGE_LOOKS)

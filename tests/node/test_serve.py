@@ -202,6 +202,26 @@ def test_a_port_in_use_is_named(start: Start) -> None:
     process.stop()
 
 
+def test_a_new_node_that_cannot_listen_leaves_no_directory(
+    start: Start, connect: Connect, tmp_path: Path
+) -> None:
+    """And takes none away: neither an empty one, nor one that has data."""
+    process = start("data").ready()
+    (tmp_path / "empty").mkdir()
+    for name in ("other", "empty"):
+        assert process.address in refused(start(name, listen=process.address))
+    assert not (tmp_path / "other").exists()
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert "nowhere.invalid:7080" in refused(start("other", listen="nowhere.invalid:7080"))
+    assert not (tmp_path / "other").exists()
+    third = start("third").ready()
+    connect(third).put(b"k", b"v")
+    third.stop()
+    assert process.address in refused(start("third", listen=process.address))
+    assert connect(start("third").ready()).values(b"k") == [b"v"]
+    process.stop()
+
+
 def test_a_foreign_folder_is_refused_and_not_touched(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     (folder / "pictures").mkdir(parents=True)
