@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +15,8 @@ from kvnode.cli.options import (
     key_base64_option,
     pass_settings,
 )
-from kvnode.cli.output import cut, escaped, stdout_is_terminal, table_text, write_json, write_line
+from kvnode.cli.output import cut, escaped, stdout_is_terminal, write_json, write_line
+from kvnode.cli.tables import write_table
 
 if TYPE_CHECKING:
     from kvnode.v1 import admin_pb2, types_pb2
@@ -233,7 +234,9 @@ def write_peers(found: Iterable[admin_pb2.PeerStatus]) -> None:
             peer.address,
             peer.state,
             duration(peer.silent_ms) if peer.origin or peer.silent_ms else "never seen",
-            f"{peer.behind_ops} ops, {size(peer.behind_bytes)}, {duration(peer.behind_ms)}",
+            f"{peer.behind_ops} ops, {size(peer.behind_bytes)}, {duration(peer.behind_ms)}"
+            if peer.behind_ops
+            else "0 ops",
             "needs a snapshot"
             if peer.needs_snapshot
             else f"in {duration(peer.falls_off_ms)}"
@@ -253,11 +256,6 @@ def write_peers(found: Iterable[admin_pb2.PeerStatus]) -> None:
         write_table(columns, rows)
     else:
         write_line("No peers.")
-
-
-def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output."""
-    write_line(table_text(columns, rows, terminal=stdout_is_terminal()))
 
 
 def duration(time_ms: int) -> str:

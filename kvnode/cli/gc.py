@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kvnode.cli.admin import duration, write_table
+from kvnode.cli.admin import duration
 from kvnode.cli.options import Settings, connection_options, pass_settings
 from kvnode.cli.output import write_json, write_line
+from kvnode.cli.tables import write_table
 
 if TYPE_CHECKING:
     from kvnode.v1 import gc_pb2

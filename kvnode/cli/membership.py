@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from kvnode.cli.options import Settings, connection_options, pass_settings
-from kvnode.cli.output import stdout_is_terminal, table_text, write_json, write_line
+from kvnode.cli.output import write_json, write_line
+from kvnode.cli.tables import write_table
 
 if TYPE_CHECKING:
     from kvnode.client.operator import Operator
@@ -65,7 +66,7 @@ def members(settings: Settings) -> None:
         return
     rows = [_row(member) for member in found.members]
     columns = ("node", "origin", "address", "place", "waits for")
-    write_line(table_text(columns, rows, terminal=stdout_is_terminal()).rstrip())
+    write_table(columns, rows)
     for name in found.unmet:
         write_line(f"{name} was never met: until it is, nothing deleted is collected")
     if found.waits:

@@ -1,4 +1,4 @@
-"""What the commands print: bytes, escaped text, JSON, tables.
+"""What the commands print: bytes, escaped text, JSON.
 
 Everything goes through ``write`` and ``note``, so that a reader who went away, a full disk or a
 closed stream is an error in one place. Bytes that came from a database are never sent to a
@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import click
 
@@ -21,12 +19,6 @@ EXIT_BROKEN_PIPE: Final = 141
 
 TABLE_BYTES_MAX: Final = 200
 """Bytes of a value that a table shows; JSON and ``get`` show all."""
-
-NUMBERS: Final = frozenset({"#", "seq", "added", "taken", "deleted added", "deleted taken"})
-"""Columns of tables that are aligned to the right."""
-
-NO_TERMINAL_COLUMNS: Final = 8192
-"""Width of tables that no terminal shows: nothing is cut or wrapped."""
 
 
 class BrokenOutput(Exception):
@@ -99,6 +91,11 @@ def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def stderr_is_terminal() -> bool:
+    """The same of standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 # ---- bytes as text
 
 
@@ -151,30 +148,3 @@ def bytes_object(raw: bytes) -> dict[str, str]:
         import base64
 
         return {"base64": base64.b64encode(raw).decode()}
-
-
-# ---- tables
-
-
-def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]], *, terminal: bool) -> str:
-    """A table. On a terminal it fits the width, folding long cells; elsewhere a row is one line."""
-    from io import StringIO
-
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
-    for column in columns:
-        justify: Literal["left", "right"] = "right" if column in NUMBERS else "left"
-        table.add_column(Text(column), justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    width = shutil.get_terminal_size().columns if terminal else NO_TERMINAL_COLUMNS
-    console = Console(file=StringIO(), width=width, force_terminal=terminal, highlight=False)
-    console.print(table)
-    drawn = console.file
-    assert isinstance(drawn, StringIO)
-    lines = [line.rstrip() for line in drawn.getvalue().splitlines()]
-    return "\n".join(line for line in lines if line)

@@ -13,11 +13,11 @@ from kvnode.cli.output import (
     escaped,
     note,
     stdout_is_terminal,
-    table_text,
     write,
     write_json,
     write_line,
 )
+from kvnode.cli.tables import write_table
 
 if TYPE_CHECKING:
     from kvnode.v1 import quarantine_pb2
@@ -69,7 +69,10 @@ def list_records(settings: Settings) -> None:
             write_json(record_object(record))
     elif stdout_is_terminal():
         rows = [record_row(record) for record in reply.records]
-        write_line(table_text(COLUMNS, rows, terminal=True) if rows else "Nothing in quarantine.")
+        if rows:
+            write_table(COLUMNS, rows)
+        else:
+            write_line("Nothing in quarantine.")
     else:
         for record in reply.records:
             write_line("\t".join(record_row(record)))
@@ -102,7 +105,7 @@ def show(settings: Settings, *, number: int, raw: bool) -> None:
         rows = list(zip(COLUMNS, record_row(record), strict=True))
         rows.insert(4, ("first", local_time(record.first_ms)))
         rows.append(("settled by", settled_by(record)))
-        write_line(table_text(("", ""), rows, terminal=stdout_is_terminal()))
+        write_table(("", ""), rows)
 
 
 @quarantine.command()

@@ -23,12 +23,13 @@ from kvnode.cli.output import (
     escaped,
     is_presentable,
     note,
+    stderr_is_terminal,
     stdout_is_terminal,
-    table_text,
     write,
     write_json,
     write_line,
 )
+from kvnode.cli.tables import write_table
 
 if TYPE_CHECKING:
     from kvnode.client.values import KeyState
@@ -89,7 +90,7 @@ def get(settings: Settings, *, key: bytes, raw: bool, show_context: bool) -> Non
         if not settings.json:
             from kvnode.cli.states import sibling_table
 
-            note(sibling_table(state, terminal=False))
+            note(sibling_table(state, terminal=stderr_is_terminal()))
         raise ConflictError(state)
     if not settings.json:
         write_value(state.value, raw=raw)
@@ -222,7 +223,7 @@ def write_states(
             return
         states = chain((first,), states)
         while page := list(islice(states, TABLE_KEYS)):
-            write_line(table_text(("key", "type", "value"), list(table_rows(page)), terminal=True))
+            write_table(("key", "type", "value"), list(table_rows(page)))
     else:
         for state in states:
             for line in listing_lines(state):

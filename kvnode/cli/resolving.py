@@ -23,7 +23,14 @@ from kvnode.cli.options import (
     pass_settings,
     value_of,
 )
-from kvnode.cli.output import escaped, note, stdout_is_terminal, write_json, write_line
+from kvnode.cli.output import (
+    escaped,
+    note,
+    stderr_is_terminal,
+    stdout_is_terminal,
+    write_json,
+    write_line,
+)
 
 if TYPE_CHECKING:
     from kvnode.cli.states import Entry
@@ -141,7 +148,7 @@ def tell(settings: Settings, after: KeyState, said: str) -> None:
     if after.in_conflict:
         note("what was seen is resolved, but another value was written meanwhile and survives:")
         if not settings.json:
-            note(sibling_table(after, terminal=False))
+            note(sibling_table(after, terminal=stderr_is_terminal()))
         raise ConflictError(after)
     if not settings.json:
         write_line(said)

@@ -18,7 +18,9 @@ import click
 
 from kvnode.config import Config, ConfigError, load
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The last one comes when a terminal is closed, unless it is to be ignored (nohup)."""
+
 SWITCH_INTERVAL_S = 0.0005
 """Python's default of 5 ms lets a checkpoint's encoding hold up the event loop that long."""
 
@@ -93,7 +95,7 @@ def serve(
     file: Path | None,
     verbose: bool,
 ) -> None:
-    """Run a node until it gets SIGINT or SIGTERM.
+    """Run a node until it gets SIGINT, SIGTERM or, when its terminal closes, SIGHUP.
 
     Without options: a single node on 127.0.0.1:7080 with its data in ./kvnode-data. Prints one
     line when it is ready; logs go to standard error. Exit code 0 after a clean stop, 1 if the
@@ -107,6 +109,7 @@ def serve(
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_no_cancelled_calls)
     from kvnode.cli.memory import limit_pools
+    from kvnode.node.listening import check_address
     from kvnode.storage.interfaces import DiskFullError, StorageError
 
     try:
@@ -121,6 +124,7 @@ def serve(
             join=join,
             found=found,
         )
+        check_address(config)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         limit_pools()
         gc.set_threshold(*GARBAGE_LOOKS)
@@ -151,7 +155,8 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         for number in STOP_SIGNALS:  # not a loop's own handlers, which end with the loop
-            self._before[number] = signal.signal(number, self._ask)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import click
 
 from kvnode.cli.options import encode_token
-from kvnode.cli.output import bytes_object, cut, table_text
+from kvnode.cli.output import bytes_object, cut
+from kvnode.cli.tables import table_text
 from kvnode.client.values import DataType, KeyState, StoredValue
 
 SIBLING_COLUMNS = ("#", "value", "type", "node", "time", "dot")

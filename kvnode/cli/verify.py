@@ -14,11 +14,10 @@ from kvnode.cli.options import (
     pass_settings,
     prefix_of_keys,
 )
-from kvnode.cli.output import cut, escaped, note, stdout_is_terminal, table_text, write_line
+from kvnode.cli.output import cut, escaped, note, write_line
+from kvnode.cli.tables import write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from kvnode.v1 import verify_pb2
 
 EXIT_DIFFERENT: Final = 11
@@ -177,8 +176,3 @@ def tell(settings: Settings, progress: str) -> None:
     """Progress on standard error; a program that asked for JSON gets none."""
     if not settings.json:
         note(progress)
-
-
-def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output."""
-    write_line(table_text(columns, rows, terminal=stdout_is_terminal()))

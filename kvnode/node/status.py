@@ -83,10 +83,11 @@ def node_status(node: Node) -> pb.StatusResponse:
 
 
 def _origins(node: Node, vector: Vector) -> list[pb.OriginStatus]:
+    """By name."""
     names = node.engine.names
     return [
         pb.OriginStatus(origin=origin, node=names.get(origin, ""), seq=vector[origin])
-        for origin in sorted(vector)
+        for origin in sorted(vector, key=lambda one: (names.get(one, ""), one))
     ]
 
 

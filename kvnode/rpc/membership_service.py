@@ -57,12 +57,13 @@ class MembershipService:
         )
 
     async def members(self, request: pb.MembersRequest) -> pb.MembersResponse:  # noqa: ARG002
-        """Everybody who is or was a member."""
+        """Everybody who is or was a member, by name."""
         membership = self._membership
         roster = membership.roster
+        by_name = sorted(roster.members, key=lambda one: (roster.members[one].name, one))
         return pb.MembersResponse(
             cluster_id=roster.cluster_id,
-            members=[self._member(origin) for origin in sorted(roster.members)],
+            members=[self._member(origin) for origin in by_name],
             unmet=roster.unmet(),
             name=membership.name,
             place=membership.place,

@@ -16,7 +16,6 @@ from kvnode.cli.output import (
     escaped,
     is_presentable,
     one_line,
-    table_text,
 )
 from kvnode.cli.states import local_time
 
@@ -108,13 +107,3 @@ def test_a_time_beyond_the_calendar_stays_a_number(time_ms: int) -> None:
 def test_a_time_has_its_zone() -> None:
     assert local_time(0).startswith(("1970-01-01", "1969-12-31"))
     assert local_time(0)[-6] in "+-"
-
-
-def test_tables_show_markup_as_it_is_and_cut_nothing() -> None:
-    """A value such as [red] is a value."""
-    long = "x" * 500
-    text = table_text(("#", "value"), [("1", "[red]:fish:[/red]"), ("10", long)], terminal=False)
-    lines = text.splitlines()
-    assert len(lines) == 4
-    assert lines[2] == "  1   [red]:fish:[/red]"
-    assert lines[3] == " 10   " + long

@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from kvnode.cli.serve import STOP_SIGNALS, StopSignal
 from tests.rpc.api import Api
 
 from .conftest import Start
-from .process import NodeProcess, is_free, until
+from .process import COMMAND, NodeProcess, is_free, until
 
 Connect = Callable[[NodeProcess], Api]
 
@@ -50,7 +51,7 @@ def test_the_ready_line_is_the_only_output(start: Start, tmp_path: Path) -> None
     assert process.output.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_it_cleanly_with_its_data(
     start: Start, connect: Connect, number: int
 ) -> None:
@@ -67,6 +68,17 @@ def test_a_signal_stops_it_cleanly_with_its_data(
     assert again.get(b"n").pn_counter.value == 5
     assert again.status().origin == origin
     assert again.increment(b"n", 1).result.counter.value == 6
+
+
+def test_a_terminal_that_closes_is_no_matter_under_nohup(tmp_path: Path) -> None:
+    process = NodeProcess(tmp_path / "data", command=("nohup", *COMMAND)).ready()
+    try:
+        process.process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.process.wait(0.5)
+        process.stop()
+    finally:
+        process.kill()
 
 
 def test_signals_until_it_has_ended_stop_it_once(start: Start) -> None:
@@ -211,6 +223,26 @@ def test_a_second_process_on_the_directory_is_refused_and_the_first_goes_on(
 def test_a_port_in_use_is_named(start: Start) -> None:
     process = start("data").ready()
     assert process.address in refused(start("other", listen=process.address))
+    process.stop()
+
+
+def test_a_new_node_that_cannot_listen_leaves_no_directory(
+    start: Start, connect: Connect, tmp_path: Path
+) -> None:
+    """And takes none away: neither an empty one, nor one that has data."""
+    process = start("data").ready()
+    (tmp_path / "empty").mkdir()
+    for name in ("other", "empty"):
+        assert process.address in refused(start(name, listen=process.address))
+    assert not (tmp_path / "other").exists()
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert "nowhere.invalid:7080" in refused(start("other", listen="nowhere.invalid:7080"))
+    assert not (tmp_path / "other").exists()
+    third = start("third").ready()
+    connect(third).put(b"k", b"v")
+    third.stop()
+    assert process.address in refused(start("third", listen=process.address))
+    assert connect(start("third").ready()).values(b"k") == [b"v"]
     process.stop()
 
 

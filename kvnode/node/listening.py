@@ -1,0 +1,38 @@
+"""Whether a node will be able to listen, asked before anything is made for it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from kvnode.config import Config
+from kvnode.storage.ending import FORMAT
+
+
+def check_address(config: Config) -> None:
+    """OSError if a new node's address cannot be had: no directory is to be left of it.
+
+    One that has a directory finds out when it listens: that the directory is in use says more.
+    """
+    if (Path(config.data) / FORMAT).exists():
+        return
+    host, _, port = config.listen.rpartition(":")
+    problem: OSError | None = None
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in found:
+            try:
+                with socket.socket(family, kind, protocol) as probe:
+                    # as gRPC: connections of a node that was there are no obstacle
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(address)
+            except OSError as error:
+                problem = error
+            else:
+                return  # gRPC is content with one of several, too
+    except OSError as error:
+        problem = error
+    reason = problem.strerror if problem else "no such host"
+    raise OSError(f"cannot listen on {config.listen}: {reason}") from problem
