@@ -95,7 +95,7 @@ def serve(
     file: Path | None,
     verbose: bool,
 ) -> None:
-    """Run a node until it gets SIGINT, SIGTERM or, when its terminal closes, SIGHUP.
+    """Run a node until it gets SIGINT, SIGTERM or SIGHUP.
 
     Without options: a single node on 127.0.0.1:7080 with its data in ./kvnode-data. Prints one
     line when it is ready; logs go to standard error. Exit code 0 after a clean stop, 1 if the
