@@ -44,11 +44,12 @@ def test_a_batch_takes_operations_in_its_block_only(
 
 def test_a_batch_that_failed_is_over() -> None:
     """To enter it again would be another write, under another request id."""
-    batch = Client(f"127.0.0.1:{free_port()}").batch(timeout_s=0.2)
-    with pytest.raises(NodeUnavailable), batch:
-        batch.put("k", "v")
-    with pytest.raises(RuntimeError, match="take a new one"), batch:
-        pytest.fail("it was entered")
+    with Client(f"127.0.0.1:{free_port()}") as client:
+        batch = client.batch(timeout_s=0.2)
+        with pytest.raises(NodeUnavailable), batch:
+            batch.put("k", "v")
+        with pytest.raises(RuntimeError, match="take a new one"), batch:
+            pytest.fail("it was entered")
 
 
 def test_with_asyncio_as_well(node: ScriptedNode) -> None:
