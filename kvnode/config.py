@@ -1,13 +1,18 @@
 """Every setting of a node, with its unit, its default and why.
 
 A TOML file (``kvnode serve --config FILE``) sets any of them by name; flags of ``serve`` win over
-the file. Unknown names are refused.
+the file. Unknown names are refused. The comments in ``Config`` are the settings' documentation:
+``kvnode serve --print-config`` and its help show them.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,7 @@ PROTOCOL_MAX = {
 
 
 class ConfigError(Exception):
-    """A setting is wrong; the message names it."""
+    """Settings are wrong; the message names all that are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,12 @@ class Config:
     """A node's settings. Units are in the names."""
 
     # who and where
-    name: str = "node1"
+    name: str = "node1"  # this node's name in the cluster
     cluster: str = "default"  # nodes of different clusters refuse each other
-    listen: str = "127.0.0.1:7080"
+    listen: str = "127.0.0.1:7080"  # where it takes calls; port 0 picks one
     advertise: str = ""  # where other nodes reach this one; empty: the listening address
-    data: str = "kvnode-data"
-    # name -> host:port. A new directory founds a cluster together with these; later they only say
+    data: str = "kvnode-data"  # data directory, made if missing
+    # Other nodes, by name. A new directory founds a cluster together with them; later they only say
     # where to dial members.
     peers: dict[str, str] = field(default_factory=dict)
     join: bool = False  # a new directory waits to be taken in (kvnode join)
@@ -162,30 +167,39 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail later and obscurely; raises ConfigError."""
-        for item in fields(self):
-            _check_type(item.name, str(item.type), getattr(self, item.name))
+        problems = list(
+            _wrong_types({item.name: getattr(self, item.name) for item in fields(self)})
+        )
+        if problems := problems or list(self._problems()):
+            raise ConfigError("; ".join(problems))
+
+    def _problems(self) -> Iterator[str]:
+        """What is wrong with values of the right types."""
         for name in (self.name, self.cluster, *self.peers):
             if not 1 <= len(name) <= 64 or not name.isprintable() or set(name) & set(" =,:/"):
-                raise ConfigError(
+                yield (
                     f"{name!r} is no name for a node or cluster: 1 to 64 printable characters "
                     "without space, =, comma, colon or slash"
                 )
-        for address in (self.listen, self.advertise or self.listen, *self.peers.values()):
-            _check_address(address)
+        for address in dict.fromkeys(
+            (self.listen, self.advertise or self.listen, *self.peers.values())
+        ):
+            if not _is_address(address):
+                yield f"{address!r} is no address: HOST:PORT is expected"
         if self.name in self.peers:
-            raise ConfigError(f"node {self.name!r} cannot be its own peer")
+            yield f"node {self.name!r} cannot be its own peer"
         if self.join and self.found:
-            raise ConfigError("a new node either founds a cluster or joins one, not both")
+            yield "a new node either founds a cluster or joins one, not both"
         if self.log_retention_bytes > self.log_bytes_max:
-            raise ConfigError(
+            yield (
                 f"log_retention_bytes ({self.log_retention_bytes}) is more than log_bytes_max "
                 f"({self.log_bytes_max})"
             )
         for name, highest in PROTOCOL_MAX.items():
             if getattr(self, name) > highest:
-                raise ConfigError(f"{name} is at most {highest}: clients count on it")
+                yield f"{name} is at most {highest}: clients count on it"
         if len(self.secret.encode()) > 64:
-            raise ConfigError("secret has at most 64 bytes")
+            yield "secret has at most 64 bytes"
 
     @property
     def limits(self) -> Limits:
@@ -218,26 +232,114 @@ def load(file: Path | None, **flags: Any) -> Config:
             raise ConfigError(f"cannot read {file}: {error.strerror}") from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"cannot read {file}: {error}") from error
-    unknown = sorted(settings.keys() - {item.name for item in fields(Config)})
-    if unknown:
-        raise ConfigError(f"{file}: unknown setting {unknown[0]!r}")
+    known = {item.name for item in fields(Config)}
+    problems = [f"{file}: {_unknown(name, known)}" for name in sorted(settings.keys() - known)]
+    settings = {name: value for name, value in settings.items() if name in known}
     settings |= {name: value for name, value in flags.items() if value is not None}
-    peers = settings.get("peers", {})
-    if type(peers) is not dict or not all(type(value) is str for value in peers.values()):
-        raise ConfigError('peers has to be a table of NAME = "HOST:PORT"')
-    return replace(Config(), **settings)
+    for name in list(settings):
+        if wrong := list(_wrong_types({name: settings[name]})):
+            problems += wrong
+            del settings[name]
+    try:
+        config = replace(Config(), **settings)
+    except ConfigError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return config
 
 
-def _check_type(name: str, kind: str, value: object) -> None:
-    if kind == "int" and (type(value) is not int or value < 1):
-        raise ConfigError(f"{name} has to be a positive whole number, not {value!r}")
-    if kind == "str" and type(value) is not str:
-        raise ConfigError(f"{name} has to be a string, not {value!r}")
-    if kind == "bool" and type(value) is not bool:
-        raise ConfigError(f"{name} has to be true or false, not {value!r}")
+def _unknown(name: str, known: set[str]) -> str:
+    from difflib import get_close_matches
+
+    meant = get_close_matches(name, sorted(known), n=1)
+    return f"unknown setting {name!r}" + (f", did you mean {meant[0]!r}?" if meant else "")
 
 
-def _check_address(address: str) -> None:
+def _wrong_types(settings: Mapping[str, object]) -> Iterator[str]:
+    for item in fields(Config):
+        if item.name not in settings:
+            continue
+        name, value = item.name, settings[item.name]
+        match item.type:
+            case "int" if type(value) is not int or value < 1:
+                yield f"{name} has to be a positive whole number, not {value!r}"
+            case "str" if type(value) is not str:
+                yield f"{name} has to be a string, not {value!r}"
+            case "bool" if type(value) is not bool:
+                yield f"{name} has to be true or false, not {value!r}"
+            case "dict[str, str]" if type(value) is not dict or not all(
+                type(one) is str for one in value.values()
+            ):
+                yield f'{name} has to be a table of NAME = "HOST:PORT"'
+
+
+def _is_address(address: str) -> bool:
     host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ConfigError(f"{address!r} is no address: HOST:PORT is expected")
+    return bool(host and colon and port.isascii() and port.isdigit() and int(port) < 65536)
+
+
+# ---- as text
+
+SETTING = re.compile(r"    (\w+): [^=]+ = .*?(?:  # (.*))?")
+
+
+def to_toml(config: Config) -> str:
+    """All settings with their documentation, for a file that ``load`` reads."""
+    lines: list[str] = []
+    table: list[str] = []
+    before: list[str] = []
+    for line in _source():
+        setting = SETTING.fullmatch(line)
+        if setting is None:
+            before.append(line.strip())
+            continue
+        name, behind = setting.groups()
+        value = getattr(config, name)
+        if isinstance(value, dict):  # a table goes last, or what follows would belong to it
+            pairs = [f"{_quoted(each)} = {_quoted(to)}" for each, to in value.items()]
+            table = ["", *before, f"[{name}]", *pairs]
+        else:
+            lines += [*before, f"{name} = {_toml(value)}" + (f"  # {behind}" if behind else "")]
+        before = []
+    return "\n".join([*lines, *table]) + "\n"
+
+
+def documentation(name: str) -> str:
+    """What a setting's comment says, as a sentence."""
+    before: list[str] = []
+    for line in _source():
+        setting = SETTING.fullmatch(line)
+        if setting is None:
+            before = [*before, line.strip("# ")] if line else []
+        elif setting[1] == name:
+            text = setting[2] or " ".join(before)
+            return text[:1].upper() + text[1:].rstrip(".") + "."
+        else:
+            before = []
+    raise KeyError(name)
+
+
+@cache
+def _source() -> list[str]:
+    """The lines of ``Config`` that are settings or about them; where it is compiled, the former."""
+    try:
+        text = Path(__file__).read_text(encoding="utf-8")
+    except OSError:
+        return [f"    {item.name}: {item.type} = " for item in fields(Config)]
+    return text.partition('names."""\n\n')[2].partition("\n\n    def ")[0].splitlines()
+
+
+def _toml(value: int | str) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:_}"
+        case str():
+            return _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    """A basic string: JSON's, but for one character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -20,6 +20,7 @@ from kvnode.cli.options import (
     prefix_of_keys,
 )
 from kvnode.cli.output import (
+    cut,
     escaped,
     is_presentable,
     note,
@@ -242,9 +243,10 @@ def table_rows(states: Iterable[KeyState]) -> Iterator[tuple[str, str, str]]:
 
 
 def listing_lines(state: KeyState) -> Iterator[str]:
-    """A line for each value: key, type and value, separated by tabs."""
+    """A line for each value: key, type and value, separated by tabs; on a terminal not for ever."""
     from kvnode.cli.states import entries_of, type_name
 
+    shown = cut if stdout_is_terminal() else escaped
     for entry in entries_of(state):
-        value = str(entry.value) if isinstance(entry.value, int) else escaped(entry.value)
+        value = str(entry.value) if isinstance(entry.value, int) else shown(entry.value)
         yield f"{escaped(state.key)}\t{type_name(entry.type)}\t{value}"

@@ -16,7 +16,8 @@ from typing import Any
 
 import click
 
-from kvnode.config import Config, ConfigError, load
+from kvnode.cli.output import write
+from kvnode.config import Config, ConfigError, documentation, load, to_toml
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The last one comes when a terminal is closed, unless it is to be ignored (nohup)."""
@@ -47,39 +48,49 @@ def _peers(pairs: tuple[str, ...]) -> dict[str, str] | None:
     return peers
 
 
+def _help(name: str) -> str:
+    """A setting's documentation and, if it says something, its default."""
+    default = getattr(Config(), name)
+    return documentation(name) + (f"  [default: {default}]" if default else "")
+
+
 @click.command(
     epilog="""\b
 Examples:
   kvnode serve
   kvnode serve --name paris --listen 127.0.0.1:7081 --data ./paris \\
                --peer tokyo=127.0.0.1:7082
+  kvnode serve --name paris --print-config > paris.toml
   kvnode serve --config paris.toml
 
 \b
 The configuration file has the same names (name, listen, data, cluster, a
-table [peers]) and all limits; see kvnode/config.py."""
+table [peers]) and all limits: --print-config shows them."""
 )
-@click.option("--name", help="This node's name in the cluster.  [default: node1]")
-@click.option("--listen", metavar="HOST:PORT", help="Port 0 picks one.  [default: 127.0.0.1:7080]")
+@click.option("--name", metavar="NAME", help=_help("name"))
+@click.option("--listen", metavar="HOST:PORT", help=_help("listen"))
+@click.option("--data", metavar="DIR", help=_help("data"))
+@click.option("--cluster", metavar="NAME", help=_help("cluster"))
 @click.option(
-    "--data", metavar="DIR", help="Data directory, made if missing.  [default: ./kvnode-data]"
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME=HOST:PORT",
+    help=f"Repeatable. {_help('peers')}",
 )
-@click.option("--cluster", help="Nodes of other clusters are refused.  [default: default]")
-@click.option(
-    "--peer", "peers", multiple=True, metavar="NAME=HOST:PORT", help="Another node; repeatable."
-)
-@click.option(
-    "--advertise", metavar="HOST:PORT", help="Where others reach it.  [default: --listen]"
-)
-@click.option("--join", is_flag=True, default=None, help="New: wait to be taken in (kvnode join).")
-@click.option(
-    "--found", is_flag=True, default=None, help="New: serve before any --peer has answered."
-)
+@click.option("--advertise", metavar="HOST:PORT", help=_help("advertise"))
+@click.option("--join", is_flag=True, default=None, help=_help("join"))
+@click.option("--found", is_flag=True, default=None, help=_help("found"))
 @click.option(
     "--config",
     "file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="TOML file with any setting; flags win over it.",
+)
+@click.option(
+    "--print-config",
+    is_flag=True,
+    help="Print all settings as they would hold, as such a file, and stop.",
 )
 @click.option("--verbose", is_flag=True, help="Log more, to standard error.")
 def serve(
@@ -93,6 +104,7 @@ def serve(
     join: bool | None,
     found: bool | None,
     file: Path | None,
+    print_config: bool,
     verbose: bool,
 ) -> None:
     """Run a node until it gets SIGINT, SIGTERM or SIGHUP.
@@ -124,6 +136,9 @@ def serve(
             join=join,
             found=found,
         )
+        if print_config:
+            write(to_toml(config).encode())
+            return
         check_address(config)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         limit_pools()

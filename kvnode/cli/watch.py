@@ -49,9 +49,9 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
 
     A line shows what was done to a key (there, put, incremented, deleted) and each of its values
     as it is now: WHAT, KEY, TYPE and VALUE separated by tabs and escaped as 'kvnode --help' says,
-    and TYPE '-' if the key is absent. --json gives one JSON object for all that belongs together:
-    its changes, the token behind it, and whether everything the node has was told. What is no
-    write is not told: a value that expires.
+    and TYPE '-' if the key is absent. A terminal gets the beginning of a long value. --json gives
+    one JSON object for all that belongs together: its changes, the token behind it, and whether
+    everything the node has was told. What is no write is not told: a value that expires.
 
     \b
     Examples:

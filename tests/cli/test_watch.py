@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from kvnode import Client
 from kvnode.cli.options import encode_token
+from kvnode.cli.watch import change_lines
+from kvnode.client.changes import Change
 from kvnode.client.watching import Watch
 from tests.cli.commands import Cli
 from tests.cli.conftest import COMMAND, ROOT
@@ -97,6 +100,17 @@ def test_output_that_nobody_reads_does_not_keep_ctrl_c_off(
     since = err.split()[1].decode() if err else "beginning"
     again = watching("--prefix", f"{key}/", "--since", since)
     assert line(again).startswith(f"there\t{key}/a\t")
+
+
+def test_a_terminal_gets_the_beginning_of_a_long_value(
+    client: Client, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.put(key, "x" * 1000)
+    change = Change(client.get(key), (), b"")
+    assert list(change_lines(change)) == [f"there\t{key}\tsiblings\t{'x' * 1000}"]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    (shown,) = change_lines(change)
+    assert shown == f"there\t{key}\tsiblings\t{'x' * 200}\\... (1000 bytes)"
 
 
 def test_a_wrong_port_is_not_waited_for_in_silence(watching: Start) -> None:

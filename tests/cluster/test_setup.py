@@ -52,6 +52,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_help_of_the_tests_installs_nothing(root: Path) -> None:
+    (root / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "run", root / "tests")
+    done = subprocess.run([root / "tests" / "run", "--help"], capture_output=True, check=True)
+    assert b'./tests/run -m "not slow"      the quick tests only\n' in done.stdout
+    assert done.stderr == b""
+    assert not (root / ".venv").exists()
+
+
 def program(path: Path, text: str) -> str:
     """Write it; how to call it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kvnode.config import Config, ConfigError, load
+from kvnode.cli.commands import run
+from kvnode.config import Config, ConfigError, documentation, load, to_toml
 
 
 def written(folder: Path, text: str) -> Path:
@@ -96,6 +98,65 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, named: str) -> None
     with pytest.raises(ConfigError, match=named) as refused:
         load(written(tmp_path, text))
     assert "\n" not in str(refused.value)
+
+
+def test_the_setting_that_may_be_meant_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting 'sekret', did you mean 'secret'\?$"):
+        load(written(tmp_path, 'sekret = "x"'))
+    with pytest.raises(ConfigError, match=r"unknown setting 'zzz'$"):
+        load(written(tmp_path, 'zzz = "x"'))
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = "sekret = 'x'\nnmae = 'y'\nsiblings_max = '5'\nkey_bytes_max = 481\nlisten = '7080'"
+    with pytest.raises(ConfigError) as refused:
+        load(written(tmp_path, text), name="a b")
+    problems = str(refused.value).split("; ")
+    assert len(problems) == 6
+    for named in ("sekret", "nmae", "siblings_max", "key_bytes_max", "'7080'", "'a b'"):
+        assert any(named in problem for problem in problems), named
+
+
+CHANGED = Config(
+    name="東京.1",
+    secret='a "quoted" \\ secret \x7f',
+    join=True,
+    peers={"a.b": "127.0.0.1:1", "c": "[::1]:2"},
+    siblings_max=7,
+)
+
+
+@pytest.mark.parametrize("config", [Config(), CHANGED])
+def test_settings_as_text_are_read_back(tmp_path: Path, config: Config) -> None:
+    text = to_toml(config)
+    assert load(written(tmp_path, text)) == config
+    for item in fields(Config):
+        assert re.search(rf"^({item.name} = |\[{item.name}\]$)", text, re.MULTILINE), item.name
+
+
+def test_the_settings_in_force_can_be_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """And nothing is started."""
+    monkeypatch.chdir(tmp_path)
+    file = str(written(tmp_path, "siblings_max = 7"))
+    assert run(["serve", "--config", file, "--peer", "b=127.0.0.1:1", "--print-config"]) == 0
+    printed = capfdbinary.readouterr().out.decode()
+    found = load(written(tmp_path, printed))
+    assert found == Config(siblings_max=7, peers={"b": "127.0.0.1:1"})
+    assert not (tmp_path / found.data).exists()
+
+
+def test_the_documentation_of_settings_is_what_their_comments_say() -> None:
+    text = to_toml(Config())
+    assert 'cluster = "default"  # nodes of different clusters refuse each other\n' in text
+    assert "Who lacks it needs a snapshot.\nlog_bytes_max = 8_589_934_592\n" in text
+    assert documentation("cluster") == "Nodes of different clusters refuse each other."
+    assert documentation("log_bytes_max").startswith("The log is never larger, whoever lacks what")
+    assert documentation("log_bytes_max").endswith("Who lacks it needs a snapshot.")
+    for item in fields(Config):
+        if item.type != "int":  # of limits, two may share a comment
+            assert len(documentation(item.name)) > 10, item.name
 
 
 @pytest.mark.parametrize("text", ["name = ", "= 5", "name = 'a'\nname = 'b'"])
