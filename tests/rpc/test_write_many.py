@@ -20,7 +20,7 @@ from kvnode.core.errors import Reason
 from kvnode.v1 import kv_pb2, types_pb2
 from tests.node.process import NodeProcess
 
-from .api import CALL_S, Api, Refusal, failed, increment, put, refusal, vector
+from .api import CALL_S, Api, Refusal, failed, increment, put, refusal, refusal_of, vector
 
 SHORT_S = 0.5
 
@@ -160,6 +160,16 @@ def told(error: grpc.RpcError) -> Refusal:
     return refusal(again)
 
 
+def refused_in_time(call: Callable[[], Any]) -> Refusal:
+    """How the node refuses what it waited for; on a busy machine gRPC's deadline may be sooner."""
+    for _ in range(5):
+        with pytest.raises(grpc.RpcError) as error:
+            call()
+        if found := refusal_of(cast("grpc.Call", error.value)):
+            return found
+    raise AssertionError(f"never refused in words: {error.value}")
+
+
 def shortfall(error: grpc.RpcError) -> kv_pb2.Shortfall:
     found = kv_pb2.Shortfall()
     status = rpc_status.from_call(cast("grpc.Call", error))
@@ -267,9 +277,7 @@ def test_a_call_waits_for_its_session_and_says_what_is_missing(api: Api, key: by
         ),
     ]
     for call in calls:
-        with pytest.raises(grpc.RpcError) as error:
-            call()
-        refused = told(error.value)
+        refused = refused_in_time(call)
         assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
         assert refused.info.reason == Reason.BEHIND
         assert refused.info.metadata["missing"].startswith("shared:")
