@@ -6,9 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kvnode.core.errors import Reason, Refused
+
 PROTOCOL = 4
 """Grows with the messages, and with what digests mean. 3: of siblings another live form. 4: another
 hash."""
+
+
+ORIGINS_MAX = 1 << 16
+"""That a report can name. Each data directory a member ever began with is one, so no cluster comes
+near it; a member that invented more would have every other keep and compare them for ever."""
+RELAYED_MAX = 1 << 18
+"""In all the reports that are passed on in one, together; of more, none are heeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,21 @@ class Hello:
     protocol: int = PROTOCOL
     secret_check: bytes = b""
     """The same where the secrets of context tokens are; empty: nothing is said of it."""
+
+
+def check_origins(known: Mapping[int, int], told: Mapping[int, int]) -> None:
+    """Refused (BAD_REQUEST) if what was known and what is told now name too many together."""
+    if len(known) + len(told) > ORIGINS_MAX and len(known.keys() | told.keys()) > ORIGINS_MAX:
+        raise too_many()
+
+
+def too_many() -> Refused:
+    """What is said to who names more than any cluster has."""
+    return Refused(
+        Reason.BAD_REQUEST,
+        f"reports of a member name more than {ORIGINS_MAX} origins, which no cluster has",
+        limit=str(ORIGINS_MAX),
+    )
 
 
 class Contradiction(NamedTuple):

@@ -43,6 +43,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from kvnode.core.dots import Vector, covers
+from kvnode.core.report import check_origins
 
 
 class Stability:
@@ -56,9 +57,14 @@ class Stability:
         """The first report of each member that came since its usable one and is not usable."""
 
     def learn(self, origin: int, vector: Mapping[int, int], own: Vector) -> None:
-        """A member reported; ``own`` is what this node has, synced and applied."""
+        """A member reported; ``own`` is what this node has, synced and applied.
+
+        Raises:
+            Refused: with those before it, it names more origins than any cluster has.
+        """
         last = self._last.get(origin, {})
         if origin not in self._last or not covers(last, vector):
+            check_origins(last, vector)
             merged = dict(last)  # reports of two streams may cross
             for other, seq in vector.items():
                 if seq > merged.get(other, 0):

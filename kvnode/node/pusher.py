@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from kvnode.core.errors import Refused
 from kvnode.core.report import Report
 from kvnode.node.alarm import Alarm
 from kvnode.node.peers import Peer
@@ -157,7 +158,10 @@ class Pusher:
             raise LinkError(f"{self.peer.address} answered what it was not asked", refused=True)
         sent_ms, empty = self._unanswered.popleft()
         self.peer.measure_clock(report, sent_ms, self._ambient.wall_ms(), at_once=empty)
-        self._replicator.learn(self.peer, self._origin, report)
+        try:
+            self._replicator.learn(self.peer, self._origin, report)
+        except Refused as error:
+            raise LinkError(error.message, refused=True, reason=error.reason) from error
         acknowledged = report.vector.get(self._replicator.origin, 0)
         if acknowledged >= self._cursor:
             self._cursor = acknowledged + 1  # it got the rest by pulling

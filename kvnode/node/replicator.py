@@ -14,7 +14,14 @@ from kvnode.core.block import decode_block
 from kvnode.core.dots import Dot, Vector, covers
 from kvnode.core.errors import Reason, Refused
 from kvnode.core.replica import Round
-from kvnode.core.report import Contradiction, Hello, Lacking, Meeting, Report
+from kvnode.core.report import (
+    Contradiction,
+    Hello,
+    Lacking,
+    Meeting,
+    Report,
+    check_origins,
+)
 from kvnode.node.clocks import clock_offset_ms, lww_refusal
 from kvnode.node.connections import Connections
 from kvnode.node.engine import Engine
@@ -154,9 +161,13 @@ class Replicator:
         """Take a peer's report: what it has, what its clock says, whom it knows.
 
         ``origin``: who it met when the stream began; of another one nothing is learned.
+
+        Raises:
+            Refused: with those before it, it names more origins than any cluster has.
         """
         if peer.origin != origin:
             return
+        check_origins(peer.vector, report.vector)
         peer.learn(report, self.engine.vector)
         for other, name in report.names.items():
             if len(self.engine.names) < NAMES_MAX and len(name) <= NAME_LENGTH_MAX:
@@ -174,7 +185,10 @@ class Replicator:
         ):
             self._hear(peer.origin, report.vector)
             for other, vector in report.relayed.items():
-                self._hear(other, vector)
+                try:
+                    self._hear(other, vector)
+                except Refused as error:  # its own fault, not that of who passes it on
+                    logger.debug("a report that %s passed on: %s", peer.name, error.message)
         self._check_own(peer, report)
         self.on_report()
 

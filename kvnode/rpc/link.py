@@ -12,6 +12,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from kvnode.core.dots import Dot
+from kvnode.core.errors import Refused
 from kvnode.core.report import Hello, Meeting, Report
 from kvnode.core.snapshot import Position
 from kvnode.errors import cause_of
@@ -104,7 +105,10 @@ class PushStream:
         if not isinstance(reply, pb.PushReply):
             raise await self._ended(None)
         hello = hello_from_wire(reply.hello) if reply.HasField("hello") else None
-        return report_from_wire(reply.report), hello
+        try:
+            return report_from_wire(reply.report), hello
+        except Refused as error:
+            raise LinkError(error.message, refused=True, reason=error.reason) from error
 
     def close(self) -> None:
         """End the stream."""

@@ -6,12 +6,19 @@ the same bytes. Nothing is compared or hashed in that form; rosters and blocks t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from kvnode.core.dots import Dot
 from kvnode.core.hlc import TIME_MS_MAX
-from kvnode.core.report import Contradiction, Hello, Report
+from kvnode.core.report import (
+    ORIGINS_MAX,
+    RELAYED_MAX,
+    Contradiction,
+    Hello,
+    Report,
+    too_many,
+)
 from kvnode.v1 import replication_pb2 as pb
 from kvnode.v1 import types_pb2
 
@@ -103,7 +110,13 @@ def report_to_wire(report: Report) -> pb.Report:
 
 
 def report_from_wire(message: pb.Report) -> Report:
-    """What a node has."""
+    """What a node has; Refused (BAD_REQUEST) if it names more origins than any cluster has."""
+    named = max(len(message.vector.entries), len(message.yours.entries))
+    if named > ORIGINS_MAX:
+        raise too_many()
+    relayed: Sequence[pb.Relayed] = message.relayed
+    if sum(len(each.vector.entries) for each in relayed) > RELAYED_MAX:
+        relayed = ()  # others said that, not who passes it on; and they say it here too
     return Report(
         vector_from_wire(message.vector),
         min(message.wall_ms, TIME_MS_MAX),
@@ -115,6 +128,6 @@ def report_from_wire(message: pb.Report) -> Report:
         message.roster,
         message.roster_hash,
         vector_from_wire(message.yours),
-        {relayed.origin: vector_from_wire(relayed.vector) for relayed in message.relayed},
+        {each.origin: vector_from_wire(each.vector) for each in relayed},
         message.your_origin,
     )

@@ -12,7 +12,7 @@ import pytest
 from kvnode.config import Config
 from kvnode.core.operations import Increment
 from kvnode.core.replica import Request
-from kvnode.core.report import Hello, Report
+from kvnode.core.report import ORIGINS_MAX, Hello, Report
 from kvnode.node.engine import Engine
 from kvnode.node.pusher import Pusher
 from kvnode.node.replicator import Replicator
@@ -157,6 +157,19 @@ def test_answers_nobody_asked_for_end_the_stream_and_not_the_node() -> None:
     async def check(_: Engine, replicator: Replicator, link: PlayedLink) -> None:
         await until(lambda: replicator.peers["b"].state == "refused")
         assert "not asked" in replicator.peers["b"].problem
+        await until(lambda: link.opened >= 2)
+
+    play(stream, check)
+
+
+def test_answers_that_name_more_origins_than_a_cluster_has_end_the_stream_and_not_the_node() -> (
+    None
+):
+    stream = PlayedStream(others=dict.fromkeys(range(100, 101 + ORIGINS_MAX), 1))
+
+    async def check(_: Engine, replicator: Replicator, link: PlayedLink) -> None:
+        await until(lambda: replicator.peers["b"].state == "refused")
+        assert "origins" in replicator.peers["b"].problem
         await until(lambda: link.opened >= 2)
 
     play(stream, check)

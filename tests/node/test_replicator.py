@@ -10,7 +10,7 @@ import pytest
 
 from kvnode.config import Config
 from kvnode.core.errors import Reason, Refused
-from kvnode.core.report import Contradiction, Hello, Report
+from kvnode.core.report import ORIGINS_MAX, Contradiction, Hello, Report
 from kvnode.node.engine import Engine
 from kvnode.node.peers import Peer
 from kvnode.node.repair import ALL
@@ -258,3 +258,37 @@ def test_a_peer_without_a_stream_pushes_nothing() -> None:
     assert peer.pushed == 1.0
     peer.stream_closed(8)
     assert peer.pushed == float("-inf")
+
+
+def invented(first: int) -> dict[int, int]:
+    """Two thirds of the origins one may tell of."""
+    return dict.fromkeys(range(first, first + ORIGINS_MAX * 2 // 3), 1)
+
+
+def test_who_tells_of_more_origins_than_a_cluster_has_is_refused_in_time() -> None:
+    """They would be kept, compared and passed on for ever."""
+
+    def check(replicator: Replicator) -> None:
+        peer = acquaint(replicator, "b", OTHER)
+        first, second = Report(invented(100), 0), Report(invented(10**9), 0)
+        replicator.learn(peer, OTHER, first)
+        with pytest.raises(Refused, match="origins"):
+            replicator.learn(peer, OTHER, second)
+        replicator.learn(peer, OTHER, first)  # what it said before is no fault
+        assert peer.vector == first.vector
+
+    with_replicator(check)
+
+
+def test_what_is_passed_on_of_too_many_origins_is_not_held_against_who_passes_it_on() -> None:
+    def check(replicator: Replicator) -> None:
+        peer = acquaint(replicator, "b", OTHER)
+        acquaint(replicator, "c", THIRD)
+        shown = replicator.membership.raw_hash
+        for relayed in (invented(100), invented(10**9)):
+            replicator.learn(
+                peer, OTHER, Report({OTHER: 1}, 0, roster_hash=shown, relayed={THIRD: relayed})
+            )
+        assert replicator.engine.stability.last(THIRD) == invented(100)
+
+    with_replicator(check)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from kvnode.core.errors import Refused
 from kvnode.core.hlc import TIME_MS_MAX
-from kvnode.core.report import Report
+from kvnode.core.report import ORIGINS_MAX, RELAYED_MAX, Report
 from kvnode.rpc.replication_codec import (
     KEPT_LENGTH_MAX,
     forget_vectors,
@@ -54,3 +57,22 @@ def test_kept_vectors_can_be_forgotten() -> None:
 def test_long_vectors_come_as_they_went() -> None:
     vector = {origin: origin for origin in range(1, KEPT_LENGTH_MAX + 2)}
     assert vector_from_wire(vector_to_wire(vector)) == vector
+
+
+def test_a_report_that_names_more_origins_than_any_cluster_has_is_refused_unread() -> None:
+    most = most_of(ORIGINS_MAX)
+    assert report_from_wire(report_to_wire(Report(most, 0, yours=most))).vector == most
+    for report in (Report({0: 1} | most, 0), Report({}, 0, yours={0: 1} | most)):
+        with pytest.raises(Refused, match="origins"):
+            report_from_wire(report_to_wire(report))
+
+
+def test_of_too_much_that_is_passed_on_nothing_is_heeded_and_the_rest_is() -> None:
+    relayed = dict.fromkeys(range(1, 1 + RELAYED_MAX // ORIGINS_MAX), most_of(ORIGINS_MAX))
+    assert report_from_wire(report_to_wire(Report({3: 2}, 1, relayed=relayed))).relayed == relayed
+    heard = report_from_wire(report_to_wire(Report({3: 2}, 1, relayed=relayed | {99: {5: 1}})))
+    assert (heard.vector, heard.relayed) == ({3: 2}, {})
+
+
+def most_of(origins: int) -> dict[int, int]:
+    return dict.fromkeys(range(1, origins + 1), 1)
