@@ -40,6 +40,7 @@ class Config:
     cluster: str = "default"  # nodes of different clusters refuse each other
     listen: str = "127.0.0.1:7080"  # where it takes calls; port 0 picks one
     advertise: str = ""  # where other nodes reach this one; empty: the listening address
+    metrics: str = ""  # where Prometheus gets the node's figures, by HTTP; empty: nowhere
     data: str = "kvnode-data"  # data directory, made if missing
     # Other nodes, by name. A new directory founds a cluster together with them; later they only say
     # where to dial members.
@@ -181,11 +182,12 @@ class Config:
                     f"{name!r} is no name for a node or cluster: 1 to 64 printable characters "
                     "without space, =, comma, colon or slash"
                 )
-        for address in dict.fromkeys(
-            (self.listen, self.advertise or self.listen, *self.peers.values())
-        ):
+        others = [one for one in (self.advertise, self.metrics) if one]
+        for address in dict.fromkeys((self.listen, *others, *self.peers.values())):
             if not _is_address(address):
                 yield f"{address!r} is no address: HOST:PORT is expected"
+        if self.metrics == self.listen and not self.listen.endswith(":0"):
+            yield f"metrics needs an address of its own: at {self.listen} the node takes calls"
         if self.name in self.peers:
             yield f"node {self.name!r} cannot be its own peer"
         if self.join and self.found:

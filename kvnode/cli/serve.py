@@ -79,6 +79,7 @@ table [peers]) and all limits: --print-config shows them."""
     help=f"Repeatable. {_help('peers')}",
 )
 @click.option("--advertise", metavar="HOST:PORT", help=_help("advertise"))
+@click.option("--metrics", metavar="HOST:PORT", help=_help("metrics"))
 @click.option("--join", is_flag=True, default=None, help=_help("join"))
 @click.option("--found", is_flag=True, default=None, help=_help("found"))
 @click.option(
@@ -101,6 +102,7 @@ def serve(
     cluster: str | None,
     peers: tuple[str, ...],
     advertise: str | None,
+    metrics: str | None,
     join: bool | None,
     found: bool | None,
     file: Path | None,
@@ -133,6 +135,7 @@ def serve(
             cluster=cluster,
             peers=_peers(peers),
             advertise=advertise,
+            metrics=metrics,
             join=join,
             found=found,
         )

@@ -10,24 +10,29 @@ from kvnode.storage.ending import FORMAT
 
 
 def check_address(config: Config) -> None:
-    """OSError if a new node's address cannot be had: no directory is to be left of it.
+    """OSError if an address of a new node cannot be had: no directory is to be left of it.
 
     One that has a directory finds out when it listens: that the directory is in use says more.
     """
     if (Path(config.data) / FORMAT).exists():
         return
-    host, _, port = config.listen.rpartition(":")
+    for address in filter(None, (config.listen, config.metrics)):
+        _check(address)
+
+
+def _check(address: str) -> None:
+    host, _, port = address.rpartition(":")
     problem: OSError | None = None
     try:
         found = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        for family, kind, protocol, _, address in found:
+        for family, kind, protocol, _, where in found:
             try:
                 with socket.socket(family, kind, protocol) as probe:
                     # as gRPC: connections of a node that was there are no obstacle
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(address)
+                    probe.bind(where)
             except OSError as error:
                 problem = error
             else:
@@ -35,4 +40,4 @@ def check_address(config: Config) -> None:
     except OSError as error:
         problem = error
     reason = problem.strerror if problem else "no such host"
-    raise OSError(f"cannot listen on {config.listen}: {reason}") from problem
+    raise OSError(f"cannot listen on {address}: {reason}") from problem

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
@@ -25,6 +26,10 @@ from kvnode.rpc import (
     watch_service,
 )
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
+from kvnode.v1.admin_pb2 import StatusResponse
+
+if TYPE_CHECKING:
+    from kvnode.rpc.metrics import Exporter
 
 CALLS_MAX = 2_000
 """Calls in progress; more are turned away with RESOURCE_EXHAUSTED before they are read."""
@@ -107,6 +112,7 @@ class Server:
             ],
         )
         self._server.add_generic_rpc_handlers(tuple(handlers))
+        self._exporter: Exporter | None = None
         self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, HEALTH, reflection.SERVICE_NAME)
@@ -117,6 +123,13 @@ class Server:
             raise OSError(
                 f"cannot listen on {address}: it is in use or not an address of this machine"
             ) from error
+
+    def export(self, address: str, status: Callable[[], StatusResponse]) -> None:
+        """Serve a node's figures for Prometheus, too, if there is an address; OSError as above."""
+        if address:
+            from kvnode.rpc.metrics import Exporter  # and an HTTP server, which few want
+
+            self._exporter = Exporter(address, status)
 
     async def start(self) -> None:
         """Take calls."""
@@ -136,4 +149,6 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, let running ones end for so long, close."""
         self._health.end_watches()
+        if self._exporter is not None:
+            await self._exporter.close()
         await self._server.stop(grace_s)

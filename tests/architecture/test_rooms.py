@@ -52,7 +52,7 @@ FOREIGN = {
     "storage": {"lmdb", "msgpack", "sortedcontainers", "xxhash"},
     "config": set(),
     "errors": {"grpc"},
-    "rpc": {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"},
+    "rpc": {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google", "prometheus_client"},
     "node": set(),
     "client": {"grpc", "grpc_status", "google"},
     "resolvers": set(),

@@ -37,6 +37,9 @@ def test_the_documented_limits_are_the_defaults() -> None:
     assert limits.siblings_max == 100
 
 
+ADDRESSES = ("advertise", "metrics")
+
+
 def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
     """Also that each has a type the file can carry, and that no limit is lost on the way."""
     lines, tables = [], []
@@ -45,8 +48,8 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
             lines.append(f"{item.name} = 77")
         elif item.type == "bool":
             lines.append(f"{item.name} = false")
-        elif item.name == "advertise":
-            lines.append('advertise = "10.0.0.1:7"')
+        elif item.name in ADDRESSES:
+            lines.append(f'{item.name} = "10.0.0.1:7"')
         elif item.type == "str" and item.name != "listen":
             lines.append(f'{item.name} = "its-{item.name}"')
         elif item.name == "peers":
@@ -57,7 +60,9 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         match item.type:
             case "int":
                 assert value == 77
-            case "str" if item.name not in ("listen", "advertise"):
+            case "str" if item.name in ADDRESSES:
+                assert value == "10.0.0.1:7"
+            case "str" if item.name != "listen":
                 assert value == f"its-{item.name}"
     assert config.peers == {"tokyo": "127.0.0.1:1", "paris": "[::1]:65535"}
     assert config.token_secret == b"its-secret"
@@ -92,6 +97,8 @@ def test_flags_win_over_the_file_and_absent_flags_do_not(tmp_path: Path) -> None
         ("[peers]\nx = 5", "peers"),
         ("[peers]\nnode1 = '127.0.0.1:1'", "node1"),
         ("listen = '7080'", "7080"),
+        ("metrics = '9464'", "'9464' is no address"),
+        ("listen = '[::1]:9464'\nmetrics = '[::1]:9464'", "an address of its own"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, named: str) -> None:
