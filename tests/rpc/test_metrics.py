@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kvnode.node.membership import Place
 from kvnode.rpc.metrics import FIGURES, STATES, Exporter, families
+from kvnode.rpc.server import Server
 from kvnode.v1 import admin_pb2 as pb
 
 Samples = dict[tuple[str, str], float]
@@ -112,11 +113,24 @@ def test_who_asks_is_answered_from_the_event_loop_and_never_with_old_figures(
             }
             assert any(family.name == "process_resident_memory_bytes" for family in found)
         await exporter.close()
-        with socket.socket() as taken:  # it is free again
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            taken.bind(("127.0.0.1", exporter.port))
 
     asyncio.run(ask())
+
+
+def test_a_server_that_stops_leaves_the_address_to_the_next(tmp_path: Path) -> None:
+    """A node that gets a new identity starts again in the same process."""
+
+    async def serve_twice() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            address = f"127.0.0.1:{found.getsockname()[1]}"
+        for _ in range(2):
+            server = Server("127.0.0.1:0", ())
+            server.export(address, lambda: status_in(tmp_path))
+            await server.start()
+            assert await asyncio.to_thread(scraped, int(address.rpartition(":")[2]))
+            await server.stop(0)
+
+    asyncio.run(serve_twice())
 
 
 def test_a_status_that_cannot_be_told_fails_the_scrape_and_not_the_node(
