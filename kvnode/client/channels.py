@@ -56,7 +56,10 @@ CLOSED: Final = "this client is closed, or was used before its process was forke
 OPTIONS: Final = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    # a peer that went without a word is noticed within 4 s of a call, before its usual deadline
+    # A peer that went without a word is noticed after a minute: gRPC waits that long for the answer
+    # to a ping, whatever the timeout of keepalive is. Less (grpc.http2.ping_timeout_ms) would end
+    # links that are slow but well, where the answer waits behind a large reply. So what must not
+    # wait has a deadline, and who listens on a stream watches over its silence (changes.py).
     ("grpc.keepalive_time_ms", 2_000),
     ("grpc.keepalive_timeout_ms", 2_000),
     ("grpc.http2.max_pings_without_data", 0),
