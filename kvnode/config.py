@@ -40,6 +40,9 @@ class Config:
     cluster: str = "default"  # nodes of different clusters refuse each other
     listen: str = "127.0.0.1:7080"  # where it takes calls; port 0 picks one
     advertise: str = ""  # where other nodes reach this one; empty: the listening address
+    # Directory with ca.crt, tls.crt and tls.key: TLS, with a certificate on both sides, for clients
+    # and between nodes, all of which need it then. Empty: none.
+    tls: str = ""
     metrics: str = ""  # where Prometheus gets the node's figures, by HTTP; empty: nowhere
     data: str = "kvnode-data"  # data directory, made if missing
     # Other nodes, by name. A new directory founds a cluster together with them; later they only say

@@ -208,9 +208,15 @@ CAUSES: Final = (
     ("errors resolving", "host name not found"),
     ("DNS resolution failed", "host name not found"),
     ("Failed parsing HTTP/2", "not a gRPC server"),
+    ("WRONG_VERSION_NUMBER", "speaks no TLS"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is of another authority, or out of date"),
+    ("Hostname Verification Check", "its certificate is not for this host"),
     ("before receiving SETTINGS", "connected, but nobody answers"),
 )
 """What gRPC's text about a broken connection contains, and what it means."""
+
+CLOSED_AT_ONCE: Final = re.compile(r"failed to connect to all addresses;.*: Socket closed\Z", re.S)
+"""A node that speaks TLS says no more to who does not, or shows what it does not trust."""
 
 
 def cause_of(details: str) -> str:
@@ -219,6 +225,8 @@ def cause_of(details: str) -> str:
     gRPC tells of every layer it went through, outermost first, in some 250 characters; what went
     wrong is in the last part.
     """
+    if CLOSED_AT_ONCE.match(details):
+        return "closed at once: does it want TLS, or another certificate?"
     for part, meaning in CAUSES:
         if part in details:
             return meaning

@@ -22,6 +22,7 @@ from cluster.processes import LocalCluster
 from kvnode import Client, KvnodeError, Value
 from kvnode.testing import LocalNodes
 from tests.cluster.convergence import wait_for
+from tests.node.process import NodeProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -294,3 +295,15 @@ def test_paths_named_in_the_readme_exist() -> None:
     assert named
     missing = [path for path in named if not (ROOT / path).exists()]
     assert not missing
+
+
+def test_certificates_made_as_shown_let_their_holders_in(tmp_path: Path) -> None:
+    (script,) = blocks("sh")
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    node = NodeProcess(tmp_path / "data", "--tls", str(tmp_path / "paris")).ready()
+    try:
+        with Client(node.address.replace("127.0.0.1", "localhost"), tls=tmp_path / "app") as db:
+            db.put("k", "v")
+        node.stop()
+    finally:
+        node.kill()

@@ -117,7 +117,7 @@ class Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="kvnode")
-@connection_options(envvar="KVNODE_ENDPOINTS")
+@connection_options(environment=True)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """kvnode: a multi-master replicated key-value store.

@@ -213,7 +213,9 @@ def _operator(settings: Settings) -> Operator:
     from kvnode.client.operator import Operator
     from kvnode.client.settings import DEFAULT_ENDPOINT
 
-    return Operator(settings.endpoints or DEFAULT_ENDPOINT, timeout_s=settings.timeout_s)
+    return Operator(
+        settings.endpoints or DEFAULT_ENDPOINT, timeout_s=settings.timeout_s, tls=settings.tls
+    )
 
 
 def _row(member: membership_pb2.MemberStatus) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class Settings:
     endpoints: tuple[str, ...] = ()
     timeout_s: float = TIMEOUT_S
     timeout_given: bool = False
+    tls: str | None = None
     json: bool = False
     durability: Durability | None = None
     consistency: Consistency | None = None
@@ -75,6 +76,7 @@ class Settings:
             durability="fsync" if self.durability is None else self.durability,
             consistency=self.consistency,
             session=self.session or False,
+            tls=self.tls,
         )
 
 
@@ -100,12 +102,13 @@ class Seconds(click.FloatRange):
 
 
 def connection_options(
-    envvar: str | None = None, timeout_help: str = f"[default: {TIMEOUT_S:g}]"
+    *, environment: bool = False, timeout_help: str = f"[default: {TIMEOUT_S:g}]"
 ) -> Callable[[AnyCallable], AnyCallable]:
-    """--endpoint, --timeout and --json, kept in ``Settings``.
+    """--endpoint, --timeout, --tls and --json, kept in ``Settings``.
 
-    ``envvar`` names endpoints too. It is read once, for the options before the command: read again
-    for those after it, it would overrule them. Its name is in the help of both.
+    With ``environment`` variables say it too. They are read once, for the options before the
+    command: read again for those after it, they would overrule them. Their names are in the help
+    of both.
     """
     options = (
         click.option(
@@ -114,7 +117,7 @@ def connection_options(
             "endpoints",
             multiple=True,
             metavar="HOST:PORT",
-            envvar=envvar,
+            envvar="KVNODE_ENDPOINTS" if environment else None,
             expose_value=False,
             callback=note_endpoints,
             help="A node; repeat it or separate several by commas.  [env var: KVNODE_ENDPOINTS;"
@@ -127,6 +130,14 @@ def connection_options(
             expose_value=False,
             callback=note_timeout,
             help=f"How long a call may take in all.  {timeout_help}",
+        ),
+        click.option(
+            "--tls",
+            metavar="DIR",
+            envvar="KVNODE_TLS" if environment else None,
+            expose_value=False,
+            callback=note_tls,
+            help="Talk TLS, with the ca.crt, tls.crt and tls.key in DIR.  [env var: KVNODE_TLS]",
         ),
         click.option(
             "--json",
@@ -156,6 +167,12 @@ def note_timeout(ctx: click.Context, _: click.Parameter, given: float | None) ->
     if given is not None:
         settings = ctx.ensure_object(Settings)
         settings.timeout_s, settings.timeout_given = given, True
+
+
+def note_tls(ctx: click.Context, _: click.Parameter, given: str | None) -> None:
+    """Keep --tls."""
+    if given:
+        ctx.ensure_object(Settings).tls = given
 
 
 def note_json(ctx: click.Context, _: click.Parameter, given: bool) -> None:  # noqa: FBT001

@@ -79,6 +79,7 @@ table [peers]) and all limits: --print-config shows them."""
     help=f"Repeatable. {_help('peers')}",
 )
 @click.option("--advertise", metavar="HOST:PORT", help=_help("advertise"))
+@click.option("--tls", metavar="DIR", help=_help("tls"))
 @click.option("--metrics", metavar="HOST:PORT", help=_help("metrics"))
 @click.option("--join", is_flag=True, default=None, help=_help("join"))
 @click.option("--found", is_flag=True, default=None, help=_help("found"))
@@ -102,6 +103,7 @@ def serve(
     cluster: str | None,
     peers: tuple[str, ...],
     advertise: str | None,
+    tls: str | None,
     metrics: str | None,
     join: bool | None,
     found: bool | None,
@@ -123,7 +125,7 @@ def serve(
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_no_cancelled_calls)
     from kvnode.cli.memory import limit_pools
-    from kvnode.node.listening import check_address
+    from kvnode.node.listening import check_listening
     from kvnode.storage.interfaces import DiskFullError, StorageError
 
     try:
@@ -135,6 +137,7 @@ def serve(
             cluster=cluster,
             peers=_peers(peers),
             advertise=advertise,
+            tls=tls,
             metrics=metrics,
             join=join,
             found=found,
@@ -142,7 +145,7 @@ def serve(
         if print_config:
             write(to_toml(config).encode())
             return
-        check_address(config)
+        check_listening(config)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         limit_pools()
         gc.set_threshold(*GARBAGE_LOOKS)

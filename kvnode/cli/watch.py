@@ -70,6 +70,7 @@ def watch(settings: Settings, *, prefix: bytes, since: str | None) -> int:
         since=given,
         patience_s=settings.timeout_s if settings.timeout_given else PATIENCE_S,
         on_waiting=lambda whom: note(f"waiting for {whom}"),
+        tls=settings.tls,
     )
     told, insisted = following.token, False
     try:

@@ -24,6 +24,7 @@ from kvnode.client.aio_bulk import AsyncBulk
 from kvnode.client.aio_handles import AsyncCounter, AsyncRegister, AsyncSiblings
 from kvnode.client.batch import AsyncBatch
 from kvnode.client.calls import Calls, failover_of
+from kvnode.client.dialling import Folder
 from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.levels import Consistency, Durability
 from kvnode.client.loops import LoopDriver
@@ -69,9 +70,10 @@ class AsyncClient(AsyncReading, AsyncMany):
         durability: Durability = "fsync",
         consistency: Consistency | None = None,
         session: Session | bool = False,
+        tls: Folder | None = None,
     ) -> None:
         settings = settings_of(timeout_s, durability, consistency, session)
-        failover = failover_of(endpoints, time.monotonic)
+        failover = failover_of(endpoints, time.monotonic, tls)
         self._calls = Calls(failover, settings)
         self._driver = LoopDriver(failover)
 
@@ -266,6 +268,7 @@ class AsyncClient(AsyncReading, AsyncMany):
             patience_s=patience_s,
             heartbeat_s=heartbeat_s,
             on_waiting=on_waiting,
+            tls=self._calls.failover.dialler.tls,
         )
         self._driver.own(watch)
         return watch

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from kvnode.client.channels import addresses_of
 from kvnode.client.columns import KeyT, key_column, plain_keys
+from kvnode.client.dialling import Dialler, Folder
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import Entry, Flight
 from kvnode.client.levels import (
@@ -221,6 +222,6 @@ def flight_plan(failover: Failover, entry: Entry) -> Callable[[Flight], Steps[No
     return lambda flight: read_entries(failover, wish, flight.entries, flight.deadline)
 
 
-def failover_of(endpoints: Any, now: Callable[[], float]) -> Failover:
+def failover_of(endpoints: Any, now: Callable[[], float], tls: Folder | None = None) -> Failover:
     """The policy over the endpoints named."""
-    return Failover(addresses_of(endpoints), now)
+    return Failover(addresses_of(endpoints), now, Dialler(tls))

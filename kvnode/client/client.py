@@ -26,6 +26,7 @@ from uuid import UUID
 from kvnode.client.batch import Batch
 from kvnode.client.bulk import Bulk
 from kvnode.client.calls import Calls, failover_of
+from kvnode.client.dialling import Folder
 from kvnode.client.gathering import BulkLimits, Progress
 from kvnode.client.handles import Counter, Register, Siblings
 from kvnode.client.levels import Consistency, Durability
@@ -59,7 +60,8 @@ class Client(Reading, Many):
     nearest first. A call goes to the first that is well. Nothing is sent before the first call.
     ``timeout_s`` bounds a call in all, unless the call has its own; ``scan`` and ``conflicts`` make
     a call for every page. ``durability`` and ``consistency`` are the levels of calls that name
-    none. With ``session`` the client sees what it has seen and written before at any node.
+    none. With ``session`` the client sees what it has seen and written before at any node. ``tls``:
+    directory with the ``ca.crt``, ``tls.crt`` and ``tls.key`` for nodes that speak TLS.
 
     Keys are ``bytes`` or ``str`` (UTF-8), 1 to 480 bytes; values ``bytes`` or ``str``, up to 1 MiB.
     Callers in several threads share calls: together they write much faster than alone.
@@ -85,9 +87,10 @@ class Client(Reading, Many):
         durability: Durability = "fsync",
         consistency: Consistency | None = None,
         session: Session | bool = False,
+        tls: Folder | None = None,
     ) -> None:
         settings = settings_of(timeout_s, durability, consistency, session)
-        failover = failover_of(endpoints, time.monotonic)
+        failover = failover_of(endpoints, time.monotonic, tls)
         self._calls = Calls(failover, settings)
         self._driver = ThreadDriver(failover)
 
@@ -282,6 +285,7 @@ class Client(Reading, Many):
             patience_s=patience_s,
             heartbeat_s=heartbeat_s,
             on_waiting=on_waiting,
+            tls=self._calls.failover.dialler.tls,
         )
         self._driver.own(watch)
         return watch

@@ -44,6 +44,7 @@ from kvnode.client.channels import (
     ReplyT,
     RequestT,
 )
+from kvnode.client.dialling import PLAIN, Dialler
 from kvnode.client.lanes import Entry, overtaken
 from kvnode.client.rpcs import WRITE, WRITE_MANY
 from kvnode.client.settling import (
@@ -76,8 +77,11 @@ RETRY_PAUSE_S_MAX: Final = 0.5
 class Failover:
     """The endpoints of one client, the nearest first."""
 
-    def __init__(self, addresses: Sequence[str], now: Callable[[], float]) -> None:
+    def __init__(
+        self, addresses: Sequence[str], now: Callable[[], float], dialler: Dialler = PLAIN
+    ) -> None:
         """``now``: monotonic seconds."""
+        self.dialler = dialler
         self.addresses = tuple(addresses)
         self.now = now
         self.closed = False

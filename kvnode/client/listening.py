@@ -25,6 +25,7 @@ import grpc
 import grpc.aio
 
 from kvnode.client.channels import OPTIONS
+from kvnode.client.dialling import Dialler
 from kvnode.v1 import watch_pb2
 
 METHOD: Final = "/kvnode.v1.Watches/Watch"
@@ -47,8 +48,8 @@ class Idle:
 class Line:
     """A call to one node, on a channel of its own. One thread asks; any may close it."""
 
-    def __init__(self, address: str, request: watch_pb2.WatchRequest) -> None:
-        channel = grpc.insecure_channel(address, options=OPTIONS)
+    def __init__(self, address: str, dialler: Dialler, request: watch_pb2.WatchRequest) -> None:
+        channel = dialler.channel(address, OPTIONS)
         self._end = finalize(self, _close, channel, os.getpid())
         self._call = _call(channel, request)
         self._changed = threading.Condition()
@@ -117,8 +118,8 @@ class Line:
 class AsyncLine:
     """``Line`` for asyncio."""
 
-    def __init__(self, address: str, request: watch_pb2.WatchRequest) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+    def __init__(self, address: str, dialler: Dialler, request: watch_pb2.WatchRequest) -> None:
+        self._channel = dialler.aio_channel(address, OPTIONS)
         self._call = _call(self._channel, request)
         self._reading: asyncio.Future[Any] | None = None
 

@@ -32,6 +32,7 @@ from kvnode.client.channels import (
     RequestT,
     warn_unclosed,
 )
+from kvnode.client.dialling import Dialler
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import CROWD, LANES_MAX, Entry, Flight, Lane, in_use
 from kvnode.client.pipeline import REQUEST_BYTES_MAX, Pipeline, StreamEnded, stopping_error
@@ -58,7 +59,10 @@ class LoopDriver:
     def __init__(self, failover: Failover) -> None:
         self.failover = failover
         alone = len(failover.addresses) == 1
-        self._wires = {address: AioWire(address, retries=alone) for address in failover.addresses}
+        self._wires = {
+            address: AioWire(address, failover.dialler, retries=alone)
+            for address in failover.addresses
+        }
         self._lanes: dict[Hashable, Lane] = {}
         self._aside: dict[Flight, None] = {}
         """In their order, in which they are given up too."""
@@ -277,9 +281,10 @@ def wake(settled: asyncio.Future[None]) -> None:
 class AioWire:
     """A channel to one node, made on first use."""
 
-    def __init__(self, address: str, *, retries: bool) -> None:
+    def __init__(self, address: str, dialler: Dialler, *, retries: bool) -> None:
         """``retries``: let gRPC ask again by itself where that is safe."""
         self.address = address
+        self._dialler = dialler
         service = (("grpc.service_config", READ_RETRIES),) if retries else ()
         self._options: tuple[tuple[str, object], ...] = (*OPTIONS, *service)
         self._channel: grpc.aio.Channel | None = None
@@ -381,5 +386,5 @@ class AioWire:
 
     def _connected(self) -> grpc.aio.Channel:
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.address, options=self._options)
+            self._channel = self._dialler.aio_channel(self.address, self._options)
         return self._channel

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from kvnode.client.channels import Method, ReplyT, RequestT, addresses_of
+from kvnode.client.dialling import Dialler, Folder
 from kvnode.client.failover import Failover
 from kvnode.client.threads import ThreadDriver
 from kvnode.v1 import membership_pb2 as pb
@@ -20,9 +21,11 @@ SERVICE = "/kvnode.v1.Membership/"
 class Operator:
     """A connection to one node; every call raises a ``KvnodeError`` if it fails."""
 
-    def __init__(self, endpoints: str | Sequence[str], *, timeout_s: float) -> None:
+    def __init__(
+        self, endpoints: str | Sequence[str], *, timeout_s: float, tls: Folder | None = None
+    ) -> None:
         """Only the first endpoint is used: a change is asked of one node, once."""
-        self._failover = Failover(addresses_of(endpoints)[:1], time.monotonic)
+        self._failover = Failover(addresses_of(endpoints)[:1], time.monotonic, Dialler(tls))
         self._driver = ThreadDriver(self._failover)
         self._timeout_s = timeout_s
 

@@ -31,6 +31,7 @@ from kvnode.client.channels import (
     RequestT,
     warn_unclosed,
 )
+from kvnode.client.dialling import Dialler
 from kvnode.client.failover import Failover
 from kvnode.client.lanes import LANES_MAX, Entry, Flight, Lane, in_use
 from kvnode.client.status import failure_of
@@ -66,7 +67,10 @@ class ThreadDriver:
     def __init__(self, failover: Failover) -> None:
         self.failover = failover
         alone = len(failover.addresses) == 1
-        self._wires = {address: Wire(address, retries=alone) for address in failover.addresses}
+        self._wires = {
+            address: Wire(address, failover.dialler, retries=alone)
+            for address in failover.addresses
+        }
         self._lanes: dict[Hashable, Lane] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -251,9 +255,10 @@ class ThreadDriver:
 class Wire:
     """A channel to one node, made on first use. Thread safe."""
 
-    def __init__(self, address: str, *, retries: bool) -> None:
+    def __init__(self, address: str, dialler: Dialler, *, retries: bool) -> None:
         """``retries``: let gRPC ask again by itself where that is safe."""
         self.address = address
+        self._dialler = dialler
         service = (("grpc.service_config", READ_RETRIES),) if retries else ()
         self._options: tuple[tuple[str, object], ...] = (*OPTIONS, *service)
         self._lock = threading.Lock()
@@ -344,5 +349,5 @@ class Wire:
         if self._closed:
             raise RuntimeError(CLOSED)
         if self._channel is None:
-            self._channel = grpc.insecure_channel(self.address, options=self._options)
+            self._channel = self._dialler.channel(self.address, self._options)
         return self._channel

@@ -37,6 +37,7 @@ from types import TracebackType
 import grpc
 
 from kvnode.client.changes import BEGINNING, Change, Course, KeyWrite, Readers, Step, WriteKind
+from kvnode.client.dialling import Dialler, Folder
 from kvnode.client.listening import AsyncLine, Idle, Line
 from kvnode.client.settings import HEARTBEAT_S, PATIENCE_S, positive_s
 from kvnode.client.status import Failure, Fate, failure_of
@@ -57,6 +58,7 @@ class Watch:
         patience_s: float = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
         on_waiting: Callable[[str], None] | None = None,
+        tls: Folder | None = None,
     ) -> None:
         """Nothing is sent before the first change is asked for.
 
@@ -69,10 +71,12 @@ class Watch:
             heartbeat_s: how often the node is to give a sign of life, 0.1 to 60.
             on_waiting: called when no endpoint has been well for a second, once until one is,
                 with the endpoints and the cause: "10.0.0.1:7080 (connection refused)".
+            tls: as for ``Client``.
         """
         self._course = Course(
             endpoints, prefix, since, patience_s=patience_s, heartbeat_s=heartbeat_s
         )
+        self._dialler = Dialler(tls)
         self._on_waiting = on_waiting
         self._rest: deque[Change] = deque()
         self._closed = threading.Event()
@@ -160,7 +164,7 @@ class Watch:
     def _follow(self, idle: Idle) -> Iterator[Step]:
         """The steps of one call; it should end with ``grpc.RpcError``, or TimeoutError."""
         course = self._course
-        with Line(course.address, course.request()) as line:
+        with Line(course.address, self._dialler, course.request()) as line:
             self._line = line
             while not self._closed.is_set():
                 line.ask()
@@ -199,11 +203,13 @@ class AsyncWatch:
         patience_s: float = PATIENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
         on_waiting: Callable[[str], None] | None = None,
+        tls: Folder | None = None,
     ) -> None:
         """As ``Watch``."""
         self._course = Course(
             endpoints, prefix, since, patience_s=patience_s, heartbeat_s=heartbeat_s
         )
+        self._dialler = Dialler(tls)
         self._on_waiting = on_waiting
         self._rest: deque[Change] = deque()
         self._closed = asyncio.Event()
@@ -302,7 +308,7 @@ class AsyncWatch:
     async def _follow(self, idle: Idle) -> AsyncGenerator[Step]:
         """The steps of one call; it should end with ``grpc.RpcError``, or TimeoutError."""
         course = self._course
-        async with AsyncLine(course.address, course.request()) as line:
+        async with AsyncLine(course.address, self._dialler, course.request()) as line:
             self._line = line
             while not self._closed.is_set():
                 line.ask()

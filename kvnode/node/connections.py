@@ -15,6 +15,7 @@ from kvnode.node.membership import Membership
 from kvnode.node.peers import Peer
 from kvnode.node.pusher import Pusher
 from kvnode.rpc.link import Link, OpenLink
+from kvnode.tls import read_credentials
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class Connections:
         self._config = engine.config
         self._ambient = engine.ambient
         self._membership = membership
+        self._tls = read_credentials(self._config.tls) if self._config.tls else None
         self.open_link = open_link or self._open_channel
         """How to reach the node at an address."""
         self._push = push
@@ -109,6 +111,7 @@ class Connections:
             address,
             reconnect_ms=self._config.reconnect_interval_ms,
             keepalive_ms=self._config.peer_timeout_ms,
+            tls=self._tls,
         )
 
     def _addresses(self) -> dict[str, str]:

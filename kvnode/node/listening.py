@@ -1,4 +1,4 @@
-"""Whether a node will be able to listen, asked before anything is made for it."""
+"""Whether a node will be able to take calls, asked before anything is made for it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from pathlib import Path
 
 from kvnode.config import Config
 from kvnode.storage.ending import FORMAT
+from kvnode.tls import read_credentials
 
 
-def check_address(config: Config) -> None:
-    """OSError if an address of a new node cannot be had: no directory is to be left of it.
+def check_listening(config: Config) -> None:
+    """OSError if the certificates are of no use, or an address of a new node cannot be had.
 
-    One that has a directory finds out when it listens: that the directory is in use says more.
+    No directory is to be left of it then. Who has one finds out about the address when it listens:
+    that the directory is in use says more.
     """
+    if config.tls:
+        read_credentials(config.tls)
     if (Path(config.data) / FORMAT).exists():
         return
     for address in filter(None, (config.listen, config.metrics)):

@@ -158,7 +158,7 @@ class Node:
 
     async def start(self) -> None:
         """Listen and replicate; OSError if the address cannot be had."""
-        self._server = Server(self.config.listen, self.services)
+        self._server = Server(self.config.listen, self.services, self.config.tls)
         self._server.export(self.config.metrics, self.status)
         await self._server.start()
         await self._show_health()

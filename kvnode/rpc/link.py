@@ -25,6 +25,7 @@ from kvnode.rpc.replication_codec import (
     vector_to_wire,
 )
 from kvnode.rpc.snapshot_codec import Assembler, Fetched
+from kvnode.tls import Credentials
 from kvnode.v1 import replication_pb2 as pb
 from kvnode.v1 import snapshot_pb2, types_pb2
 from kvnode.v1.replication_pb2_grpc import ReplicationStub
@@ -146,26 +147,27 @@ class Link:
         self._snapshots = SnapshotsStub(self.channel)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def open(cls, address: str, *, reconnect_ms: int, keepalive_ms: int) -> Link:
+    def open(
+        cls, address: str, *, reconnect_ms: int, keepalive_ms: int, tls: Credentials | None = None
+    ) -> Link:
         """Over a channel of its own."""
-        channel = grpc.aio.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-                ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-                ("grpc.initial_reconnect_backoff_ms", min(100, reconnect_ms)),
-                ("grpc.min_reconnect_backoff_ms", min(100, reconnect_ms)),
-                ("grpc.max_reconnect_backoff_ms", reconnect_ms),
-                ("grpc.keepalive_time_ms", keepalive_ms),
-                ("grpc.keepalive_timeout_ms", keepalive_ms),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.max_pings_without_data", 0),
-                ("grpc.enable_http_proxy", 0),
-                # one connection per link, not one shared by all links to an address
-                ("grpc.use_local_subchannel_pool", 1),
-            ],
-        )
-        return cls(address, channel)
+        options = [
+            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.initial_reconnect_backoff_ms", min(100, reconnect_ms)),
+            ("grpc.min_reconnect_backoff_ms", min(100, reconnect_ms)),
+            ("grpc.max_reconnect_backoff_ms", reconnect_ms),
+            ("grpc.keepalive_time_ms", keepalive_ms),
+            ("grpc.keepalive_timeout_ms", keepalive_ms),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.enable_http_proxy", 0),
+            # one connection per link, not one shared by all links to an address
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        if tls is None:
+            return cls(address, grpc.aio.insecure_channel(address, options=options))
+        return cls(address, grpc.aio.secure_channel(address, tls.of_channel(), options=options))
 
     def push(self) -> PushStream:
         """Open a push stream; whether it works shows with the first receive."""

@@ -26,6 +26,7 @@ from kvnode.rpc import (
     watch_service,
 )
 from kvnode.rpc.link import MESSAGE_BYTES_MAX
+from kvnode.tls import read_credentials
 from kvnode.v1.admin_pb2 import StatusResponse
 
 if TYPE_CHECKING:
@@ -93,8 +94,14 @@ class Health(health_aio.HealthServicer):
 class Server:
     """A listening server; ``port`` is the real one, also when 0 was asked for."""
 
-    def __init__(self, address: str, handlers: Handlers) -> None:
-        """Bind; OSError if the address cannot be had."""
+    def __init__(self, address: str, handlers: Handlers, tls: str = "") -> None:
+        """Bind; OSError if the address cannot be had.
+
+        Args:
+            address: HOST:PORT.
+            handlers: of the services.
+            tls: directory of the certificates (``kvnode/tls.py``); empty: no TLS.
+        """
         self._server = grpc.aio.server(
             maximum_concurrent_rpcs=CALLS_MAX,
             options=[
@@ -118,7 +125,11 @@ class Server:
         names = (*SERVICES, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         try:
-            self.port = self._server.add_insecure_port(address)
+            if tls:
+                own = read_credentials(tls).of_server()
+                self.port = self._server.add_secure_port(address, own)
+            else:
+                self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(
                 f"cannot listen on {address}: it is in use or not an address of this machine"

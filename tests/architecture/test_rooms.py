@@ -24,10 +24,11 @@ MAY_IMPORT = {
     "config": {"config", "core"},
     "errors": {"errors", "core"},
     "v1": {"v1"},
-    "rpc": {"rpc", "core", "errors", "v1"},
-    "node": {"node", "rpc", "storage", "core", "config", "errors", "v1", "kvnode"},
+    "tls": {"tls"},
+    "rpc": {"rpc", "core", "errors", "tls", "v1"},
+    "node": {"node", "rpc", "storage", "core", "config", "errors", "tls", "v1", "kvnode"},
     # of the core only the reasons, which are part of the wire's contract
-    "client": {"client", "errors", "v1", "core.errors"},
+    "client": {"client", "errors", "tls", "v1", "core.errors"},
     # it prints what the node refuses at start, and never touches a store itself
     "cli": {
         "cli",
@@ -52,6 +53,7 @@ FOREIGN = {
     "storage": {"lmdb", "msgpack", "sortedcontainers", "xxhash"},
     "config": set(),
     "errors": {"grpc"},
+    "tls": {"grpc"},
     "rpc": {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google", "prometheus_client"},
     "node": set(),
     "client": {"grpc", "grpc_status", "google"},

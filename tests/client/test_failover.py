@@ -160,7 +160,10 @@ ALL_ADDRESSES = "failed to connect to all addresses; last error: UNKNOWN: ipv4:1
         (ALL_ADDRESSES + "Failed to connect to remote host: No route to host", "No route to host"),
         (ALL_ADDRESSES + "recvmsg:Connection reset by peer", "connection reset"),
         (ALL_ADDRESSES + "Failed parsing HTTP/2 (Expected SETTINGS)", "not a gRPC server"),
-        (ALL_ADDRESSES + "Socket closed", "Socket closed"),
+        (
+            ALL_ADDRESSES + "Socket closed",
+            "closed at once: does it want TLS, or another certificate?",
+        ),
         ("errors resolving a: [field:hostname lookup error: x: y]", "host name not found"),
         ("Socket closed", "Socket closed"),
         ("", ""),

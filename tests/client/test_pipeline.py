@@ -15,6 +15,7 @@ from kvnode import AsyncClient, NodeUnavailable, OutcomeUnknown
 from kvnode.client import failover
 from kvnode.client import pipeline as module
 from kvnode.client.channels import Endpoint
+from kvnode.client.dialling import PLAIN
 from kvnode.client.loops import AioWire
 from kvnode.client.rpcs import WRITE
 from kvnode.client.status import Fate, failure_of
@@ -347,7 +348,7 @@ def test_a_client_that_is_closed_ends_its_stream_and_leaves_no_task() -> None:
 def test_a_write_that_never_left_may_be_sent_elsewhere() -> None:
     async def test() -> None:
         address = f"127.0.0.1:{free_port()}"
-        wire = AioWire(address, retries=False)
+        wire = AioWire(address, PLAIN, retries=False)
         error = await wire.call(Send(Endpoint(address), WRITE, kv_pb2.WriteRequest(), TIMEOUT_S))
         assert isinstance(error, grpc.RpcError)
         assert failure_of(error, address).fate is Fate.UNSENT

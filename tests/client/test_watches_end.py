@@ -15,6 +15,7 @@ import pytest
 
 from kvnode import BEGINNING, AsyncClient, Client
 from kvnode.client.channels import CLOSED
+from kvnode.client.dialling import PLAIN
 from kvnode.client.listening import Line
 from kvnode.v1 import watch_pb2
 from tests.node.process import NodeProcess
@@ -98,7 +99,7 @@ def test_a_client_that_is_closed_ends_its_watches(process: NodeProcess) -> None:
 
 def test_who_asks_when_it_was_closed_is_answered(process: NodeProcess) -> None:
     """Another thread may close it at any moment, also before the wait has begun."""
-    line = Line(process.address, watch_pb2.WatchRequest())
+    line = Line(process.address, PLAIN, watch_pb2.WatchRequest())
     line.close()
     line.ask()
     assert line.answered(time.monotonic() + 5)
