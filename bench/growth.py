@@ -47,6 +47,7 @@ async def measure(room: Room) -> None:
     async with kvnodes(room.new_directory()) as nodes:
         with room.part("growth/increment"):
             await count_long(room, nodes)
+    async with kvnodes(room.new_directory()) as nodes:
         with room.part("growth/restarts"):
             await restart(room, nodes, keys[: room.pace.loaded])
 
@@ -175,24 +176,31 @@ async def count_long(room: Room, nodes: Servers[KvnodeStore]) -> None:
 
 
 async def restart(room: Room, nodes: Servers[KvnodeStore], keys: Sequence[bytes]) -> None:
-    """CPU of a write to keys that are there, and of an increment, before and after restarts.
+    """CPU of a write to keys that are there, and of an increment: of a node that was restarted and
+    of one that was not, in turns.
 
     To keys that are not, a write would be dearer after restarts because there are more then.
     """
-    await room.write_all(nodes.store, keys)
-    write = writing_over(nodes.store, keys)
-    calls = {"write": write, "increment": counting(nodes.store, [b"hot"] * BATCH)}
-    for count in range(room.pace.restarts + 1):
-        if count:
-            room.tell(f"restart {count} of {room.pace.restarts}")
+    restarts = room.pace.restarts
+    async with kvnodes(room.new_directory()) as steady:
+        both = ((0, steady), (restarts, nodes))
+        for _, servers in both:
+            await room.write_all(servers.store, keys)
+        for count in range(1, restarts + 1):
+            room.tell(f"restart {count} of {restarts}")
             nodes.process.stop()
             nodes.process.start()
             nodes.process.wait_ready()
-        await room.loop([write])  # a connection is there
-        if count not in (0, room.pace.restarts):
-            continue
+            for _, servers in both:  # each has as much behind it, and a connection is there
+                await room.loop([writing_over(servers.store, keys)])
         for _ in range(room.pace.rounds):
-            for what, call in calls.items():
-                _, spent_us = await loop(room, nodes, call)
-                name = f"growth/{what}, after {count} restarts"
-                room.figures.add(name, "kvnode", spent_us, "us/operation")
+            for count, servers in both:
+                calls = {
+                    "write": writing_over(servers.store, keys),
+                    "increment": counting(servers.store, [b"hot"] * BATCH),
+                }
+                for what, call in calls.items():
+                    room.tell(f"{what}, after {count} restarts")
+                    _, spent_us = await loop(room, servers, call)
+                    name = f"growth/{what}, after {count} restarts"
+                    room.figures.add(name, "kvnode", spent_us, "us/operation")
