@@ -89,7 +89,7 @@ def test_the_surface_is_pinned() -> None:
 def test_how_a_client_is_made_is_pinned() -> None:
     assert arguments(Client.__init__) == (
         "endpoints='127.0.0.1:7080', *, timeout_s=5.0, durability='fsync', consistency=None,"
-        " session=False"
+        " session=False, tls=None"
     )
     assert inspect.signature(Client) == inspect.signature(AsyncClient)
 
