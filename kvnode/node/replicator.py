@@ -185,16 +185,22 @@ class Replicator:
         ):
             self._hear(peer.origin, report.vector)
             for other, vector in report.relayed.items():
-                try:
-                    self._hear(other, vector)
-                except Refused as error:  # its own fault, not that of who passes it on
-                    logger.debug("a report that %s passed on: %s", peer.name, error.message)
+                self._hear(other, vector)
         self._check_own(peer, report)
         self.on_report()
 
     def _hear(self, origin: int, vector: Mapping[int, int]) -> None:
-        if origin != self.origin and origin in self.membership.roster.members:
+        """What a member has, whoever tells of it.
+
+        Too much is nobody's fault here: others may have passed on what it never said. It then
+        counts as not having reported any more, and is listened to all the same.
+        """
+        if origin == self.origin or origin not in self.membership.roster.members:
+            return
+        try:
             self.engine.stability.learn(origin, vector, self.engine.vector)
+        except Refused as error:
+            logger.debug("not taken as a report of %016x: %s", origin, error.message)
 
     def _check_own(self, peer: Peer, report: Report) -> None:
         """Whether the peer has reason to know more of this node than it does itself."""

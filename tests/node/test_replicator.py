@@ -292,3 +292,15 @@ def test_what_is_passed_on_of_too_many_origins_is_not_held_against_who_passes_it
         assert replicator.engine.stability.last(THIRD) == invented(100)
 
     with_replicator(check)
+
+
+def test_what_others_invent_of_a_member_is_not_held_against_it() -> None:
+    def check(replicator: Replicator) -> None:
+        liar, member = acquaint(replicator, "b", OTHER), acquaint(replicator, "c", THIRD)
+        shown = replicator.membership.raw_hash
+        most = dict.fromkeys(range(100, 100 + ORIGINS_MAX), 1)
+        replicator.learn(liar, OTHER, Report({}, 0, roster_hash=shown, relayed={THIRD: most}))
+        replicator.learn(member, THIRD, Report({THIRD: 7}, 0, roster_hash=shown))
+        assert member.vector == {THIRD: 7}
+
+    with_replicator(check)
